@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * User side of the cgroup slots (mno_cgroup.bpf.h): which cgroup has which slot, and its path.
+ * Implemented in agent/cgroups.c; tick thread only, unless said.
+ */
+#pragma once
+
+#include <stdint.h>
+#include "mno/macro.h"
+
+#define MNO_CGROUP_SLOTS_U 256
+
+struct mno_cgroups;
+struct mno_cgroup {
+	uint64_t id;
+	uint32_t slot; /* 0: none of its own (counted under ~other) */
+	uint32_t gen;  /* changes when the slot is given to another cgroup */
+	const char *path; /* "/" for the root, "/a/b"; valid until the cgroup is gone */
+};
+
+/* Slots in use, slot 0 ("~other") first; valid until the next refresh. */
+size_t mno_cgroups_slots(const struct mno_cgroups *c, const struct mno_cgroup **ret);
+/* All v2 cgroups of the host (bounded), parents first; valid until the next refresh. */
+size_t mno_cgroups_all(const struct mno_cgroups *c, const struct mno_cgroup **ret);
+/* Path of an id into @buf, NULL when unknown. Any thread. Remembers recently removed ones. */
+const char *mno_cgroups_path(struct mno_cgroups *c, uint64_t id, char *buf, size_t size);

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Time series in an environment: label dictionary, rows in, columns out.
+ *
+ * A series is known by its key: the canonical label text `name{a="x",b="y"}` with labels sorted
+ * by name and values escaped as in the Prometheus text format (\\, \", \n). Its id is a u32,
+ * stable for the life of the store.
+ */
+#pragma once
+
+#include "mno/store.h"
+#include "mno/buf.h"
+#include "mno/metric.h"
+
+struct mno_series;
+
+/* The float that marks "the series ended here" (Prometheus' stale NaN). */
+#define MNO_STALE_BITS 0x7ff0000000000002ULL
+
+/* Opens the series of @env and replays the unsealed tail. -MNO_ECORRUPT, -ENOMEM. */
+int mno_series_open(struct mno_env *env, struct mno_series **ret);
+struct mno_series *mno_series_close(struct mno_series *s);
+MNO_DEFINE_CLEANUP(struct mno_series *, mno_series_close)
+
+/*
+ * Id of the series with this key, made on first use inside @txn. Writer thread.
+ * -EINVAL (malformed key), -ENOSPC, -ENOMEM.
+ */
+int mno_series_resolve(
+	struct mno_series *s, struct mno_txn *txn, const char *key, size_t len, uint32_t *ret_id);
+
+/*
+ * Appends one row: @n values at time @t_ms (must be greater than the last row's, else -EINVAL).
+ * A series that had a value in the previous row and none in this one gets a staleness mark.
+ * Part of @txn: visible to readers at once, durable with the commit, undone by
+ * mno_series_rollback() if the transaction is aborted. Writer thread.
+ */
+int mno_series_append(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, const uint32_t *ids,
+	const double *values, size_t n);
+/* Forgets rows since the last commit; call after mno_env_abort(). Writer thread. */
+void mno_series_rollback(struct mno_series *s);
+/* Call after a successful mno_env_commit(). Writer thread. */
+void mno_series_committed(struct mno_series *s);
+
+/* Deletes sealed data older than @t_ms in bounded steps inside @txn; *@ret_more if not done. */
+int mno_series_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, bool *ret_more);
+
+enum mno_match_op { MNO_MATCH_EQ, MNO_MATCH_NE, MNO_MATCH_RE, MNO_MATCH_NRE };
+struct mno_matcher {
+	enum mno_match_op op;
+	const char *name, *value; /* the metric name is the label "__name__" */
+	void *re;		  /* private; zero it, mno_matchers_done() frees it */
+};
+/* Compiles regular expressions (anchored, RE2-like subset of PCRE2, bounded work).
+ * -MNO_ESYNTAX and a message in @err. */
+int mno_matchers_compile(struct mno_matcher *m, size_t n, char *err, size_t err_size);
+void mno_matchers_done(struct mno_matcher *m, size_t n);
+
+struct mno_ids {
+	uint32_t *v; /* owned: free with mno_ids_done() */
+	size_t n, cap;
+};
+void mno_ids_done(struct mno_ids *ids);
+
+/*
+ * Ids of series that match all of @m (compiled), ascending. More than @limit: -MNO_ELIMIT.
+ * Any thread.
+ */
+int mno_series_select(
+	struct mno_series *s, const struct mno_matcher *m, size_t n, size_t limit, struct mno_ids *ret);
+
+/* Labels of a series: calls @fn for each, name-sorted, "__name__" first. -ENOENT. Any thread. */
+typedef int (*mno_label_fn)(void *arg, const char *name, const char *value);
+int mno_series_labels(struct mno_series *s, uint32_t id, mno_label_fn fn, void *arg);
+/* The key text into @out. -ENOENT. Any thread. */
+int mno_series_key(struct mno_series *s, uint32_t id, struct mno_buf *out);
+/* All label names / all values of one label (of series matching @m, if @n > 0), sorted, each
+ * once, as calls of @fn (non-zero stops and is returned). Any thread. */
+int mno_series_label_names(struct mno_series *s, const struct mno_matcher *m, size_t n,
+	int (*fn)(void *arg, const char *text), void *arg);
+int mno_series_label_values(struct mno_series *s, const char *label, const struct mno_matcher *m,
+	size_t n, int (*fn)(void *arg, const char *text), void *arg);
+
+/* One series' samples; borrowed by the callback. Staleness marks are kept as they are. */
+struct mno_column {
+	uint32_t id;
+	size_t n;
+	const int64_t *t_ms;
+	const double *v;
+};
+/*
+ * Reads samples with t0 <= t <= t1 of each id (ascending) and hands over one column per series
+ * that has any, in order. Holds no read transaction longer than 100 ms. A non-zero result of
+ * @fn stops and is returned. More than @max_samples: -MNO_ELIMIT. Any thread.
+ */
+int mno_series_read(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
+	size_t max_samples, int (*fn)(void *arg, const struct mno_column *c), void *arg);
+
+struct mno_series_stat {
+	uint64_t series;    /* in the dictionary */
+	uint64_t samples;   /* stored, head included */
+	uint64_t block_bytes; /* sealed blocks, payload */
+	uint64_t memory_bytes; /* head and dictionary */
+	int64_t first_ms, last_ms; /* 0 if empty */
+};
+void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret);

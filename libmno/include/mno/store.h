@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store's environment: one LMDB environment per directory, opened once per process.
+ * Durability class D2: what mno_env_commit() returned from survives kill -9 of the process;
+ * after a power cut the store is consistent and at most the last commits (<= 2 s) are missing.
+ * Nothing ever needs a repair step.
+ */
+#pragma once
+
+#include <stdint.h>
+#include "mno/macro.h"
+
+struct mno_env;
+struct mno_txn;
+
+struct mno_env_opts {
+	size_t sz;	   /* sizeof(struct mno_env_opts) */
+	uint64_t map_size; /* upper bound of the file; 0 = 16 GiB */
+	uint64_t floor_bytes; /* refuse to write below this much free disk; 0 = 256 MiB or 5 %, the less */
+	bool read_only;
+};
+
+/*
+ * Opens or creates the store in @dir (created 0700). Holds a lock: a second process gets
+ * -MNO_EBUSY_STATE. -MNO_EVERSION if a newer mno wrote it, -MNO_ECORRUPT if it is no store,
+ * -EACCES, -ENOSPC... Close with mno_env_close().
+ */
+int mno_env_open(const char *dir, const struct mno_env_opts *o, struct mno_env **ret);
+/* NULL-safe, returns NULL. No transaction may be open. */
+struct mno_env *mno_env_close(struct mno_env *e);
+MNO_DEFINE_CLEANUP(struct mno_env *, mno_env_close)
+
+/*
+ * One write transaction at a time, all on one thread (the writer). begin may return -ENOSPC
+ * (disk floor) so that nothing is half-written. commit: 0 = durable by class D2.
+ */
+int mno_env_begin(struct mno_env *e, struct mno_txn **ret);
+int mno_env_commit(struct mno_env *e, struct mno_txn *t);
+void mno_env_abort(struct mno_env *e, struct mno_txn *t);
+
+struct mno_env_stat {
+	uint64_t file_bytes;  /* on disk */
+	uint64_t used_bytes;  /* pages in use */
+	uint64_t map_bytes;
+	uint64_t commits;
+	uint64_t free_disk_bytes;
+};
+/* Any thread. */
+int mno_env_stat(struct mno_env *e, struct mno_env_stat *ret);
