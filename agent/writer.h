@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The writer thread: the only one that writes to the store. Rows, ledger batches and event
+ * batches come over a bounded queue; one commit a second.
+ */
+#pragma once
+
+#include "mno/ledger.h"
+#include "mno/series.h"
+
+struct mno_writer;
+struct mno_probes;
+
+struct mno_writer_opts {
+	size_t sz;
+	struct mno_env *env;
+	struct mno_series *series;
+	struct mno_ledger *ledger;
+	struct mno_probes *probes; /* told what was stored or lost */
+	int64_t retention_ms; /* 0 = 14 days */
+};
+int mno_writer_start(const struct mno_writer_opts *o, struct mno_writer **ret);
+/* Stores what is queued, commits, ends the thread. NULL-safe, returns NULL. */
+struct mno_writer *mno_writer_stop(struct mno_writer *w);
+
+/* One tick's values. Owned by the writer after a successful push. */
+struct mno_row {
+	int64_t t_ms;
+	size_t n;
+	struct mno_row_cell {
+		uint32_t slot, gen;
+		double value;
+		const char *key; /* set only when the writer does not know (slot, gen) yet; owned */
+	} cells[];
+};
+/* -ENOBUFS when the queue is full (the caller frees and the loss is counted). */
+int mno_writer_row(struct mno_writer *w, struct mno_row *row);
+/* Whether (slot, gen) has an id already, so that the key need not be sent. Tick thread. */
+bool mno_writer_knows(struct mno_writer *w, uint32_t slot, uint32_t gen);
+
+/* Raw records of one drain round, back to back. counts[i] = records of probe i in it. Copied.
+ * -ENOBUFS: nothing was taken. */
+int mno_writer_events(struct mno_writer *w, const void *records, size_t len, uint64_t first_ns,
+	uint64_t last_ns, const uint32_t *counts, size_t n_probes);
+
+struct mno_writer_stat {
+	uint64_t commits, commit_errors, rows_stored, rows_lost, events_stored, events_lost, procs_stored,
+		procs_lost;
+	uint64_t last_commit_ns;   /* duration */
+	int64_t last_commit_ms;    /* wall clock of the last durable commit */
+	int last_error;		   /* -errno of the last failed commit, 0 if the last one worked */
+};
+void mno_writer_stat(struct mno_writer *w, struct mno_writer_stat *ret);
