@@ -290,8 +290,9 @@ size_t mno_f64_format(double v, char *buf)
 	}
 	if (v < 1e15 && v == (double)(int64_t)v)
 		return o + (size_t)sprintf(buf + o, "%lld", (long long)v);
-	/* 15 digits are the shortest form once their trailing zeros go; few numbers need 16, 17 */
-	for (int digits = 14; digits < 17; digits++) {
+	/* 15 digits are the shortest form once their trailing zeros go, but for subnormal numbers;
+	 * few need 16 or 17 */
+	for (int digits = v < 2.3e-308 ? 0 : 14; digits < 17; digits++) {
 		snprintf(sci, sizeof(sci), "%.*e", digits, v);
 		if (strtod(sci, NULL) == v)
 			break;
