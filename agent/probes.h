@@ -21,12 +21,6 @@ struct mno_probes_opts {
 	const char *pin_root; /* "/sys/fs/bpf/mno"; NULL = do not pin */
 	struct mno_cgroups *cgroups;
 	struct mno_metrics *metrics;
-	/*
-	 * Takes each record (unchecked bytes, 8-aligned, borrowed): from the drain thread, and
-	 * from a thread that loads or unloads a probe.
-	 */
-	void (*on_record)(void *arg, size_t probe, const void *rec, size_t len);
-	void *arg;
 	double budget_percent; /* of one core for all programs; 0 = 1 % */
 };
 
@@ -52,6 +46,12 @@ int mno_probes_new(const struct mno_probes_opts *o, struct mno_probes **ret);
 struct mno_probes *mno_probes_free(struct mno_probes *p);
 MNO_DEFINE_CLEANUP(struct mno_probes *, mno_probes_free)
 
+/*
+ * Who takes the records; call before the first probe is loaded. @fn gets unchecked bytes, 8-aligned
+ * and borrowed: from the drain thread, and from a thread that loads or unloads a probe.
+ */
+void mno_probes_set_sink(struct mno_probes *p,
+	void (*fn)(void *arg, size_t probe, const void *rec, size_t len), void *arg);
 /* Loads the default profile; a probe that fails is FAILED with its reason, never an error here. */
 int mno_probes_start(struct mno_probes *p);
 /* On demand, for @for_ns (0 = until disabled). -ENOENT, -EALREADY, or why it failed. */
