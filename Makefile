@@ -87,6 +87,7 @@ $(O)/libprobes.a: $(call obj,$(probe_src))
 $(O)/libagent.a: $(call obj,$(agent_src))
 $(O)/libctl.a: $(call obj,$(ctl_src))
 $(O)/%.a:
+	@mkdir -p $(@D)
 	$(call say,AR,$@)rm -f $@ && ar rcsD $@ $^
 
 $(O)/obj/%.o: %.c Makefile | $(skels)

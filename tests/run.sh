@@ -56,7 +56,7 @@ sum_cmocka() {
 one() {
   local group=$1 name=$2 limit=$3 log t0 rc max
   shift 3
-  log=$T/$group-${name//\//_}.log
+  log=$(log_of "$group" "$name")
   max=$(left)
   t0=$SECONDS
   if [ "$max" -le 5 ]; then
@@ -80,8 +80,9 @@ limit_of() { # SCRIPT DEFAULT
   echo "${n:-$2}"
 }
 
-programs() { # DIR: executable files below it, by name
-  [ -d "$1" ] && find "$1" -type f -perm -u+x | sort
+log_of() { # GROUP NAME
+  local n=${2//\//_}
+  echo "$T/$1-${n//[^a-zA-Z0-9_.=-]/_}.log"
 }
 
 build() { # GROUP MAKE-ARGS...
@@ -99,17 +100,17 @@ group_build-clang() {
 skip() { # GROUP NAME REASON
   echo "$1|$2|0|0|1|0|$3" >>"$T/results"
 }
-unit_in() { # GROUP DIR
+unit_in() { # GROUP BUILD-DIR; goes by the sources, so that a program that is missing fails
   local t
-  for t in $(programs "$2"); do
-    [ -e "tests/unit/${t#"$2"/}.c" ] || continue # left over from a source that is gone
+  for t in $(find tests/unit -name 'test_*.c' | sort); do
+    t=${t%.c}
     throttle "$JOBS"
-    one "$1" "${t#"$2"/}" 120 "$t" &
+    one "$1" "${t#tests/unit/}" 120 "$2/$t" &
   done
   wait
 }
-group_unit() { unit_in unit $O/tests/unit; }
-group_unit-san() { unit_in unit-san $O/san/tests/unit; }
+group_unit() { unit_in unit $O; }
+group_unit-san() { unit_in unit-san $O/san; }
 group_fuzz() { # replays the corpora under the sanitizers
   local src name files
   for src in tests/fuzz/*.c; do
@@ -132,9 +133,8 @@ group_bpf() {
     skip bpf all "needs root"
     return
   fi
-  for t in $(programs $O/tests/bpf); do
-    [ -e "tests/bpf/${t##*/}.c" ] || continue
-    one bpf "$(basename "$t")" 120 "$t"
+  for t in tests/bpf/test_*.c; do
+    [ -e "$t" ] && one bpf "$(basename "$t" .c)" 120 "$O/${t%.c}"
   done
   for t in tests/bpf/*.sh; do
     [ -e "$t" ] && one bpf "$(basename "$t")" "$(limit_of "$t" 120)" "$t" $O
@@ -166,12 +166,11 @@ groups=(build build-san check unit unit-san fuzz bpf integration build-clang vm)
 for g in "${groups[@]}"; do
   declare -F "group_$g" >/dev/null || { echo "tests/run.sh: no group $g" >&2; exit 2; }
   t0=$SECONDS
-  printf '%-12s running\r' "$g"
+  [ -t 1 ] && printf '%-12s running\r' "$g"
   "group_$g"
   report "$g" $((SECONDS - t0))
 done
 
-log_of() { echo "$T/$1-${2//\//_}.log"; }
 if grep -q '^\([^|]*|\)\{4\}[1-9]' "$T/results"; then
   echo
   echo "skipped:"
@@ -199,6 +198,6 @@ if grep -q '^\([^|]*|\)\{3\}[1-9]' "$T/results"; then
 fi
 echo
 echo "slowest: $(sort -t'|' -k6,6nr "$T/results" | head -n 5 |
-  awk -F'|' '{ printf "%s%s/%s %d s", NR > 1 ? ", " : "", $1, $2, $6 }'); all: $SECONDS s"
+  awk -F'|' '{ printf "%s%s/%s %d s", (NR > 1 ? ", " : ""), $1, $2, $6 }'); all: $SECONDS s"
 awk -F'|' '{ p += $3; f += $4; s += $5 } END {
   printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 || p == 0 }' "$T/results"
