@@ -16,11 +16,12 @@ struct mno_doctor;
 struct mno_probes;
 
 struct mno_doctor_opts {
-	size_t sz; /* sizeof(struct mno_doctor_opts) */
-	const char *cgroup_root; /* cgroup v2 mount; NULL = there is none. Copied. */
+	size_t sz;                 /* sizeof(struct mno_doctor_opts) */
+	const char *cgroup_root;   /* cgroup v2 mount; NULL = there is none. Copied. */
 	struct mno_probes *probes; /* failed ones become findings; may be NULL; must outlive it */
-	uint64_t delay_ns; /* leave the start-up alone for so long; a caller who asks ends the wait */
-	bool no_bpf;	   /* read the host's facts, try no program */
+	uint64_t
+		delay_ns; /* leave the start-up alone for so long; a caller who asks ends the wait */
+	bool no_bpf;      /* read the host's facts, try no program */
 };
 
 /*

@@ -6,10 +6,10 @@
 #include <stddef.h>
 
 struct mno_privilege_opts {
-	size_t sz; /* sizeof(struct mno_privilege_opts) */
-	const char *user; /* become this user and its group; NULL = stay who we are */
+	size_t sz;             /* sizeof(struct mno_privilege_opts) */
+	const char *user;      /* become this user and its group; NULL = stay who we are */
 	const char *state_dir; /* handed to @user if it changes; may be NULL */
-	bool no_bpf;	       /* keep no BPF rights: nothing is loaded later */
+	bool no_bpf;           /* keep no BPF rights: nothing is loaded later */
 };
 
 /*
