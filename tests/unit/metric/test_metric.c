@@ -195,7 +195,7 @@ static void test_removed_slot_is_reused_with_new_generation(void **state)
 static void test_full_table_refuses_and_counts(void **state)
 {
 	struct mno_metrics *m = *state;
-	char name[8];
+	char name[16];
 	uint32_t s = 0;
 
 	for (int i = 0; i < 8; i++) {
