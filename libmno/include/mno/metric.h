@@ -11,10 +11,10 @@
 enum mno_metric_type { MNO_COUNTER, MNO_GAUGE, MNO_HISTOGRAM, MNO_UNTYPED };
 
 /*
- * Static data of a source. Names follow Prometheus' rules; base units (seconds, bytes). Two
+ * What a family is called. Names follow Prometheus' rules; base units (seconds, bytes). Two
  * families of one name are one family: their types must agree, the first one's help is shown.
  * A camelCase name (kept where the ecosystem has one: node_memory_MemFree_bytes) is stored as
- * it is and spelled in snake_case by mno_metrics_render(), because linters ask for it.
+ * it is; mno_metrics_render() writes node_memory_Mem_Free_bytes, because linters refuse it.
  */
 struct mno_family {
 	const char *name;
@@ -40,9 +40,9 @@ struct mno_metrics *mno_metrics_free(struct mno_metrics *m);
 MNO_DEFINE_CLEANUP(struct mno_metrics *, mno_metrics_free)
 
 /*
- * Adds a series and gives its slot; the same family and labels give the same slot. @f must stay
- * valid as long as the table; labels are copied (any order, invalid UTF-8 replaced, a label with
- * an empty value is the same as none). For MNO_HISTOGRAM families, @suffix is "_bucket" (with a
+ * Adds a series and gives its slot; the same family and labels give the same slot. @f and the
+ * labels are copied (labels in any order, invalid UTF-8 replaced, a label with an empty value is
+ * the same as none). For MNO_HISTOGRAM families, @suffix is "_bucket" (with a
  * label "le"), "_sum" or "_count", else NULL. Any thread.
  * -ENOSPC at max_series (counted, see mno_metrics_refused), -EINVAL on a bad or repeated label,
  * a bad name, a type that differs from the family's, or a name that another family makes;

@@ -142,7 +142,7 @@ int mno_metric_shown_name(const char *name, char **ret)
 	for (size_t i = 0; i < n; i++) {
 		if (i > 0 && is_upper(name[i]) && is_lower(name[i - 1]))
 			out[o++] = '_';
-		out[o++] = is_upper(name[i]) ? name[i] - 'A' + 'a' : name[i];
+		out[o++] = name[i];
 	}
 	out[o] = '\0';
 	*ret = out;

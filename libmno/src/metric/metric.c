@@ -15,6 +15,14 @@ static void series_done(struct mno_metrics *m, struct metric_series *s)
 	s->key = NULL;
 }
 
+static void family_free(struct metric_family *fam)
+{
+	free((char *)fam->f.name);
+	free((char *)fam->f.help);
+	free(fam->shown);
+	free(fam);
+}
+
 struct mno_metrics *mno_metrics_free(struct mno_metrics *m)
 {
 	if (!m)
@@ -22,8 +30,7 @@ struct mno_metrics *mno_metrics_free(struct mno_metrics *m)
 	for (size_t i = 0; m->series && i < m->n_slots; i++)
 		series_done(m, &m->series[i]);
 	for (size_t i = 0; i < m->n_families; i++) {
-		free(m->families[i]->shown);
-		free(m->families[i]);
+		family_free(m->families[i]);
 	}
 	free(m->families);
 	free(m->series);
@@ -75,7 +82,7 @@ static size_t family_index(const struct mno_metrics *m, const char *name, bool *
 
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
-		int c = strcmp(m->families[mid]->f->name, name);
+		int c = strcmp(m->families[mid]->f.name, name);
 
 		if (c == 0) {
 			*ret_found = true;
@@ -88,6 +95,25 @@ static size_t family_index(const struct mno_metrics *m, const char *name, bool *
 	}
 	*ret_found = false;
 	return lo;
+}
+
+static int family_new(const struct mno_family *f, struct metric_family **ret)
+{
+	struct metric_family *fam = calloc(1, sizeof(*fam));
+
+	if (!fam)
+		return -ENOMEM;
+	fam->f.name = strdup(f->name);
+	fam->f.help = strdup(f->help ? f->help : "");
+	fam->f.type = f->type;
+	fam->name_len = strlen(f->name);
+	fam->head = fam->tail = METRIC_NONE;
+	if (!fam->f.name || !fam->f.help || mno_metric_shown_name(f->name, &fam->shown) < 0) {
+		family_free(fam);
+		return -ENOMEM;
+	}
+	*ret = fam;
+	return 0;
 }
 
 static int family_insert(
@@ -105,17 +131,9 @@ static int family_insert(
 		m->families = p;
 		m->cap_families = cap;
 	}
-	fam = calloc(1, sizeof(*fam));
-	if (!fam)
-		return -ENOMEM;
-	fam->f = f;
-	fam->name_len = strlen(f->name);
-	fam->head = fam->tail = METRIC_NONE;
-	r = mno_metric_shown_name(f->name, &fam->shown);
-	if (r < 0) {
-		free(fam);
+	r = family_new(f, &fam);
+	if (r < 0)
 		return r;
-	}
 	memmove(m->families + at + 1, m->families + at,
 		(m->n_families - at) * sizeof(*m->families));
 	m->families[at] = fam;
@@ -131,7 +149,7 @@ static int family_get(struct mno_metrics *m, const struct mno_family *f, struct 
 
 	if (!found)
 		return family_insert(m, f, at, ret);
-	if (m->families[at]->f->type != f->type)
+	if (m->families[at]->f.type != f->type)
 		return -EINVAL;
 	*ret = m->families[at];
 	return 0;
@@ -242,8 +260,8 @@ static int add_locked(struct mno_metrics *m, const struct mno_family *f, const c
 	if (slot == METRIC_NONE)
 		return add_new(m, f, ret);
 	/* "x_count" of histogram "x" beside a counter "x_count" would be one key of two meanings. */
-	if (strcmp(m->series[slot].family->f->name, f->name) != 0 ||
-		m->series[slot].family->f->type != f->type)
+	if (strcmp(m->series[slot].family->f.name, f->name) != 0 ||
+		m->series[slot].family->f.type != f->type)
 		return -EINVAL;
 	*ret = slot;
 	return 0;

@@ -12,12 +12,12 @@ static const char *const type_names[] = {
 
 static const char *shown_name(const struct metric_family *fam)
 {
-	return fam->shown ? fam->shown : fam->f->name;
+	return fam->shown ? fam->shown : fam->f.name;
 }
 
 static void render_help(const struct metric_family *fam, struct mno_buf *out)
 {
-	const char *help = fam->f->help ? fam->f->help : "";
+	const char *help = fam->f.help;
 
 	mno_buf_addf(out, "# HELP %s ", shown_name(fam));
 	for (; *help; help++) {
@@ -26,8 +26,8 @@ static void render_help(const struct metric_family *fam, struct mno_buf *out)
 		mno_buf_addc(out, *help == '\n' ? 'n' : *help);
 	}
 	if (fam->shown)
-		mno_buf_addf(out, " Stored as %s.", fam->f->name);
-	mno_buf_addf(out, "\n# TYPE %s %s\n", shown_name(fam), type_names[fam->f->type]);
+		mno_buf_addf(out, " Stored as %s.", fam->f.name);
+	mno_buf_addf(out, "\n# TYPE %s %s\n", shown_name(fam), type_names[fam->f.type]);
 }
 
 static void render_series(const struct metric_series *s, double v, struct mno_buf *out)

@@ -11,9 +11,9 @@
 #define METRIC_SERIES_MAX (16u << 20)
 
 struct metric_family {
-	const struct mno_family *f;
+	struct mno_family f; /* strings owned */
 	size_t name_len;
-	char *shown;         /* spelling in the text format; NULL = f->name */
+	char *shown;         /* spelling in the text format; NULL = f.name */
 	uint32_t head, tail; /* its series, in the order they were added */
 };
 
@@ -43,5 +43,5 @@ struct mno_metrics {
 /* Appends the canonical key to @out. -EINVAL, -E2BIG, -ENOMEM. */
 int mno_metric_key(const struct mno_family *f, const char *suffix, const struct mno_label *labels,
 	size_t n, struct mno_buf *out);
-/* *@ret = malloc'ed snake_case spelling of a camelCase @name, NULL if it is none. -ENOMEM. */
+/* *@ret = malloc'ed spelling of a camelCase @name with underscores, NULL if it is none. -ENOMEM. */
 int mno_metric_shown_name(const char *name, char **ret);
