@@ -25,7 +25,7 @@ if [ "$mode" = root ]; then
   mount -t ext4 /dev/vda /mnt || { echo "VM-INIT no root disk"; reboot -f; }
   mkdir -p /mnt/payload
   cp -a /payload/. /mnt/payload/
-  [ ! -d /payload/root ] || cp -a /payload/root/. /mnt/
+  [ ! -f /payload/root.tar ] || tar xf /payload/root.tar -C /mnt
   umount /proc /sys
   mount --move /dev /mnt/dev
   exec switch_root /mnt /lib/systemd/systemd
@@ -45,7 +45,6 @@ for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
 done 2>/dev/null
 ip link set lo up
 hostname guest
-[ ! -d /payload/root ] || cp -a /payload/root/. /
 
 # Port 1 carries the command's output while it runs; port 2 a tar of /out when it has ended.
 tries=0

@@ -12,9 +12,15 @@ MNO_SOCKET=/run/mno/mno.sock
 export MNO_SOCKET
 agent_pid=0
 
-ok() { echo "=result= ok $1 ${2:-}"; }
-bad() { echo "=result= FAIL $1 ${2:-}"; }
-skip() { echo "=result= skip $1 ${2:-}"; }
+reported=' '
+
+result() {
+  reported="$reported$2 "
+  echo "=result= $1 $2 ${3:-}"
+}
+ok() { result ok "$1" "${2:-}"; }
+bad() { result FAIL "$1" "${2:-}"; }
+skip() { result skip "$1" "${2:-}"; }
 
 # check NAME REASON COMMAND...: ok when COMMAND succeeds, else FAIL with REASON.
 check() {
@@ -23,22 +29,30 @@ check() {
   if "$@"; then ok "$check_name"; else bad "$check_name" "$check_reason"; fi
 }
 
-# The names of this case's checks, from its head.
-case_checks() { sed -n 's/^# checks: //p' "$0"; }
+# The checks of this case's head that have no result yet.
+checks_left() {
+  for left in $(sed -n 's/^# checks: //p' "$0"); do
+    case $reported in
+    *" $left "*) ;;
+    *) echo "$left" ;;
+    esac
+  done
+}
 
-skip_all() {
-  for name in $(case_checks); do skip "$name" "$1"; done
+# skip_rest REASON, fail_rest REASON: end the case; every check without a result gets this one.
+skip_rest() {
+  for name in $(checks_left); do skip "$name" "$1"; done
   exit 0
 }
 
-fail_all() {
-  for name in $(case_checks); do bad "$name" "$1"; done
+fail_rest() {
+  for name in $(checks_left); do bad "$name" "$1"; done
   exit 0
 }
 
 need_agent() {
   for program in mnod mnoctl jq; do
-    command -v "$program" >/dev/null || skip_all "$program was not built or found on the host"
+    command -v "$program" >/dev/null || skip_rest "$program was not built or found on the host"
   done
 }
 

@@ -12,8 +12,8 @@ build=${O:-build}
 cache=${MNO_VM_CACHE:-$build/vm}
 logs=$build/vm/log
 kernels="6.1 6.12"
-boots="full no-bpf-lsm confidentiality"
-passed=0 failed=0 skipped=0
+boots="full no-bpf-lsm confidentiality power systemd"
+passed=0 failed=0 skipped=0 guest_status=0
 declare -A reported
 
 while getopts k:b: option; do
@@ -71,19 +71,48 @@ build_smoke() {
       "$src/lsm_smoke.c" -o "$stamp" -lbpf -lelf -lz
 }
 
-# One archive for all boots: the cases, and the programs at the paths that they have on a host.
+have_agent() { [ -x "$build/mnod" ] && [ -x "$build/mnoctl" ]; }
+
+pack() { (cd "$1" && find . | cpio -o -H newc -R 0:0 --quiet) >"$2" && rm -rf "$1"; }
+
+add_cases() {
+  mkdir -p "$1/payload"
+  cp -r "$here"/{lib,guest,root}.sh "$here/cases" "$build/vm/bin/lsm_smoke" "$1/payload/"
+}
+
+# One archive for most boots: the cases, and the programs at the paths that they have on a host.
 build_payload() {
-  local tree=$1/tree
-  rm -rf "$tree"
-  mkdir -p "$tree/payload"
-  cp -r "$here/lib.sh" "$here/guest.sh" "$here/cases" "$build/vm/bin/lsm_smoke" "$tree/payload/"
-  if [ -x "$build/mnod" ] && [ -x "$build/mnoctl" ]; then
+  local tree=$work/tree
+  add_cases "$tree" || return 1
+  if have_agent; then
     "$here/carry.sh" "$tree" "$build/mnod=/usr/bin/mnod" "$build/mnoctl=/usr/bin/mnoctl" || return 1
   fi
   if command -v jq >/dev/null; then
     "$here/carry.sh" "$tree" jq || return 1
   fi
-  (cd "$tree" && find . | cpio -o -H newc -R 0:0 --quiet) >"$1/payload.cpio" && rm -rf "$tree"
+  pack "$tree" "$work/payload.cpio"
+}
+
+# The archive of the systemd boot: `make install` as a tar that is laid over the root file system
+# (where /lib is a link to /usr/lib), and the libraries of what was installed.
+build_root_payload() {
+  local tree=$work/tree over=$work/over reason=''
+  add_cases "$tree" || return 1
+  mkdir -p "$over"/usr/{bin,lib,lib64}
+  ln -s usr/lib "$over/lib"
+  ln -s usr/lib64 "$over/lib64"
+  if ! have_agent; then
+    reason="mnod was not built"
+  elif ! make -s install O="$build" DESTDIR="$over" PREFIX=/usr >"$logs/install" 2>&1; then
+    reason="make install failed: $(tail -n 1 "$logs/install")"
+  elif ! "$here/carry.sh" "$over" "$build/mnod=/usr/bin/mnod" "$build/mnoctl=/usr/bin/mnoctl" jq; then
+    reason="the programs cannot be carried: jq missing?"
+  fi
+  echo "$reason" | sed '/^$/d' >"$tree/payload/skip-reason"
+  rm "$over/lib" "$over/lib64"
+  tar -c -f "$tree/payload/root.tar" --owner=0 --group=0 -C "$over" .
+  rm -rf "$over"
+  pack "$tree" "$work/root.cpio"
 }
 
 case_files() {
@@ -129,25 +158,52 @@ limit_of() {
   echo "$sum"
 }
 
-# guest KERNEL BOOT [BOOT_OPTION...]: one boot and its report.
+# guest KERNEL BOOT ARCHIVE [BOOT_OPTION...]: one boot and its report; its status in $guest_status.
 guest() {
-  local kernel=$1 boot=$2 dir=$logs/$1-$2 status
-  shift 2
+  local kernel=$1 boot=$2 archive=$3 dir=$logs/$1-$2
+  shift 3
+  guest_status=0
   [ -n "$(case_files "$boot")" ] || return 0
   rm -rf "$dir"
   mkdir -p "$dir"
-  "$here/boot.sh" -i "$work/payload.cpio" -o "$dir" -t "$(limit_of "$boot")" "$@" "$cache/$kernel" \
+  "$here/boot.sh" -i "$work/$archive" -o "$dir" -t "$(limit_of "$boot")" "$@" "$cache/$kernel" \
     "VM_CASES='$only_cases' sh /payload/guest.sh $boot" >/dev/null 2>"$dir/boot.err"
-  status=$?
-  collect "$kernel" "$boot" "$status"
+  guest_status=$?
+  collect "$kernel" "$boot" "$guest_status"
   say "$kernel $boot: $(cat "$dir/time" 2>/dev/null || cat "$dir/boot.err")"
+}
+
+# Two boots on one disk; QEMU is killed between them, which loses the first guest's page cache.
+power_cut() {
+  local disk=$work/disk.img
+  rm -f "$disk"
+  truncate -s 256M "$disk"
+  PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -F "$disk" || return 1
+  guest "$1" power-write payload.cpio -k VM-POWER-CUT -d "file=$disk,format=raw,if=virtio"
+  if [ "$guest_status" -eq 137 ]; then
+    report ok "$1" power-write/cut
+  else
+    report FAIL "$1" power-write/cut "the guest ended by itself (status $guest_status)"
+  fi
+  guest "$1" power-check payload.cpio -d "file=$disk,format=raw,if=virtio"
+}
+
+systemd_root() {
+  if ! "$here/rootfs.sh" "$cache" 2>"$logs/rootfs"; then
+    report skip "$1" systemd/root "no root file system: $(tail -n 1 "$logs/rootfs")"
+    return
+  fi
+  [ -s "$work/root.cpio" ] || build_root_payload || return
+  guest "$1" systemd root.cpio -r -d "file=$cache/systemd/root.img,format=raw,if=virtio,snapshot=on"
 }
 
 boot_one() {
   case $2 in
-  full) guest "$1" full ;;
-  no-bpf-lsm) guest "$1" no-bpf-lsm -l lockdown,capability,landlock,yama ;;
-  confidentiality) guest "$1" confidentiality -a lockdown=confidentiality ;;
+  full) guest "$1" full payload.cpio ;;
+  no-bpf-lsm) guest "$1" no-bpf-lsm payload.cpio -l lockdown,capability,landlock,yama ;;
+  confidentiality) guest "$1" confidentiality payload.cpio -a lockdown=confidentiality ;;
+  power) power_cut "$1" ;;
+  systemd) systemd_root "$1" ;;
   *) say "no boot named $2"; exit 2 ;;
   esac
 }
@@ -164,7 +220,7 @@ trap 'exit 130' INT
 "$here/kernels.sh" "$cache" $kernels 2>"$work/kernels.err" ||
   give_up "no guest kernel: $(tail -n 1 "$work/kernels.err")"
 build_smoke || { report FAIL host lsm-smoke-build "see above"; finish; }
-build_payload "$work" || { report FAIL host payload-build "see above"; finish; }
+build_payload || { report FAIL host payload-build "see above"; finish; }
 for kernel in $kernels; do
   for boot in $boots; do
     boot_one "$kernel" "$boot"

@@ -38,7 +38,7 @@ memory_metric() {
     jq -e '[.. | objects | select(has("metric"))] | length > 0' /tmp/query.json >/dev/null
 }
 
-agent_start || fail_all "the agent did not start: $(tail -n 1 /tmp/mnod.log)"
+agent_start || fail_rest "the agent did not start: $(tail -n 1 /tmp/mnod.log)"
 ok agent-start
 absent=$(not_running)
 check probes-running "$absent" [ -z "$absent" ]

@@ -10,14 +10,14 @@ export STATE=/tmp/kill-state
 
 seen_row() { [ "$(rows "[.[] | select(any(.argv[]?; . == \"$1\"))] | length")" = 1 ]; }
 
-agent_start || fail_all "the first agent did not start"
+agent_start || fail_rest "the first agent did not start"
 running=$(jq '[.probes[] | select(.state == "running")] | length' /tmp/status.json)
 process vm-before-kill 3
 wait_for 8 seen_row vm-before-kill || echo "the row was never visible before the kill"
 # One commit a second: after two the row is stored.
 sleep 2
 agent_kill
-agent_start || fail_all "no start after SIGKILL: $(tail -n 1 /tmp/mnod.log)"
+agent_start || fail_rest "no start after SIGKILL: $(tail -n 1 /tmp/mnod.log)"
 ok kill-restart
 check kill-keeps-rows "the committed row is gone" seen_row vm-before-kill
 again=$(jq '[.probes[] | select(.state == "running")] | length' /tmp/status.json)

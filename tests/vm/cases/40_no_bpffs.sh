@@ -16,7 +16,7 @@ remount() { grep -q ' /sys/fs/bpf bpf ' /proc/mounts || mount -t bpf bpf /sys/fs
 
 umount /sys/fs/bpf
 trap remount EXIT
-agent_start || fail_all "the agent did not start: $(tail -n 1 /tmp/mnod.log)"
+agent_start || fail_rest "the agent did not start: $(tail -n 1 /tmp/mnod.log)"
 ok no-bpffs-start
 check no-bpffs-named "neither mounted nor named by doctor" mounted_or_named
 agent_stop

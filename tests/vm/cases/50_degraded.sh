@@ -20,7 +20,7 @@ no-bpf-lsm)
   ;;
 esac
 
-agent_start || fail_all "the agent did not start: $(tail -n 1 /tmp/mnod.log)"
+agent_start || fail_rest "the agent did not start: $(tail -n 1 /tmp/mnod.log)"
 ok degraded-start
 check degraded-named "doctor does not name it: $(head -c 300 /tmp/doctor.json)" doctor "$named"
 check degraded-level "level $(jq -r .level /tmp/doctor.json)" doctor "$level"
