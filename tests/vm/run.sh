@@ -3,6 +3,7 @@
 # run.sh [-k KERNELS] [-b BOOTS] [CASE...]: the tests that need another kernel, in QEMU guests.
 #   -k "6.1 6.12"    kernels          -b "full no-bpf-lsm ..."   boots (see the table below)
 #   CASE             only these files of cases/ (without .sh)
+# Without -b and CASE the lane first tests itself (selftest.sh).
 # Prints `ok|FAIL|skip KERNEL BOOT/CHECK [reason]` and `N passed, N failed, N skipped`.
 # Exit 0 all passed, 1 a failure, 77 nothing could run. Logs: $O/vm/log. No root is needed.
 set -uo pipefail
@@ -10,17 +11,19 @@ set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=${O:-build}
 cache=${MNO_VM_CACHE:-$build/vm}
-logs=$build/vm/log
+logs=${MNO_VM_LOGS:-$build/vm/log}
+cases=${MNO_VM_CASES:-$here/cases}
 kernels="6.1 6.12"
 boots="full no-bpf-lsm confidentiality power systemd"
+selftest=1
 passed=0 failed=0 skipped=0 guest_status=0
 declare -A reported
 
 while getopts k:b: option; do
   case $option in
   k) kernels=$OPTARG ;;
-  b) boots=$OPTARG ;;
-  *) sed -n '3,8s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+  b) boots=$OPTARG selftest=0 ;;
+  *) sed -n '3,9s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
   esac
 done
 shift $((OPTIND - 1))
@@ -77,7 +80,8 @@ pack() { (cd "$1" && find . | cpio -o -H newc -R 0:0 --quiet) >"$2" && rm -rf "$
 
 add_cases() {
   mkdir -p "$1/payload"
-  cp -r "$here"/{lib,guest,root}.sh "$here/cases" "$build/vm/bin/lsm_smoke" "$1/payload/"
+  cp -r "$here"/{lib,guest,root}.sh "$build/vm/bin/lsm_smoke" "$1/payload/"
+  cp -r "$cases" "$1/payload/cases"
 }
 
 # One archive for most boots: the cases, and the programs at the paths that they have on a host.
@@ -117,7 +121,7 @@ build_root_payload() {
 
 case_files() {
   local file
-  for file in "$here"/cases/*.sh; do
+  for file in "$cases"/*.sh; do
     [[ " $(sed -n 's/^# boots: //p' "$file") " == *" $1 "* ]] || continue
     [ -z "$only_cases" ] || [[ " $only_cases " == *" $(basename "$file" .sh) "* ]] || continue
     echo "$file"
@@ -221,6 +225,12 @@ trap 'exit 130' INT
   give_up "no guest kernel: $(tail -n 1 "$work/kernels.err")"
 build_smoke || { report FAIL host lsm-smoke-build "see above"; finish; }
 build_payload || { report FAIL host payload-build "see above"; finish; }
+if [ "$selftest" = 1 ] && [ -z "$only_cases" ]; then
+  kernel=${kernels%% *}
+  while read -r verdict name reason; do
+    report "$verdict" "$kernel" "selftest/$name" "$reason"
+  done < <("$here/selftest.sh" "$cache/$kernel")
+fi
 for kernel in $kernels; do
   for boot in $boots; do
     boot_one "$kernel" "$boot"
