@@ -12,7 +12,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=${O:-build}
 cache=${MNO_VM_CACHE:-$build/vm}
 logs=${MNO_VM_LOGS:-$build/vm/log}
-cases=${MNO_VM_CASES:-$here/cases}
+case_source=${MNO_VM_CASES:-$here/cases}
 kernels="6.1 6.12"
 boots="full no-bpf-lsm confidentiality power systemd"
 selftest=1
@@ -81,16 +81,29 @@ pack() { (cd "$1" && find . | cpio -o -H newc -R 0:0 --quiet) >"$2" && rm -rf "$
 add_cases() {
   mkdir -p "$1/payload"
   cp -r "$here"/{lib,guest,root}.sh "$build/vm/bin/lsm_smoke" "$1/payload/"
-  cp -r "$cases" "$1/payload/cases"
+  cp -r "$work/cases" "$1/payload/cases"
+}
+
+# One case file for the programs of tests/bpf, so that each is a check that must report.
+add_bpf_case() {
+  local program names=''
+  for program in "$build"/tests/bpf/test_*; do
+    [ -x "$program" ] && names+=" $(basename "$program")"
+  done
+  sed "s/^# checks: bpf-tests$/# checks:${names:- bpf-tests}/" "$here/bpf_case.sh" >"$work/cases/25_bpf.sh"
 }
 
 # One archive for most boots: the cases, and the programs at the paths that they have on a host.
 build_payload() {
-  local tree=$work/tree
+  local tree=$work/tree program
   add_cases "$tree" || return 1
   if have_agent; then
     "$here/carry.sh" "$tree" "$build/mnod=/usr/bin/mnod" "$build/mnoctl=/usr/bin/mnoctl" || return 1
   fi
+  for program in "$build"/tests/bpf/test_*; do
+    [ ! -x "$program" ] ||
+      "$here/carry.sh" "$tree" "$program=/payload/bpf/$(basename "$program")" || return 1
+  done
   if command -v jq >/dev/null; then
     "$here/carry.sh" "$tree" jq || return 1
   fi
@@ -121,7 +134,7 @@ build_root_payload() {
 
 case_files() {
   local file
-  for file in "$cases"/*.sh; do
+  for file in "$work/cases"/*.sh; do
     [[ " $(sed -n 's/^# boots: //p' "$file") " == *" $1 "* ]] || continue
     [ -z "$only_cases" ] || [[ " $only_cases " == *" $(basename "$file" .sh) "* ]] || continue
     echo "$file"
@@ -224,6 +237,8 @@ trap 'exit 130' INT
 "$here/kernels.sh" "$cache" $kernels 2>"$work/kernels.err" ||
   give_up "no guest kernel: $(tail -n 1 "$work/kernels.err")"
 build_smoke || { report FAIL host lsm-smoke-build "see above"; finish; }
+cp -r "$case_source" "$work/cases" || exit 2
+[ "$case_source" != "$here/cases" ] || add_bpf_case
 build_payload || { report FAIL host payload-build "see above"; finish; }
 if [ "$selftest" = 1 ] && [ -z "$only_cases" ]; then
   kernel=${kernels%% *}

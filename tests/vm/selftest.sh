@@ -61,7 +61,7 @@ test_killed() {
   # The function runs in a child shell; the script is that shell's child.
   read -r child _ <"/proc/$pid/task/$pid/children"
   check script-started "QEMU never ran" qemu_left
-  kill -KILL "$child" "$pid"
+  kill -KILL "$pid" "$child"
   wait "$pid" 2>/dev/null
   check script-killed "QEMU outlived the script" no_qemu
 }
