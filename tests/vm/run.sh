@@ -16,7 +16,7 @@ case_source=${MNO_VM_CASES:-$here/cases}
 kernels="6.1 6.12"
 boots="full no-bpf-lsm confidentiality power systemd"
 selftest=1
-passed=0 failed=0 skipped=0 guest_status=0
+passed=0 failed=0 skipped=0 guest_status=0 guest_env=''
 declare -A reported
 
 while getopts k:b: option; do
@@ -58,11 +58,11 @@ give_up() {
   finish
 }
 
-build_smoke() {
+build_tools() {
   local out=$build/vm/bin src=$here bpftool=/usr/sbin/bpftool
-  local stamp=$out/lsm_smoke
+  local stamp=$out/logreplay
   [ -x $bpftool ] || bpftool=bpftool
-  if [ -x "$stamp" ] && [ -z "$(find "$src" -name 'lsm_smoke*' -newer "$stamp")" ]; then
+  if [ -x "$stamp" ] && [ -z "$(find "$src" -name '*.[ch]' -newer "$stamp")" ]; then
     return 0
   fi
   mkdir -p "$out"
@@ -71,7 +71,8 @@ build_smoke() {
     llvm-strip -g "$out/lsm_smoke.bpf.o" &&
     "$bpftool" gen skeleton "$out/lsm_smoke.bpf.o" name lsm_smoke_bpf >"$out/lsm_smoke.skel.h" &&
     gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -static -I"$out" -I"$src" \
-      "$src/lsm_smoke.c" -o "$stamp" -lbpf -lelf -lz
+      "$src/lsm_smoke.c" -o "$out/lsm_smoke" -lbpf -lelf -lz &&
+    gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror "$src/logreplay.c" -o "$stamp"
 }
 
 have_agent() { [ -x "$build/mnod" ] && [ -x "$build/mnoctl" ]; }
@@ -80,7 +81,7 @@ pack() { (cd "$1" && find . | cpio -o -H newc -R 0:0 --quiet) >"$2" && rm -rf "$
 
 add_cases() {
   mkdir -p "$1/payload"
-  cp -r "$here"/{lib,guest,root}.sh "$build/vm/bin/lsm_smoke" "$1/payload/"
+  cp -r "$here"/{lib,guest,root,power}.sh "$build/vm/bin/lsm_smoke" "$1/payload/"
   cp -r "$work/cases" "$1/payload/cases"
 }
 
@@ -184,25 +185,55 @@ guest() {
   rm -rf "$dir"
   mkdir -p "$dir"
   "$here/boot.sh" -i "$work/$archive" -o "$dir" -t "$(limit_of "$boot")" "$@" "$cache/$kernel" \
-    "VM_CASES='$only_cases' sh /payload/guest.sh $boot" >/dev/null 2>"$dir/boot.err"
-  guest_status=$?
+    "export VM_CASES='$only_cases' $guest_env; sh /payload/guest.sh $boot" >/dev/null 2>"$dir/boot.err"
+  guest_status=$? guest_env=''
   collect "$kernel" "$boot" "$guest_status"
   say "$kernel $boot: $(cat "$dir/time" 2>/dev/null || cat "$dir/boot.err")"
 }
 
-# Two boots on one disk; QEMU is killed between them, which loses the first guest's page cache.
+# The disk of the power cuts: a file system, and behind it the sector that acknowledgements go to.
+mark_sector=520000
+
+make_disk() {
+  truncate -s 256M "$1"
+  PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -F -E nodiscard "$1" 250M
+}
+
+# One guest writes until QEMU is killed; a second looks at the disk as it was left, a third at
+# what other cuts would have left, by the log of all writes and flushes.
 power_cut() {
-  local disk=$work/disk.img
-  rm -f "$disk"
-  truncate -s 256M "$disk"
-  PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -F "$disk" || return 1
-  guest "$1" power-write payload.cpio -k VM-POWER-CUT -d "file=$disk,format=raw,if=virtio"
-  if [ "$guest_status" -eq 137 ]; then
+  local disk=$work/disk.img log=$work/disk.log
+  rm -f "$work"/disk.* "$work"/cut.*
+  make_disk "$disk" && cp --sparse=always "$disk" "$work/disk.base" && : >"$log" || return 1
+  guest_env="VM_MARK=$mark_sector"
+  guest "$1" power-write payload.cpio -k VM-POWER-CUT -d "driver=blklogwrites,if=virtio,\
+file.driver=raw,file.file.driver=file,file.file.filename=$disk,log.driver=file,log.filename=$log,\
+log-sector-size=512,log-super-update-interval=1"
+  if [ "$guest_status" -eq 137 ] && ! grep -q VM-NO-MARK "$logs/$1-power-write/console"; then
     report ok "$1" power-write/cut
   else
-    report FAIL "$1" power-write/cut "the guest ended by itself (status $guest_status)"
+    report FAIL "$1" power-write/cut "the guest ended by itself (status $guest_status), or no mark"
+    return
   fi
   guest "$1" power-check payload.cpio -d "file=$disk,format=raw,if=virtio"
+  power_log "$1"
+}
+
+# Four cuts spread over the log; in the first two nothing that was not flushed survives, in the
+# others a random half of it.
+power_log() {
+  local n cut entries acked='' drives=()
+  entries=$("$build/vm/bin/logreplay" "$work/disk.log" | cut -d ' ' -f 2)
+  for n in 1 2 3 4; do
+    cut=$((entries * (n * 2 + 1) / 9))
+    cp --sparse=always "$work/disk.base" "$work/cut.$n"
+    acked+=" $("$build/vm/bin/logreplay" "$work/disk.log" "$work/cut.$n" "$cut" $((n > 2 ? n : 0)) \
+      "$mark_sector" | cut -d ' ' -f 2)"
+    drives+=(-d "file=$work/cut.$n,format=raw,if=virtio")
+  done
+  say "$1 power-log: $entries log entries, acknowledged at the cuts:$acked"
+  guest_env="VM_ACKED='$acked'"
+  guest "$1" power-log payload.cpio "${drives[@]}"
 }
 
 systemd_root() {
@@ -236,7 +267,7 @@ trap 'exit 130' INT
 # shellcheck disable=SC2086
 "$here/kernels.sh" "$cache" $kernels 2>"$work/kernels.err" ||
   give_up "no guest kernel: $(tail -n 1 "$work/kernels.err")"
-build_smoke || { report FAIL host lsm-smoke-build "see above"; finish; }
+build_tools || { report FAIL host tools-build "see above"; finish; }
 cp -r "$case_source" "$work/cases" || exit 2
 [ "$case_source" != "$here/cases" ] || add_bpf_case
 build_payload || { report FAIL host payload-build "see above"; finish; }

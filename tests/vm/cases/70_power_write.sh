@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Writes to the disk until the power goes: the agent's state, a log that is synced line by line
-# and one that never is. The host cuts the power at the last line on the console.
+# Writes to the disk until the power goes: the agent's state, a file that is synced line by line
+# and one that never is. The host cuts the power at the last line on the console, and knows from
+# VM_MARK, a sector behind the file system, how far the synced file had come at any time.
 # boots: power-write
 # checks:
 # limit: 45
@@ -18,7 +19,9 @@ while [ $n -lt 30 ]; do
   process vm-tick-$n 5
   echo "$n $(cut -d ' ' -f 1 /proc/uptime)" |
     dd of=/mnt/synced oflag=append conv=notrunc,fsync 2>/dev/null
-  cat /mnt/synced >/mnt/unsynced
+  echo $n | dd of=/dev/vda oflag=direct bs=512 seek="$VM_MARK" conv=sync,notrunc 2>/dev/null ||
+    echo "VM-NO-MARK" >/dev/console
+  echo $n >>/mnt/unsynced
   usleep 200000
 done
 echo "VM-POWER-CUT" >/dev/console
