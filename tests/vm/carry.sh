@@ -12,7 +12,7 @@ for spec in "$@"; do
   [ "$spec" = "${spec#*=}" ] || path=${spec#*=}
   install -D -m 755 "$program" "$root$path"
   # A static program has no list; ldd says so with status 1.
-  { ldd "$program" 2>/dev/null || true; } | grep -o '/[^ ]*' | while read -r library; do
+  { ldd "$program" 2>/dev/null | grep -o '/[^ ]*' || true; } | while read -r library; do
     # /lib is a link to /usr/lib on the host and a folder in the guest: keep the name that
     # the loader looks for.
     [ -e "$root$library" ] || install -D -m 755 "$library" "$root$library"

@@ -16,10 +16,10 @@ power_read() {
     "\(min // 0) \(max // 0) \(length)"' >/tmp/ticks
   read -r first last count </tmp/ticks
   lost=$(awk -v last="$last" -v acked="$1" '$1 == last { at = $2 } $1 == acked { end = $2 }
-    END { printf "%.1f", end > at ? end - at : 0 }' /mnt/synced)
+    END { late = end - at; if (late < 0) late = 0; printf "%.1f", late }' /mnt/synced)
   echo "ticks $first..$last, $count rows, acknowledged $1, $lost s lost"
 }
 
 # One commit a second: at most two seconds before the cut may be missing, by the guest's clock. The
 # half second more is the time a short process takes here.
-recent_enough() { awk -v lost="$lost" 'BEGIN { exit !(lost <= 2.5) }'; }
+recent_enough() { awk -v lost="${lost:-99}" 'BEGIN { exit !(lost <= 2.5) }'; }
