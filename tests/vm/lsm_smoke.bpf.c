@@ -4,8 +4,6 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#include "lsm_smoke_wire.h"
-
 #define EPERM 1
 
 /* The few kernel types that are read, relocated against the running kernel's BTF. */
@@ -24,8 +22,11 @@ struct file {
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-struct smoke_target target;
-struct smoke_seen seen;
+/* Set before the program is attached; all 0 refuses nobody. */
+__u64 target_cgroup, target_inode;
+__u32 target_device; /* the kernel's own encoding: major << 20 | minor */
+/* Opens of the target file: all of them, and those refused. */
+__u64 called, denied;
 
 /* Plain typed loads only: bpf_probe_read_kernel is refused under lockdown=confidentiality. */
 SEC("lsm/file_open")
@@ -35,11 +36,11 @@ int BPF_PROG(smoke_file_open, struct file *file, int ret)
 
 	if (ret)
 		return ret;
-	if (inode->i_ino != target.inode || inode->i_sb->s_dev != target.device)
+	if (inode->i_ino != target_inode || inode->i_sb->s_dev != target_device)
 		return 0;
-	__sync_fetch_and_add(&seen.called, 1);
-	if (bpf_get_current_cgroup_id() != target.cgroup_id)
+	__sync_fetch_and_add(&called, 1);
+	if (bpf_get_current_cgroup_id() != target_cgroup)
 		return 0;
-	__sync_fetch_and_add(&seen.denied, 1);
+	__sync_fetch_and_add(&denied, 1);
 	return -EPERM;
 }

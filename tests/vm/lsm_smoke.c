@@ -16,7 +16,6 @@
 
 #include <bpf/libbpf.h>
 
-#include "lsm_smoke_wire.h"
 #include "lsm_smoke.skel.h"
 
 #define TRIES 30
@@ -108,11 +107,9 @@ static int smoke_attach(struct smoke *s)
 	s->skel = lsm_smoke_bpf__open();
 	if (!s->skel)
 		return -errno;
-	s->skel->bss->target = (struct smoke_target){
-		.cgroup_id = cgroup.st_ino,
-		.inode = file.st_ino,
-		.device = major(file.st_dev) << 20 | minor(file.st_dev),
-	};
+	s->skel->bss->target_cgroup = cgroup.st_ino;
+	s->skel->bss->target_inode = file.st_ino;
+	s->skel->bss->target_device = major(file.st_dev) << 20 | minor(file.st_dev);
 	r = lsm_smoke_bpf__load(s->skel);
 	return r < 0 ? r : lsm_smoke_bpf__attach(s->skel);
 }
@@ -121,13 +118,12 @@ static enum verdict smoke_try(const struct smoke *s)
 {
 	int inside = smoke_count_refused(s, 1);
 	int outside = smoke_count_refused(s, 0);
-	const struct smoke_seen *seen = &s->skel->bss->seen;
+	unsigned long long called = s->skel->bss->called, denied = s->skel->bss->denied;
 
-	printf("inside %d/%d outside %d/%d called %llu\n", inside, TRIES, outside, TRIES,
-		seen->called);
-	if (inside == TRIES && outside == 0 && seen->denied == TRIES && seen->called == 2 * TRIES)
+	printf("inside %d/%d outside %d/%d called %llu\n", inside, TRIES, outside, TRIES, called);
+	if (inside == TRIES && outside == 0 && denied == TRIES && called == 2 * TRIES)
 		return ENFORCED;
-	if (inside == 0 && outside == 0 && seen->called == 0)
+	if (inside == 0 && outside == 0 && called == 0)
 		return INERT;
 	return BROKEN;
 }
