@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # run.sh [-k KERNELS] [-b BOOTS] [CASE...]: the tests that need another kernel, in QEMU guests.
-#   -k "6.1 6.12"    kernels          -b "full no-bpf-lsm ..."   boots (see the table below)
+#   -k "6.1 6.12"    kernels          -b "full no-bpf-lsm ..."   boots, see boot_one below
 #   CASE             only these files of cases/ (without .sh)
 # Without -b and CASE the lane first tests itself (selftest.sh).
 # Prints `ok|FAIL|skip KERNEL BOOT/CHECK [reason]` and `N passed, N failed, N skipped`.
@@ -10,6 +10,7 @@
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$here/../.." || exit 2
 build=${O:-build}
 cache=${MNO_VM_CACHE:-$build/vm}
 logs=${MNO_VM_LOGS:-$build/vm/log}
