@@ -13,7 +13,7 @@
 #include "mno_hist.h"
 
 /* knobs, set between open and load */
-const volatile __u64 mno_budget_per_cpu = 0; /* records per CPU and window; 0 = no limit */
+const volatile __u64 mno_budget_per_cpu = 0;        /* records per CPU and window; 0 = no limit */
 const volatile __u64 mno_budget_window = 100000000; /* ns */
 
 struct {

@@ -24,8 +24,8 @@ struct mno_rung {
 
 /* What the agent tells a probe at open. */
 struct mno_probe_cfg {
-	unsigned n_cpus;   /* possible CPUs */
-	unsigned banks;	   /* power of two <= 4: copies of shared counters, index cpu & (banks-1) */
+	unsigned n_cpus; /* possible CPUs */
+	unsigned banks;  /* power of two <= 4: copies of shared counters, index cpu & (banks-1) */
 	uint64_t ring_bytes; /* 0 = the probe's default */
 };
 
@@ -38,14 +38,14 @@ struct mno_probe_tick {
 
 struct mno_probe {
 	const char *name, *summary;
-	uint16_t id; /* MNO_PROBE_<name> */
+	uint16_t id;     /* MNO_PROBE_<name> */
 	bool by_default; /* in the default profile; else only on demand and for a stated time */
-	uint8_t value; /* 1..100: what the governor sheds first is the smallest */
+	uint8_t value;   /* 1..100: what the governor sheds first is the smallest */
 	const struct mno_rung *rungs;
 	size_t n_rungs;
 	const struct mno_kind *kinds; /* records it sends; may be none */
 	size_t n_kinds;
-	uint64_t ring_bytes; /* default size of its ring; 0 = it has none */
+	uint64_t ring_bytes;     /* default size of its ring; 0 = it has none */
 	uint64_t budget_per_cpu; /* records per CPU and 100 ms; 0 = unlimited */
 
 	/*
@@ -58,7 +58,8 @@ struct mno_probe {
 	int (*loaded)(void *priv, struct bpf_object *obj);
 	/* Attaches one program in its own way (perf events ...): *@ret_links (malloc'ed array) and
 	 * count; -EOPNOTSUPP = use bpf_program__attach(). May be NULL. */
-	int (*attach)(void *priv, struct bpf_program *prog, struct bpf_link ***ret_links, size_t *ret_n);
+	int (*attach)(
+		void *priv, struct bpf_program *prog, struct bpf_link ***ret_links, size_t *ret_n);
 	/* After attach: e.g. seed state by an iterator. May be NULL. */
 	int (*attached)(void *priv, struct bpf_object *obj);
 	/* Once a second: counters into metrics. May be NULL. */

@@ -162,9 +162,9 @@ struct bpf_iter__task {
 
 #pragma clang attribute pop
 
-#define PF_EXITING    0x00000004
-#define PF_KTHREAD    0x00200000
-#define TASK_RUNNING  0x0000
-#define TASK_INTERRUPTIBLE 0x0001
+#define PF_EXITING           0x00000004
+#define PF_KTHREAD           0x00200000
+#define TASK_RUNNING         0x0000
+#define TASK_INTERRUPTIBLE   0x0001
 #define TASK_UNINTERRUPTIBLE 0x0002
-#define TASK_DEAD     0x0080
+#define TASK_DEAD            0x0080
