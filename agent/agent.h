@@ -18,7 +18,7 @@
 struct mno_agent_opts {
 	const char *config_path, *state_dir, *socket_path;
 	const char *cgroup_root; /* v2 mount, found in /proc/self/mounts; NULL if there is none */
-	uint64_t for_ns;	 /* end after that time; 0 = never */
+	uint64_t for_ns;         /* end after that time; 0 = never */
 	bool no_bpf, check_config;
 };
 
@@ -33,7 +33,7 @@ struct mno_agent {
 	struct mno_writer *writer;
 	struct mno_hub *hub;
 	struct mno_doctor *doctor; /* findings of the start-up feature probes */
-	uint64_t start_ns;	   /* CLOCK_BOOTTIME */
+	uint64_t start_ns;         /* CLOCK_BOOTTIME */
 	int64_t boot_offset_ns;
 	char hostname[65];
 };

@@ -8,11 +8,11 @@ struct mno_probes;
 struct mno_drain;
 
 enum mno_probe_state {
-	MNO_PROBE_OFF,	   /* not in the profile, or taken out by its user */
+	MNO_PROBE_OFF, /* not in the profile, or taken out by its user */
 	MNO_PROBE_RUNNING,
 	MNO_PROBE_DEGRADED, /* works by a lower rung of its ladder */
-	MNO_PROBE_FAILED,  /* could not load or attach: .reason */
-	MNO_PROBE_SHED,	   /* switched off by the overhead governor: .reason */
+	MNO_PROBE_FAILED,   /* could not load or attach: .reason */
+	MNO_PROBE_SHED,     /* switched off by the overhead governor: .reason */
 };
 const char *mno_probe_state_name(enum mno_probe_state s);
 
@@ -26,13 +26,14 @@ struct mno_probes_opts {
 struct mno_probe_status {
 	const struct mno_probe *probe;
 	enum mno_probe_state state;
-	const char *attach;   /* the rung's name, "" when off */
-	char reason[512];     /* in plain words; "" when there is nothing to say */
-	uint64_t seen, stored, sampled, dropped, errors; /* since the agent started, reloads included */
+	const char *attach; /* the rung's name, "" when off */
+	char reason[512];   /* in plain words; "" when there is nothing to say */
+	uint64_t seen, stored, sampled, dropped,
+		errors;             /* since the agent started, reloads included */
 	uint64_t cost_ns_per_event; /* measured in the last sample; 0 = not measured yet */
-	double cpu_percent;	    /* of one core, last sample */
-	uint64_t bpf_bytes;	    /* maps and programs, as the kernel accounts them */
-	uint64_t until_ns;	    /* CLOCK_BOOTTIME when a timed probe ends; 0 = stays */
+	double cpu_percent;         /* of one core, last sample */
+	uint64_t bpf_bytes;         /* maps and programs, as the kernel accounts them */
+	uint64_t until_ns;          /* CLOCK_BOOTTIME when a timed probe ends; 0 = stays */
 };
 
 /* Nothing is loaded yet. */

@@ -17,7 +17,7 @@ struct mno_writer_opts {
 	struct mno_series *series;
 	struct mno_ledger *ledger;
 	struct mno_probes *probes; /* told what was stored or lost */
-	int64_t retention_ms; /* 0 = 14 days */
+	int64_t retention_ms;      /* 0 = 14 days */
 };
 int mno_writer_start(const struct mno_writer_opts *o, struct mno_writer **ret);
 /* Stores what is queued, commits, ends the thread. NULL-safe, returns NULL. */
@@ -44,10 +44,10 @@ int mno_writer_events(struct mno_writer *w, const void *records, size_t len, uin
 	uint64_t last_ns, const uint32_t *counts, size_t n_probes);
 
 struct mno_writer_stat {
-	uint64_t commits, commit_errors, rows_stored, rows_lost, events_stored, events_lost, procs_stored,
-		procs_lost;
-	uint64_t last_commit_ns;   /* duration */
-	int64_t last_commit_ms;    /* wall clock of the last durable commit */
-	int last_error;		   /* -errno of the last failed commit, 0 if the last one worked */
+	uint64_t commits, commit_errors, rows_stored, rows_lost, events_stored, events_lost,
+		procs_stored, procs_lost;
+	uint64_t last_commit_ns; /* duration */
+	int64_t last_commit_ms;  /* wall clock of the last durable commit */
+	int last_error;          /* -errno of the last failed commit, 0 if the last one worked */
 };
 void mno_writer_stat(struct mno_writer *w, struct mno_writer_stat *ret);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Latency and size of block requests, by device and operation, and by issuing cgroup. */
 #include "mno_bpf.h"
+#include "mno_vmlinux_io.h"
 #include "mno_cgroup.bpf.h"
 #include "mno_hist_add.bpf.h"
 #include "block/block_wire.h"

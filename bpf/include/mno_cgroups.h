@@ -13,8 +13,8 @@
 struct mno_cgroups;
 struct mno_cgroup {
 	uint64_t id;
-	uint32_t slot; /* 0: none of its own (counted under ~other) */
-	uint32_t gen;  /* changes when the slot is given to another cgroup */
+	uint32_t slot;    /* 0: none of its own (counted under ~other) */
+	uint32_t gen;     /* changes when the slot is given to another cgroup */
 	const char *path; /* "/" for the root, "/a/b"; valid until the cgroup is gone */
 };
 

@@ -8,8 +8,8 @@
 
 #include <linux/types.h>
 
-#define MNO_HIST_P	 4				     /* log2 of buckets per power of two */
-#define MNO_HIST_MAXBIT	 36				     /* values >= 2^36 (68.7 s in ns) share the last */
+#define MNO_HIST_P       4  /* log2 of buckets per power of two */
+#define MNO_HIST_MAXBIT  36 /* values >= 2^36 (68.7 s in ns) share the last */
 #define MNO_HIST_BUCKETS ((MNO_HIST_MAXBIT - MNO_HIST_P + 1) * (1 << MNO_HIST_P)) /* 528 */
 
 /* floor(log2(v)) without a loop or a clz instruction, which BPF lacks; v > 0 */
@@ -50,7 +50,8 @@ static inline __attribute__((always_inline)) __u32 mno_hist_index(__u64 v)
 	h = mno_log2(v);
 	if (h >= MNO_HIST_MAXBIT)
 		return MNO_HIST_BUCKETS - 1;
-	i = ((h - MNO_HIST_P + 1) << MNO_HIST_P) + ((v >> (h - MNO_HIST_P)) & ((1u << MNO_HIST_P) - 1));
+	i = ((h - MNO_HIST_P + 1) << MNO_HIST_P) +
+	    ((v >> (h - MNO_HIST_P)) & ((1u << MNO_HIST_P) - 1));
 	return i;
 }
 

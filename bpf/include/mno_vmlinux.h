@@ -104,6 +104,7 @@ struct signal_struct {
 	atomic_t live;
 	int nr_threads;
 	int group_exit_code;
+	unsigned int flags;
 	unsigned long maxrss;
 	unsigned long maj_flt, min_flt;
 	unsigned long long sum_sched_runtime;
@@ -162,84 +163,9 @@ struct bpf_iter__task {
 
 #pragma clang attribute pop
 
-#define PF_EXITING    0x00000004
-#define PF_KTHREAD    0x00200000
-#define TASK_RUNNING  0x0000
-#define TASK_INTERRUPTIBLE 0x0001
+#define PF_EXITING           0x00000004
+#define PF_KTHREAD           0x00200000
+#define TASK_RUNNING         0x0000
+#define TASK_INTERRUPTIBLE   0x0001
 #define TASK_UNINTERRUPTIBLE 0x0002
-#define TASK_DEAD     0x0080
-
-/* --- block, tcp, memory ---------------------------------------------------------------------- */
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-struct cgroup_root {
-	int hierarchy_id; /* 0 is the v2 tree */
-};
-struct cgroup___root {
-	struct cgroup_root *root;
-};
-struct blkcg {
-	struct cgroup_subsys_state css;
-};
-struct blkcg_gq {
-	struct blkcg *blkcg;
-};
-struct bio {
-	struct blkcg_gq *bi_blkg;
-};
-struct gendisk {
-	int major, first_minor;
-};
-struct request_queue {
-	struct gendisk *disk;
-};
-struct request {
-	struct request_queue *q;
-	__u32 cmd_flags;
-	unsigned int __data_len;
-	struct bio *bio;
-	__u64 start_time_ns;
-};
-
-struct in6_addr {
-	union {
-		__u32 u6_addr32[4];
-	} in6_u;
-};
-typedef struct {
-	struct net *net;
-} possible_net_t;
-struct sock_common {
-	__be32 skc_daddr, skc_rcv_saddr;
-	__be16 skc_dport;
-	__u16 skc_num;
-	unsigned short skc_family;
-	volatile unsigned char skc_state;
-	possible_net_t skc_net;
-	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
-	unsigned long skc_flags;
-};
-struct sock_cgroup_data {
-	struct cgroup *cgroup;
-};
-struct sock {
-	struct sock_common __sk_common;
-	int sk_err;
-	__u16 sk_protocol;
-	struct sock_cgroup_data sk_cgrp_data;
-};
-struct tcp_sock {
-	__u64 bytes_received, bytes_sent, bytes_retrans;
-	__u32 srtt_us, total_retrans;
-};
-struct socket {
-	struct sock *sk;
-};
-struct bpf_iter__task_file {
-	struct bpf_iter_meta *meta;
-	struct task_struct *task;
-	__u32 fd;
-	struct file *file;
-};
-
-#pragma clang attribute pop
+#define TASK_DEAD            0x0080

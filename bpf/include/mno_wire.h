@@ -8,7 +8,7 @@
 
 #include <linux/types.h>
 
-#define MNO_COMM_LEN 16
+#define MNO_COMM_LEN     16
 #define MNO_WIRE_VERSION 1
 
 /* One number per probe, from probes.def; a record kind is (probe << 8 | n), n counted from 1. */
@@ -50,10 +50,10 @@ _Static_assert(sizeof(struct mno_var) == 8, "var layout");
 struct mno_pstats {
 	__u64 seen;
 	__u64 delivered;
-	__u64 sampled;	    /* left out on purpose: the probe's record budget was spent */
-	__u64 dropped;	    /* the ring was full */
-	__u64 errors;	    /* a helper failed; the record went out without that part */
-	__u64 runs;	    /* program runs that counted something, records or not */
+	__u64 sampled;      /* left out on purpose: the probe's record budget was spent */
+	__u64 dropped;      /* the ring was full */
+	__u64 errors;       /* a helper failed; the record went out without that part */
+	__u64 runs;         /* program runs that counted something, records or not */
 	__u64 budget_start; /* boottime ns of the current budget window */
 	__u64 budget_used;
 	__u64 _pad[8]; /* a CPU's counters fill whole cache lines */

@@ -8,6 +8,7 @@
  * side that closes does so in its own context and is then known for sure.
  */
 #include "mno_bpf.h"
+#include "mno_vmlinux_io.h"
 #include "mno_cgroup.bpf.h"
 #include "mno_hist_add.bpf.h"
 #include <bpf/bpf_endian.h>

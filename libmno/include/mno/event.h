@@ -17,12 +17,12 @@ enum mno_field_type {
 	MNO_F_U64,
 	MNO_F_S32,
 	MNO_F_S64,
-	MNO_F_BOOL,    /* u8, 0 or 1 */
-	MNO_F_CHARS,   /* char[size], NUL-padded, any bytes */
-	MNO_F_TIME,    /* u64 CLOCK_BOOTTIME ns, shown as Unix ns */
-	MNO_F_CGROUP,  /* u64 cgroup id, shown as a path when known */
-	MNO_F_IP,      /* u8[16], IPv4 mapped; shown as text */
-	MNO_F_VAR_STR, /* struct mno_var: one string */
+	MNO_F_BOOL,     /* u8, 0 or 1 */
+	MNO_F_CHARS,    /* char[size], NUL-padded, any bytes */
+	MNO_F_TIME,     /* u64 CLOCK_BOOTTIME ns, shown as Unix ns */
+	MNO_F_CGROUP,   /* u64 cgroup id, shown as a path when known */
+	MNO_F_IP,       /* u8[16], IPv4 mapped; shown as text */
+	MNO_F_VAR_STR,  /* struct mno_var: one string */
 	MNO_F_VAR_ARGV, /* struct mno_var: strings separated by NUL */
 	MNO_F_VAR_PATH, /* struct mno_var: path components from the leaf up, NUL-separated */
 	MNO_F_ENUM_U32, /* u32 shown through .names */
@@ -32,7 +32,7 @@ struct mno_field {
 	const char *name;
 	const char *help; /* with the unit, for the reference page */
 	uint16_t type;
-	uint16_t off, size; /* from the start of the record */
+	uint16_t off, size;       /* from the start of the record */
 	const char *const *names; /* MNO_F_ENUM_U32: texts by value */
 	uint16_t n_names;
 };
@@ -41,6 +41,12 @@ struct mno_field {
 #define MNO_FIELD(st, member, ftype, text)                                                         \
 	{                                                                                          \
 		.name = #member, .help = text, .type = ftype, .off = offsetof(st, member),         \
+		.size = sizeof(((st *)0)->member),                                                 \
+	}
+/* The same under another name, e.g. for a member of a nested struct. */
+#define MNO_FIELD_AS(st, member, text_name, ftype, text)                                           \
+	{                                                                                          \
+		.name = text_name, .help = text, .type = ftype, .off = offsetof(st, member),       \
 		.size = sizeof(((st *)0)->member),                                                 \
 	}
 #define MNO_FIELD_ENUM(st, member, texts, text)                                                    \

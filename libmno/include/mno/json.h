@@ -40,8 +40,8 @@ void mno_json_kf64(struct mno_json *j, const char *key, double v);
 void mno_json_kbool(struct mno_json *j, const char *key, bool v);
 
 /*
- * Writes @v as Prometheus prints a float64 ("1", "0.5", "+Inf", "-Inf", "NaN", "1e+06"):
- * shortest digits that read back the same, 'g'-like with exponent from 1e21 on.
- * @buf of 32 bytes suffices. Returns the length. Pure.
+ * Writes @v as Prometheus prints a float64 ("1", "0.5", "+Inf", "NaN", "1e+21"): the
+ * shortest digits that read back the same, an exponent below 1e-6 and from 1e21 on.
+ * @buf of 40 bytes suffices. Returns the length. Pure.
  */
 size_t mno_f64_format(double v, char *buf);

@@ -13,33 +13,34 @@
 #define MNO_ARGV_MAX 2048 /* bytes of argv kept */
 
 enum mno_proc_flags {
-	MNO_PROC_SEEDED = 1 << 0,   /* was running before the agent: start seen in /proc, not live */
+	MNO_PROC_SEEDED = 1 << 0, /* was running before the agent: start seen in /proc, not live */
 	MNO_PROC_ARGV_CUT = 1 << 1, /* argv is longer than shown */
 	MNO_PROC_EXECED = 1 << 2,   /* did an exec (else it runs its parent's image) */
-	MNO_PROC_LOST_START = 1 << 3, /* the record of its start was lost; fields from the exit only */
+	MNO_PROC_LOST_START =
+		1 << 3, /* the record of its start was lost; fields from the exit only */
 	MNO_PROC_ENDED = 1 << 4,
-	MNO_PROC_CORE = 1 << 5, /* dumped core */
-	MNO_PROC_OOM = 1 << 6,	/* the OOM killer chose it */
+	MNO_PROC_CORE = 1 << 5,      /* dumped core */
+	MNO_PROC_OOM = 1 << 6,       /* the OOM killer chose it */
 	MNO_PROC_LOST_EXIT = 1 << 7, /* found gone without an exit record */
 };
 
 struct mno_proc {
 	uint32_t pid, ppid, uid, flags;
-	uint64_t start_ns;	   /* Unix time, ns */
+	uint64_t start_ns;          /* Unix time, ns */
 	uint64_t start_boottime_ns; /* with pid: the identity */
 	uint64_t parent_start_boottime_ns;
 	uint64_t cgroup_id;
 	uint32_t exit_code, exit_signal; /* valid when ENDED */
 	uint32_t execs;
-	uint32_t killer_pid;	 /* sender of the fatal signal; 0 = kernel or none */
+	uint32_t killer_pid; /* sender of the fatal signal; 0 = kernel or none */
 	char killer_comm[16];
-	uint64_t end_ns;	 /* Unix time; 0 while running */
+	uint64_t end_ns; /* Unix time; 0 while running */
 	uint64_t duration_ns, cpu_ns;
 	uint64_t rss_peak_bytes, io_read_bytes, io_write_bytes;
 	char comm[16];
-	char *exe;	/* absolute path, or "" */
-	char *cgroup;	/* path below the v2 root, "/..." */
-	char *argv;	/* NUL-separated */
+	char *exe;    /* absolute path, or "" */
+	char *cgroup; /* path below the v2 root, "/..." */
+	char *argv;   /* NUL-separated */
 	uint32_t argv_len;
 };
 void mno_proc_done(struct mno_proc *p);
@@ -50,8 +51,8 @@ void mno_proc_json(const struct mno_proc *p, struct mno_json *j);
 struct mno_ledger;
 struct mno_ledger_opts {
 	size_t sz;
-	size_t max_live;    /* running processes kept; 0 = 65,536 */
-	size_t max_ended;   /* ended ones waiting for the writer; 0 = 65,536; more are counted lost */
+	size_t max_live;  /* running processes kept; 0 = 65,536 */
+	size_t max_ended; /* ended ones waiting for the writer; 0 = 65,536; more are counted lost */
 	int64_t boot_offset_ns;
 };
 int mno_ledger_new(const struct mno_ledger_opts *o, struct mno_ledger **ret);
@@ -90,7 +91,8 @@ int mno_ledger_exit(struct mno_ledger *l, const struct mno_exit_fact *f);
 int mno_ledger_signal(struct mno_ledger *l, const struct mno_signal_fact *f);
 
 /* Running processes, each handed to @fn under the lock (copy what you keep). */
-int mno_ledger_live(struct mno_ledger *l, int (*fn)(void *arg, const struct mno_proc *p), void *arg);
+int mno_ledger_live(
+	struct mno_ledger *l, int (*fn)(void *arg, const struct mno_proc *p), void *arg);
 /* Ended rows not stored yet: moves up to @max of them to the caller, oldest first. */
 size_t mno_ledger_take_ended(struct mno_ledger *l, struct mno_proc *rows, size_t max);
 /* Also visits ended ones that still wait (so that a query misses none). */

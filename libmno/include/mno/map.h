@@ -23,8 +23,8 @@ void *mno_map_remove(struct mno_map *m, const void *key, size_t len);
 size_t mno_map_count(const struct mno_map *m);
 /* Iterates: start with *@pos = 0; false at the end. The map may not grow meanwhile; removing
  * the entry just returned is allowed. */
-bool mno_map_next(
-	const struct mno_map *m, size_t *pos, const void **ret_key, size_t *ret_len, void **ret_value);
+bool mno_map_next(const struct mno_map *m, size_t *pos, const void **ret_key, size_t *ret_len,
+	void **ret_value);
 /* Bytes held by the map itself (keys included). */
 size_t mno_map_bytes(const struct mno_map *m);
 

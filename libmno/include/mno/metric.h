@@ -21,7 +21,7 @@ struct mno_label {
 	const char *name, *value;
 };
 
-#define MNO_LABELS_MAX 16   /* per series */
+#define MNO_LABELS_MAX      16   /* per series */
 #define MNO_LABEL_VALUE_MAX 1024 /* bytes; longer ones are cut */
 
 struct mno_metrics;
@@ -51,8 +51,8 @@ double mno_metrics_value(const struct mno_metrics *m, uint32_t slot);
  * (see mno_series_key), valid until the series is removed. @gen changes when a slot is reused,
  * so (slot, gen) is a handle that a store can cache its own id under.
  */
-typedef void (*mno_metrics_fn)(void *arg, uint32_t slot, uint32_t gen, const char *key,
-	size_t key_len, double value);
+typedef void (*mno_metrics_fn)(
+	void *arg, uint32_t slot, uint32_t gen, const char *key, size_t key_len, double value);
 void mno_metrics_tick(struct mno_metrics *m, mno_metrics_fn fn, void *arg);
 
 /* Renders the Prometheus text format (0.0.4) of the last finished tick. Any thread. */

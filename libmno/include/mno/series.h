@@ -49,7 +49,7 @@ enum mno_match_op { MNO_MATCH_EQ, MNO_MATCH_NE, MNO_MATCH_RE, MNO_MATCH_NRE };
 struct mno_matcher {
 	enum mno_match_op op;
 	const char *name, *value; /* the metric name is the label "__name__" */
-	void *re;		  /* private; zero it, mno_matchers_done() frees it */
+	void *re;                 /* private; zero it, mno_matchers_done() frees it */
 };
 /* Compiles regular expressions (anchored, RE2-like subset of PCRE2, bounded work).
  * -MNO_ESYNTAX and a message in @err. */
@@ -66,8 +66,8 @@ void mno_ids_done(struct mno_ids *ids);
  * Ids of series that match all of @m (compiled), ascending. More than @limit: -MNO_ELIMIT.
  * Any thread.
  */
-int mno_series_select(
-	struct mno_series *s, const struct mno_matcher *m, size_t n, size_t limit, struct mno_ids *ret);
+int mno_series_select(struct mno_series *s, const struct mno_matcher *m, size_t n, size_t limit,
+	struct mno_ids *ret);
 
 /* Labels of a series: calls @fn for each, name-sorted, "__name__" first. -ENOENT. Any thread. */
 typedef int (*mno_label_fn)(void *arg, const char *name, const char *value);
@@ -97,10 +97,10 @@ int mno_series_read(struct mno_series *s, const uint32_t *ids, size_t n, int64_t
 	size_t max_samples, int (*fn)(void *arg, const struct mno_column *c), void *arg);
 
 struct mno_series_stat {
-	uint64_t series;    /* in the dictionary */
-	uint64_t samples;   /* stored, head included */
-	uint64_t block_bytes; /* sealed blocks, payload */
-	uint64_t memory_bytes; /* head and dictionary */
+	uint64_t series;           /* in the dictionary */
+	uint64_t samples;          /* stored, head included */
+	uint64_t block_bytes;      /* sealed blocks, payload */
+	uint64_t memory_bytes;     /* head and dictionary */
 	int64_t first_ms, last_ms; /* 0 if empty */
 };
 void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret);

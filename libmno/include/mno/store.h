@@ -14,9 +14,10 @@ struct mno_env;
 struct mno_txn;
 
 struct mno_env_opts {
-	size_t sz;	   /* sizeof(struct mno_env_opts) */
+	size_t sz;         /* sizeof(struct mno_env_opts) */
 	uint64_t map_size; /* upper bound of the file; 0 = 16 GiB */
-	uint64_t floor_bytes; /* refuse to write below this much free disk; 0 = 256 MiB or 5 %, the less */
+	uint64_t
+		floor_bytes; /* refuse to write below this much free disk; 0 = 256 MiB or 5 %, the less */
 	bool read_only;
 };
 
@@ -39,8 +40,8 @@ int mno_env_commit(struct mno_env *e, struct mno_txn *t);
 void mno_env_abort(struct mno_env *e, struct mno_txn *t);
 
 struct mno_env_stat {
-	uint64_t file_bytes;  /* on disk */
-	uint64_t used_bytes;  /* pages in use */
+	uint64_t file_bytes; /* on disk */
+	uint64_t used_bytes; /* pages in use */
 	uint64_t map_bytes;
 	uint64_t commits;
 	uint64_t free_disk_bytes;
