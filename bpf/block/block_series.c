@@ -123,20 +123,12 @@ static void tick_devices(
 void block_series_tick(struct block_series *s, const struct mno_probe_tick *t,
 	const struct block_device_row *devs, const struct block_cgroup *cgs)
 {
-	const struct mno_cgroup *slots = NULL;
-	size_t n;
-
 	tick_devices(s, t, devs);
-	if (!t->cgroups)
-		return;
-	mno_table_begin(s->cgroups, t->metrics);
-	n = mno_cgroups_slots(t->cgroups, &slots);
-	for (size_t i = 0; i < n; i++) {
-		const struct mno_label l = {"cgroup", slots[i].path};
+	if (t->cgroups)
+		mno_table_cgroups(s->cgroups, t->metrics, t->cgroups, cgs, sizeof(*cgs));
+}
 
-		if (slots[i].slot < BLOCK_SLOTS)
-			mno_table_row(s->cgroups, slots[i].slot, slots[i].gen, &l, 1,
-				&cgs[slots[i].slot]);
-	}
-	mno_table_end(s->cgroups);
+void block_series_snapshot(struct block_series *s, struct mno_json *j)
+{
+	mno_table_snapshot(s->cgroups, 0, "block", j);
 }

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include "mno/hist.h"
-#include "mno/json.h"
 #include "mno_slot_series.h"
 
 #define LABELS_MAX 4
@@ -32,6 +31,7 @@ struct cell {
 struct row {
 	bool used, seen;
 	uint32_t gen;
+	char *path; /* of a cgroup's row, else NULL */
 };
 
 struct mno_table {
@@ -40,7 +40,7 @@ struct mno_table {
 	struct mno_metrics *metrics;
 	struct row *rows;
 	struct cell *cells;   /* n_rows * n_cols */
-	pthread_mutex_t lock; /* of hist pointers and .recent */
+	pthread_mutex_t lock; /* of .path, .hist and .recent: read by the snapshot */
 };
 
 static struct cell *cells_of(struct mno_table *t, size_t row)
@@ -62,7 +62,8 @@ int mno_table_new(const struct mno_col *cols, size_t n_cols, size_t rows, struct
 	t->cells = calloc(rows * n_cols, sizeof(*t->cells));
 	if (!t->rows || !t->cells)
 		return -ENOMEM;
-	*ret = TAKE_PTR(t);
+	*ret = t;
+	t = NULL;
 	return 0;
 }
 
@@ -73,6 +74,8 @@ struct mno_table *mno_table_free(struct mno_table *t)
 	for (size_t i = 0; t->cells && i < t->n_rows * t->n_cols; i++)
 		free(t->cells[i].hist);
 	free(t->cells);
+	for (size_t i = 0; t->rows && i < t->n_rows; i++)
+		free(t->rows[i].path);
 	free(t->rows);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
@@ -168,7 +171,7 @@ static void drop_row(struct mno_table *t, size_t row)
 {
 	for (size_t i = 0; i < t->n_cols; i++)
 		drop_cell(t, i, &cells_of(t, row)[i]);
-	t->rows[row] = (struct row){0};
+	t->rows[row].used = false;
 }
 
 static struct hist *hist_new(struct mno_table *t, struct cell *c)
@@ -255,7 +258,8 @@ void mno_table_row(struct mno_table *t, size_t row, uint32_t gen, const struct m
 		return;
 	if (t->rows[row].used && t->rows[row].gen != gen)
 		drop_row(t, row);
-	t->rows[row] = (struct row){.used = true, .seen = true, .gen = gen};
+	t->rows[row].used = t->rows[row].seen = true;
+	t->rows[row].gen = gen;
 	for (size_t i = 0; i < t->n_cols; i++) {
 		struct cell *c = &cells_of(t, row)[i];
 
@@ -285,4 +289,69 @@ bool mno_table_recent(struct mno_table *t, size_t row, size_t col, struct mno_ta
 		*ret = h->recent;
 	pthread_mutex_unlock(&t->lock);
 	return h != NULL;
+}
+
+/* The path outlives the tick in the row: the snapshot runs on other threads. */
+static void note_path(struct mno_table *t, size_t row, const char *path)
+{
+	struct row *r = &t->rows[row];
+
+	if (r->path && !strcmp(r->path, path))
+		return;
+	pthread_mutex_lock(&t->lock);
+	free(r->path);
+	r->path = strdup(path); /* NULL: not shown */
+	pthread_mutex_unlock(&t->lock);
+}
+
+void mno_table_cgroups(struct mno_table *t, struct mno_metrics *m, const struct mno_cgroups *cg,
+	const void *values, size_t stride)
+{
+	const struct mno_cgroup *slots = NULL;
+	size_t n = mno_cgroups_slots(cg, &slots);
+
+	mno_table_begin(t, m);
+	for (size_t i = 0; i < n; i++) {
+		const struct mno_label l = {"cgroup", slots[i].path};
+
+		if (slots[i].slot >= t->n_rows)
+			continue;
+		mno_table_row(t, slots[i].slot, slots[i].gen, &l, 1,
+			(const char *)values + slots[i].slot * stride);
+		note_path(t, slots[i].slot, slots[i].path);
+	}
+	mno_table_end(t);
+}
+
+static void snapshot_row(const struct row *r, const struct mno_table_recent *v, const char *name,
+	struct mno_json *j)
+{
+	const struct {
+		const char *suffix;
+		double value;
+	} parts[] = {{"p50_seconds", v->p50}, {"p99_seconds", v->p99}, {"count", v->count}};
+	char key[64];
+
+	mno_json_obj(j);
+	mno_json_kstr(j, "path", r->path);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		snprintf(key, sizeof(key), "%s_%s", name, parts[i].suffix);
+		mno_json_kf64(j, key, parts[i].value);
+	}
+	mno_json_end(j);
+}
+
+void mno_table_snapshot(struct mno_table *t, size_t col, const char *name, struct mno_json *j)
+{
+	mno_json_key(j, "cgroups");
+	mno_json_arr(j);
+	pthread_mutex_lock(&t->lock);
+	for (size_t i = 0; col < t->n_cols && i < t->n_rows; i++) {
+		const struct hist *h = cells_of(t, i)[col].hist;
+
+		if (h && h->recent.count && t->rows[i].path)
+			snapshot_row(&t->rows[i], &h->recent, name, j);
+	}
+	pthread_mutex_unlock(&t->lock);
+	mno_json_end_arr(j);
 }

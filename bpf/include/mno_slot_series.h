@@ -6,7 +6,9 @@
  */
 #pragma once
 
+#include "mno/json.h"
 #include "mno/metric.h"
+#include "mno_cgroups.h"
 #include "mno_hist.h"
 
 enum mno_col_kind {
@@ -55,5 +57,17 @@ struct mno_table_recent {
 	uint64_t count;
 	double p50, p99; /* base units; NAN without a value */
 };
-/* Any thread. False when the row has no data in this column. */
+/* False when the row has no data in this column. */
 bool mno_table_recent(struct mno_table *t, size_t row, size_t col, struct mno_table_recent *ret);
+
+/*
+ * Rows of cgroup slots: begin, a row for each slot in use (labels {cgroup="path"}, values at
+ * @values + slot * @stride), end; and notes the paths for the snapshot.
+ */
+void mno_table_cgroups(struct mno_table *t, struct mno_metrics *m, const struct mno_cgroups *cg,
+	const void *values, size_t stride);
+/*
+ * Member "cgroups" of the open object: an array of {path, <name>_p50_seconds, <name>_p99_seconds,
+ * <name>_count} of the slots that had values in column @col in the last tick. Any thread.
+ */
+void mno_table_snapshot(struct mno_table *t, size_t col, const char *name, struct mno_json *j);
