@@ -5,7 +5,7 @@
 #include "mno_probe.h"
 
 struct mno_probes;
-struct mno_drain;
+struct mno_broker;
 
 enum mno_probe_state {
 	MNO_PROBE_OFF, /* not in the profile, or taken out by its user */
@@ -21,7 +21,8 @@ struct mno_probes_opts {
 	const char *pin_root; /* "/sys/fs/bpf/mno"; NULL = do not pin */
 	struct mno_cgroups *cgroups;
 	struct mno_metrics *metrics;
-	double budget_percent; /* of one core for all programs; 0 = 1 % */
+	struct mno_broker *broker; /* opens the run-time statistics; NULL = this process does */
+	double budget_percent;     /* of one core for all programs; 0 = 1 % */
 };
 
 struct mno_probe_status {

@@ -6,7 +6,6 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
-#include "memory/memory_wire.h"
 #include "proc/proc_wire.h"
 #include "router.h"
 
