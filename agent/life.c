@@ -285,6 +285,18 @@ int mno_life_start(const struct mno_options *o, struct mno_life **ret, const cha
 	return 0;
 }
 
+/* The last word on completeness: what was seen and what became of it. */
+static void say_account(struct mno_probes *p)
+{
+	struct mno_probe_status t;
+
+	mno_probes_totals(p, &t);
+	mno_info("records seen %llu = stored %llu + sampled out %llu + dropped %llu%s",
+		(unsigned long long)(t.seen + t.in_flight), (unsigned long long)t.stored,
+		(unsigned long long)t.sampled, (unsigned long long)t.dropped,
+		t.in_flight ? "; the rest is unexplained" : "");
+}
+
 struct mno_life *mno_life_stop(struct mno_life *l)
 {
 	if (!l)
@@ -293,8 +305,13 @@ struct mno_life *mno_life_stop(struct mno_life *l)
 	mno_tick_stop(l->tick);
 	mno_drain_stop(l->drain);
 	mno_doctor_free(l->a.doctor);
-	if (l->a.writer)
-		mno_writer_stop(l->a.writer);
+	if (l->a.probes && l->router) {
+		mno_probes_stop(l->a.probes);
+		mno_router_flush(l->router, l->a.probes);
+	}
+	mno_writer_stop(l->a.writer);
+	if (l->a.probes)
+		say_account(l->a.probes);
 	mno_probes_free(l->a.probes);
 	mno_router_free(l->router);
 	mno_sources_free(l->sources);

@@ -43,7 +43,9 @@ struct mno_probe_status {
 
 /* Nothing is loaded yet. */
 int mno_probes_new(const struct mno_probes_opts *o, struct mno_probes **ret);
-/* Detaches and unpins all. NULL-safe, returns NULL. */
+/* Detaches and unpins all; what is left in the rings goes to the sink. */
+void mno_probes_stop(struct mno_probes *p);
+/* Stops what runs and frees. NULL-safe, returns NULL. */
 struct mno_probes *mno_probes_free(struct mno_probes *p);
 MNO_DEFINE_CLEANUP(struct mno_probes *, mno_probes_free)
 
