@@ -127,7 +127,7 @@ check:
 	$(Q)tools/dev/check.sh
 bench: $(bench_bin) $(prog_bin) all
 	$(Q)tests/bench/run.sh $(O) $(BENCH)
-vm-test: all
+vm-test: all $(filter $(O)/tests/bpf/%,$(unit_bin))
 	$(Q)tests/vm/run.sh
 install: all
 	$(Q)tools/dev/install.sh '$(O)' '$(DESTDIR)' '$(PREFIX)'

@@ -36,6 +36,7 @@ struct known {
 struct mno_writer {
 	struct mno_writer_opts o;
 	pthread_t thread;
+	bool started;
 	struct mno_queue *queue;
 	atomic_size_t bytes;
 	atomic_bool stopping;
@@ -378,7 +379,7 @@ static struct mno_writer *writer_free(struct mno_writer *w)
 	return NULL;
 }
 
-int mno_writer_start(const struct mno_writer_opts *o, struct mno_writer **ret)
+int mno_writer_new(const struct mno_writer_opts *o, struct mno_writer **ret)
 {
 	struct mno_writer *w = calloc(1, sizeof(*w));
 	int r;
@@ -391,14 +392,32 @@ int mno_writer_start(const struct mno_writer_opts *o, struct mno_writer **ret)
 	pthread_mutex_init(&w->stat_lock, NULL);
 	w->procs = calloc(LEDGER_BATCH, sizeof(*w->procs));
 	r = w->procs ? mno_queue_new(QUEUE_ITEMS, &w->queue) : -ENOMEM;
-	if (r == 0)
-		r = -pthread_create(&w->thread, NULL, writer_main, w);
 	if (r < 0) {
 		writer_free(w);
 		return r;
 	}
-	pthread_setname_np(w->thread, "mno-writer");
 	*ret = w;
+	return 0;
+}
+
+int mno_writer_flush(struct mno_writer *w)
+{
+	struct batch b = {.n = 0};
+
+	while (b.n < QUEUE_ITEMS && (b.items[b.n] = mno_queue_pop(w->queue, 0)))
+		b.n++;
+	write_batch(w, &b);
+	return w->stat.last_error;
+}
+
+int mno_writer_start(struct mno_writer *w)
+{
+	int r = -pthread_create(&w->thread, NULL, writer_main, w);
+
+	if (r < 0)
+		return r;
+	w->started = true;
+	pthread_setname_np(w->thread, "mno-writer");
 	return 0;
 }
 
@@ -408,7 +427,10 @@ struct mno_writer *mno_writer_stop(struct mno_writer *w)
 		return NULL;
 	atomic_store(&w->stopping, true);
 	mno_queue_close(w->queue);
-	pthread_join(w->thread, NULL);
+	if (w->started)
+		pthread_join(w->thread, NULL);
+	else
+		mno_writer_flush(w);
 	return writer_free(w);
 }
 
