@@ -5,14 +5,14 @@
 #include <linux/types.h>
 #include "mno_hist.h"
 
-#define MNO_SCHED_SLOTS	  256 /* cgroup slots, see mno_cgroup.bpf.h */
-#define MNO_SCHED_BANKS	  4
+#define MNO_SCHED_SLOTS    256 /* cgroup slots, see mno_cgroup.bpf.h */
+#define MNO_SCHED_BANKS    4
 #define MNO_SCHED_SYSCALLS 512 /* rows of the table system call -> wait class */
 
 /* What a sleeping task waits for. Append only: the order is part of the map's layout. */
 #define MNO_WAIT_CLASSES(X)                                                                        \
 	X(DISK, "disk", "block I/O, or a file operation that cannot be interrupted")               \
-	X(LOCK, "lock", "a futex")                                                                 \
+	X(LOCK, "lock", "a futex, semaphore, file lock or the lock of the address space")          \
 	X(NET, "net", "a socket operation")                                                        \
 	X(PIPE, "pipe", "read or write of a pipe, terminal or stream socket")                      \
 	X(SLEEP, "sleep", "a timer it set itself")                                                 \
@@ -24,7 +24,7 @@ enum mno_wait_class {
 #define X(name, text, help) MNO_WAIT_##name,
 	MNO_WAIT_CLASSES(X)
 #undef X
-	MNO_WAIT_N,
+		MNO_WAIT_N,
 };
 
 struct mno_sched_wait {
@@ -33,10 +33,10 @@ struct mno_sched_wait {
 
 /* One per bank and cgroup slot: index bank * MNO_SCHED_SLOTS + slot. */
 struct mno_sched_cgroup {
-	__u64 cpu_ns;	 /* on-CPU time of stints that have ended */
-	__u64 switches;	 /* times a task of the cgroup got a CPU */
+	__u64 cpu_ns;    /* on-CPU time of stints that have ended */
+	__u64 switches;  /* times a task of the cgroup got a CPU */
 	__u64 preempted; /* times one lost it while it could have run on */
-	__u64 runq_ns;	 /* waiting for a CPU; the count is the histogram's sum */
+	__u64 runq_ns;   /* waiting for a CPU; the count is the histogram's sum */
 	struct mno_sched_wait wait[MNO_WAIT_N];
 	__u32 runq_hist[MNO_HIST_BUCKETS];
 	__u64 _pad[4];
