@@ -139,11 +139,23 @@ static __always_inline void peer_ip(const struct sock *sk, __u32 *to)
 	put_mapped(to, sk->__sk_common.skc_daddr);
 }
 
+/* The bound number is taken back before CLOSE is announced, the copy for headers is not. */
+static __always_inline __u16 local_port(const struct sock *sk)
+{
+	__u16 n = sk->__sk_common.skc_num;
+	struct tcp_sock *tp;
+
+	if (n)
+		return n;
+	tp = bpf_skc_to_tcp_sock((void *)sk);
+	return tp ? bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport) : 0;
+}
+
 static __always_inline void listen_key(const struct sock *sk, struct listen_key *k)
 {
 	__builtin_memset(k, 0, sizeof(*k));
 	k->net = (__u64)sk->__sk_common.skc_net.net;
-	k->port = sk->__sk_common.skc_num;
+	k->port = local_port(sk);
 	local_ip(sk, (__u32 *)k->ip);
 }
 
@@ -168,7 +180,7 @@ static __always_inline void fill(
 	e->pid = o->pid;
 	__builtin_memcpy(e->comm, o->comm, sizeof(e->comm));
 	e->cgroup = cgroup;
-	e->local_port = sk->__sk_common.skc_num;
+	e->local_port = local_port(sk);
 	e->peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
 	local_ip(sk, (__u32 *)e->local_ip);
 	peer_ip(sk, (__u32 *)e->peer_ip);
