@@ -137,7 +137,7 @@ spelling() {
 }
 top_level() {
   git ls-files -co --exclude-standard 2>/dev/null | cut -d/ -f1 | sort -u |
-    grep -vxE 'bpf|agent|libmno|policies|tools|tests|Makefile|README\.md|LICENSE|LICENSES|\..*' |
+    grep -vxE 'bpf|agent|libmno|policies|tools|tests|Makefile|README\.md|LICENSE|\..*' |
     sed 's/$/: not a top-level name of this tree/'
 }
 
