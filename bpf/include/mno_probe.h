@@ -27,6 +27,7 @@ struct mno_probe_cfg {
 	unsigned n_cpus; /* possible CPUs */
 	unsigned banks;  /* power of two <= 4: copies of shared counters, index cpu & (banks-1) */
 	uint64_t ring_bytes; /* 0 = the probe's default */
+	size_t rung;	   /* which way of attaching is being tried */
 };
 
 struct mno_probe_tick {
@@ -50,8 +51,8 @@ struct mno_probe {
 
 	/*
 	 * Opens the skeleton (no load): sets rodata and map sizes. *@ret_priv is the probe's own
-	 * state, *@ret_obj the object, *@ret_skel for bpf_object__destroy_skeleton().
-	 * Autoload of programs outside the chosen rung is switched off by the caller.
+	 * state, *@ret_obj the object inside it.
+	 * Autoload of programs outside the rung cfg->rung is switched off by the caller.
 	 */
 	int (*open)(const struct mno_probe_cfg *cfg, void **ret_priv, struct bpf_object **ret_obj);
 	/* After load, before attach: mmap maps, fill tables. May be NULL. */
@@ -60,8 +61,12 @@ struct mno_probe {
 	 * count; -EOPNOTSUPP = use bpf_program__attach(). May be NULL. */
 	int (*attach)(
 		void *priv, struct bpf_program *prog, struct bpf_link ***ret_links, size_t *ret_n);
-	/* After attach: e.g. seed state by an iterator. May be NULL. */
-	int (*attached)(void *priv, struct bpf_object *obj);
+	/*
+	 * After attach: seed state by an iterator, once. Records for what was there before the
+	 * probe go to @emit (they are not part of the ring's accounting). May be NULL.
+	 */
+	int (*attached)(void *priv, struct bpf_object *obj,
+		void (*emit)(void *arg, const void *rec, size_t len), void *arg);
 	/* Once a second: counters into metrics. May be NULL. */
 	void (*tick)(void *priv, const struct mno_probe_tick *t);
 	/* JSON members for /mno/v1/top etc., API threads; the agent serialises against close. May be
@@ -76,7 +81,8 @@ struct mno_probe {
 #include "probes.def"
 #undef PROBE
 
-/* --- helpers for probes (bpf/include has no .c: these live in agent/probe_util.c) ---------- */
+/* Reads a whole iterator program's output into @out. 0 or -errno. */
+int mno_iter_read(struct bpf_program *prog, struct mno_buf *out);
 /* Maps the values of an mmapable array read-only; *@ret_size is the mapped length.
- * munmap() it yourself. NULL and -errno in errno on failure. */
-void *mno_map_values(struct bpf_object *obj, const char *map, size_t *ret_size);
+ * munmap() it yourself. -errno on failure. (Both in agent/probe_util.c.) */
+int mno_map_values(struct bpf_object *obj, const char *map, void **ret, size_t *ret_size);

@@ -104,6 +104,7 @@ struct signal_struct {
 	atomic_t live;
 	int nr_threads;
 	int group_exit_code;
+	unsigned int flags;
 	unsigned long maxrss;
 	unsigned long maj_flt, min_flt;
 	unsigned long long sum_sched_runtime;

@@ -43,6 +43,12 @@ struct mno_field {
 		.name = #member, .help = text, .type = ftype, .off = offsetof(st, member),         \
 		.size = sizeof(((st *)0)->member),                                                 \
 	}
+/* The same under another name, e.g. for a member of a nested struct. */
+#define MNO_FIELD_AS(st, member, text_name, ftype, text)                                           \
+	{                                                                                          \
+		.name = text_name, .help = text, .type = ftype, .off = offsetof(st, member),       \
+		.size = sizeof(((st *)0)->member),                                                 \
+	}
 #define MNO_FIELD_ENUM(st, member, texts, text)                                                    \
 	{                                                                                          \
 		.name = #member, .help = text, .type = MNO_F_ENUM_U32,                             \

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by probes.c (life cycle), probes_load.c (ladder) and probes_cost.c (price). */
+#pragma once
+
+#include <pthread.h>
+#include "probes.h"
+
+struct ring_buffer;
+
+#define MNO_MAX_PROBES 32
+#define MNO_MAX_PROGS  32
+
+/* Where the records of a probe went, over all its loads. */
+struct mno_probe_totals {
+	uint64_t seen, delivered, sampled, dropped, errors; /* kernel's side of past loads */
+	uint64_t drained;                                   /* left the ring */
+	uint64_t stored, lost;                              /* after the ring */
+};
+
+struct mno_probe_slot {
+	const struct mno_probe *probe;
+	pthread_mutex_t lock; /* load state; taken by drain, tick and changes */
+	enum mno_probe_state state;
+	size_t rung;
+	void *priv;
+	struct bpf_object *obj;
+	struct bpf_link **links;
+	size_t n_links;
+	struct ring_buffer *ring;
+	struct mno_pstats *stats; /* mmap, one per CPU */
+	size_t stats_size;
+	struct mno_probe_totals past; /* of earlier loads, and the user side of all */
+	uint64_t until_ns, last_tick_ns, bpf_bytes;
+	char reason[512];
+	/* price: run time and count at the start of the measuring window */
+	uint64_t cost_ns0, cost_cnt0;
+	uint64_t cost_ns_per_event;
+	double cpu_percent;
+	/* during one drain round */
+	size_t index;
+	struct mno_probes *owner;
+	uint64_t drained_now;
+};
+
+struct mno_probes {
+	struct mno_probes_opts opts;
+	char pin_root[256]; /* "" = not pinned */
+	int pin_lock_fd;
+	unsigned n_cpus, banks;
+	void (*on_record)(void *arg, size_t probe, const void *rec, size_t len);
+	void *on_record_arg;
+	size_t n;
+	struct mno_probe_slot slots[MNO_MAX_PROBES];
+	pthread_mutex_t published_lock;
+	struct mno_probe_status published[MNO_MAX_PROBES];
+	int epoll_fd; /* rings that want a drain before its time */
+	int cost_fd;  /* BPF statistics are on while it is open */
+	uint64_t cost_begin_ns, cost_next_ns;
+	unsigned over_budget; /* measurements in a row above the budget */
+};
+
+/* probes_load.c; slot lock held */
+int mno_probe_load(struct mno_probes *p, struct mno_probe_slot *s);
+void mno_probe_unload(struct mno_probes *p, struct mno_probe_slot *s);
+/* probes_cost.c: opens and closes measuring windows, sheds over budget; tick thread, no lock held */
+void mno_probes_measure(struct mno_probes *p, uint64_t now_ns);
+/* probes.c: copies a slot's state for readers; slot lock held */
+void mno_probe_publish(struct mno_probes *p, struct mno_probe_slot *s);
