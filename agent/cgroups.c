@@ -19,7 +19,7 @@
 #define CGROUPS_MAX  4096
 #define HASH_ENTRIES 1024
 #define PAST_MAX     512 /* removed cgroups whose path is still told */
-#define PRUNE_EVERY  60	 /* refreshes: entries of cgroups that are not in the tree */
+#define PRUNE_EVERY  60  /* refreshes: entries of cgroups that are not in the tree */
 
 enum slot_state { SLOT_FREE, SLOT_USED, SLOT_LAST, SLOT_RETIRED };
 
@@ -28,8 +28,8 @@ struct slot {
 	uint32_t gen;
 	uint8_t state;
 	uint8_t unknown; /* refreshes in which its id was not in the tree */
-	bool present;	 /* in the hash, in this refresh */
-	char *path;	 /* NULL until the id was found in the tree */
+	bool present;    /* in the hash, in this refresh */
+	char *path;      /* NULL until the id was found in the tree */
 };
 
 struct past {
@@ -262,8 +262,8 @@ static void used_list(struct mno_cgroups *c)
 
 		if ((s->state != SLOT_USED && s->state != SLOT_LAST) || !s->path)
 			continue;
-		c->used[c->n_used++] = (struct mno_cgroup){
-			.id = s->id, .slot = i, .gen = s->gen, .path = s->path};
+		c->used[c->n_used++] =
+			(struct mno_cgroup){.id = s->id, .slot = i, .gen = s->gen, .path = s->path};
 		n = mno_cgtree_get(c->tree, s->id);
 		if (n) {
 			n->slot = i;
@@ -346,8 +346,8 @@ static int hash_new(void)
 
 static int queue_new(void)
 {
-	_cleanup_close_ int fd = bpf_map_create(BPF_MAP_TYPE_QUEUE, "cgroup_free", 0,
-		sizeof(uint32_t), MNO_CGROUP_SLOTS_U, NULL);
+	_cleanup_close_ int fd = bpf_map_create(
+		BPF_MAP_TYPE_QUEUE, "cgroup_free", 0, sizeof(uint32_t), MNO_CGROUP_SLOTS_U, NULL);
 
 	if (fd < 0)
 		return -errno;
@@ -394,7 +394,8 @@ struct mno_cgroups *mno_cgroups_free(struct mno_cgroups *c)
 
 int mno_cgroups_new(const char *root, struct mno_cgroups **ret)
 {
-	_cleanup_(mno_cgroups_free_p) struct mno_cgroups *c = calloc(1, sizeof(*c));
+	_cleanup_(mno_cgroups_free_p)
+	struct mno_cgroups *c = calloc(1, sizeof(*c));
 	int r;
 
 	if (!c)

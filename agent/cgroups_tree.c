@@ -251,8 +251,7 @@ static void child_removed(struct mno_cgtree *t, const struct mno_cgnode *parent,
 {
 	char path[PATH_MAX];
 	struct mno_cgnode *n;
-	int len = snprintf(
-		path, sizeof(path), "%s/%s", parent->path[1] ? parent->path : "", name);
+	int len = snprintf(path, sizeof(path), "%s/%s", parent->path[1] ? parent->path : "", name);
 
 	n = len < (int)sizeof(path) ? mno_map_get(t->by_path, path, (size_t)len) : NULL;
 	if (n)
@@ -340,7 +339,8 @@ static int maps_new(struct mno_cgtree *t)
 
 int mno_cgtree_new(const char *root, size_t max, struct mno_cgtree **ret)
 {
-	_cleanup_(mno_cgtree_free_p) struct mno_cgtree *t = calloc(1, sizeof(*t));
+	_cleanup_(mno_cgtree_free_p)
+	struct mno_cgtree *t = calloc(1, sizeof(*t));
 	int r;
 
 	if (!t)

@@ -5,7 +5,7 @@
 #include "mno_probe.h"
 
 struct mno_probes;
-struct mno_drain;
+struct mno_broker;
 
 enum mno_probe_state {
 	MNO_PROBE_OFF, /* not in the profile, or taken out by its user */
@@ -21,7 +21,8 @@ struct mno_probes_opts {
 	const char *pin_root; /* "/sys/fs/bpf/mno"; NULL = do not pin */
 	struct mno_cgroups *cgroups;
 	struct mno_metrics *metrics;
-	double budget_percent; /* of one core for all programs; 0 = 1 % */
+	struct mno_broker *broker; /* opens the run-time statistics; NULL = this process does */
+	double budget_percent;     /* of one core for all programs; 0 = 1 % */
 };
 
 struct mno_probe_status {
@@ -42,7 +43,9 @@ struct mno_probe_status {
 
 /* Nothing is loaded yet. */
 int mno_probes_new(const struct mno_probes_opts *o, struct mno_probes **ret);
-/* Detaches and unpins all. NULL-safe, returns NULL. */
+/* Detaches and unpins all; what is left in the rings goes to the sink. */
+void mno_probes_stop(struct mno_probes *p);
+/* Stops what runs and frees. NULL-safe, returns NULL. */
 struct mno_probes *mno_probes_free(struct mno_probes *p);
 MNO_DEFINE_CLEANUP(struct mno_probes *, mno_probes_free)
 

@@ -6,7 +6,6 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
-#include "memory/memory_wire.h"
 #include "proc/proc_wire.h"
 #include "router.h"
 
@@ -46,7 +45,7 @@ struct mno_router *mno_router_free(struct mno_router *r)
 	return NULL;
 }
 
-static int on_fork(struct mno_ledger *l, const void *rec)
+static int fork_fact(struct mno_ledger *l, const void *rec)
 {
 	const struct mno_proc_fork *e = rec;
 	char comm[MNO_COMM_LEN + 1] = {0};
@@ -64,7 +63,7 @@ static int on_fork(struct mno_ledger *l, const void *rec)
 				  });
 }
 
-static int on_exec(struct mno_ledger *l, const void *rec)
+static int exec_fact(struct mno_ledger *l, const void *rec)
 {
 	const struct mno_proc_exec *e = rec;
 	char exe[4096], comm[MNO_COMM_LEN + 1] = {0};
@@ -92,7 +91,7 @@ static int on_exec(struct mno_ledger *l, const void *rec)
 				  });
 }
 
-static int on_exit(struct mno_ledger *l, const void *rec)
+static int exit_fact(struct mno_ledger *l, const void *rec)
 {
 	const struct mno_proc_exit *e = rec;
 	char comm[MNO_COMM_LEN + 1] = {0};
@@ -115,7 +114,7 @@ static int on_exit(struct mno_ledger *l, const void *rec)
 				  });
 }
 
-static int on_signal(struct mno_ledger *l, const void *rec)
+static int signal_fact(struct mno_ledger *l, const void *rec)
 {
 	const struct mno_proc_signal *e = rec;
 	char comm[MNO_COMM_LEN + 1] = {0};
@@ -137,11 +136,11 @@ static const struct {
 	uint16_t kind;
 	int (*fn)(struct mno_ledger *l, const void *rec);
 } ledger_kinds[] = {
-	{MNO_PROC_FORK, on_fork},
-	{MNO_PROC_EXEC, on_exec},
-	{MNO_PROC_EXIT, on_exit},
-	{MNO_PROC_SIGNAL, on_signal},
-	{MNO_PROC_SEED, on_exec},
+	{MNO_PROC_FORK, fork_fact},
+	{MNO_PROC_EXEC, exec_fact},
+	{MNO_PROC_EXIT, exit_fact},
+	{MNO_PROC_SIGNAL, signal_fact},
+	{MNO_PROC_SEED, exec_fact},
 };
 
 static void to_writer(struct mno_router *r)

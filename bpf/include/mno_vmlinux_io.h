@@ -62,7 +62,14 @@ struct sock {
 	__u16 sk_protocol;
 	struct sock_cgroup_data sk_cgrp_data;
 };
+struct inet_sock {
+	__be16 inet_sport;
+};
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+};
 struct tcp_sock {
+	struct inet_connection_sock inet_conn;
 	__u64 bytes_received, bytes_sent, bytes_retrans;
 	__u32 srtt_us, total_retrans;
 };

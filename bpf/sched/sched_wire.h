@@ -5,14 +5,14 @@
 #include <linux/types.h>
 #include "mno_hist.h"
 
-#define MNO_SCHED_SLOTS	  256 /* cgroup slots, see mno_cgroup.bpf.h */
-#define MNO_SCHED_BANKS	  4
+#define MNO_SCHED_SLOTS    256 /* cgroup slots, see mno_cgroup.bpf.h */
+#define MNO_SCHED_BANKS    4
 #define MNO_SCHED_SYSCALLS 512 /* rows of the table system call -> wait class */
 
 /* What a sleeping task waits for. Append only: the order is part of the map's layout. */
 #define MNO_WAIT_CLASSES(X)                                                                        \
 	X(DISK, "disk", "block I/O, or a file operation that cannot be interrupted")               \
-	X(LOCK, "lock", "a futex")                                                                 \
+	X(LOCK, "lock", "a futex, semaphore, file lock or the lock of the address space")          \
 	X(NET, "net", "a socket operation")                                                        \
 	X(PIPE, "pipe", "read or write of a pipe, terminal or stream socket")                      \
 	X(SLEEP, "sleep", "a timer it set itself")                                                 \
@@ -24,7 +24,7 @@ enum mno_wait_class {
 #define X(name, text, help) MNO_WAIT_##name,
 	MNO_WAIT_CLASSES(X)
 #undef X
-	MNO_WAIT_N,
+		MNO_WAIT_N,
 };
 
 struct mno_sched_wait {
@@ -33,22 +33,25 @@ struct mno_sched_wait {
 
 /* One per bank and cgroup slot: index bank * MNO_SCHED_SLOTS + slot. */
 struct mno_sched_cgroup {
-	__u64 cpu_ns;	 /* on-CPU time of stints that have ended */
-	__u64 switches;	 /* times a task of the cgroup got a CPU */
+	__u64 cpu_ns;    /* on-CPU time of stints that have ended */
+	__u64 switches;  /* times a task of the cgroup got a CPU */
 	__u64 preempted; /* times one lost it while it could have run on */
-	__u64 runq_ns;	 /* waiting for a CPU; the count is the histogram's sum */
+	__u64 runq_ns;   /* waiting for a CPU; the count is the histogram's sum */
 	struct mno_sched_wait wait[MNO_WAIT_N];
 	__u32 runq_hist[MNO_HIST_BUCKETS];
 	__u64 _pad[4];
 };
 _Static_assert(sizeof(struct mno_sched_cgroup) == 2304, "whole cache lines");
 
-/* One per CPU: who runs there. */
+/* One per CPU: who runs there, and who ran just before. */
+#define MNO_SCHED_STINTS 4 /* power of two */
 struct mno_sched_cpu {
 	__u64 since; /* scheduler clock when the task got the CPU */
 	__u32 slot;
-	__u32 pid; /* 0 = idle */
-	__u64 _pad[6];
+	__u32 pid;                        /* 0 = idle */
+	__u64 ran[MNO_SCHED_STINTS];      /* the last stints, a ring; 0 = none */
+	__u16 ran_slot[MNO_SCHED_STINTS]; /* and whose they were */
+	__u32 newest, _pad;
 };
 _Static_assert(sizeof(struct mno_sched_cpu) == 64, "whole cache lines");
 
