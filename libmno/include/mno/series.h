@@ -59,6 +59,8 @@ struct mno_matcher {
  * matchers are used by one thread at a time. -MNO_ESYNTAX and a message in @err, -ENOMEM. */
 int mno_matchers_compile(struct mno_matcher *m, size_t n, char *err, size_t err_size);
 void mno_matchers_done(struct mno_matcher *m, size_t n);
+/* 1 if a compiled matcher takes @value, 0 if not, -MNO_ELIMIT (too much work), -ENOMEM. */
+int mno_matcher_test(const struct mno_matcher *m, const char *value);
 
 struct mno_ids {
 	uint32_t *v; /* owned: free with mno_ids_done() */
