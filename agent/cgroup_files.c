@@ -52,17 +52,17 @@ struct field {
 	const char *key;
 	const struct mno_family *family;
 	struct mno_label label; /* beside cgroup; none if .name is NULL */
-	double scale;
+	double div;
 	bool when_used; /* no series before the value is first over 0 */
 };
 static const struct field fields[] = {
 	/* cpu.stat */
-	{"usage_usec", &usage, {0}, 1e-6, false},
-	{"user_usec", &user, {0}, 1e-6, false},
-	{"system_usec", &sys, {0}, 1e-6, false},
+	{"usage_usec", &usage, {0}, 1e6, false},
+	{"user_usec", &user, {0}, 1e6, false},
+	{"system_usec", &sys, {0}, 1e6, false},
 	{"nr_periods", &periods, {0}, 1, true},
 	{"nr_throttled", &throttled_periods, {0}, 1, true},
-	{"throttled_usec", &throttled, {0}, 1e-6, true},
+	{"throttled_usec", &throttled, {0}, 1e6, true},
 	/* memory.stat */
 	{"anon", &mem_kind, {"kind", "anon"}, 1, false},
 	{"file", &mem_kind, {"kind", "file"}, 1, false},
@@ -155,7 +155,7 @@ static bool apply(const struct cgroup_layout *l, struct mno_source_ctx *c, struc
 				return false;
 			if (mno_scan_u64(&s, &v) &&
 				(!f->when_used || v > 0 || st->slot[n] != MNO_SLOT_NONE))
-				put(c, st, (size_t)n, f->family, &f->label, (double)v * f->scale);
+				put(c, st, (size_t)n, f->family, &f->label, (double)v / f->div);
 		}
 		mno_scan_line(&s);
 	}

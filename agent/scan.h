@@ -43,28 +43,29 @@ static inline bool mno_scan_u64(struct mno_scan *s, uint64_t *ret)
 	return true;
 }
 
-/* As mno_scan_u64() with an optional sign and fraction ("0.91", "-1"); no exponent. */
+/* As mno_scan_u64() with an optional sign and fraction ("0.91", "-1"); no exponent. The result is
+ * the double nearest to the decimal up to 15 digits, so that it is stored as that decimal. */
 static inline bool mno_scan_f64(struct mno_scan *s, double *ret)
 {
+	double mantissa, unit = 1;
 	bool negative;
 	uint64_t v;
-	double d;
 
 	mno_scan_blanks(s);
 	negative = s->p < s->end && *s->p == '-';
 	s->p += negative;
 	if (!mno_scan_u64(s, &v))
 		return false;
-	d = (double)v;
+	mantissa = (double)v;
 	if (s->p < s->end && *s->p == '.') {
-		double unit = 1;
-
 		for (s->p++; s->p < s->end && (unsigned char)(*s->p - '0') <= 9; s->p++) {
+			if (mantissa > 1e15 || unit > 1e15)
+				continue; /* below the precision */
+			mantissa = mantissa * 10 + (*s->p - '0');
 			unit *= 10;
-			d += (*s->p - '0') / unit;
 		}
 	}
-	*ret = negative ? -d : d;
+	*ret = (negative ? -mantissa : mantissa) / unit;
 	return true;
 }
 

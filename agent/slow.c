@@ -24,7 +24,7 @@ struct mno_slow {
 	pthread_mutex_t lock;
 	pthread_cond_t work, idle;
 	unsigned refs; /* owner, threads, jobs */
-	bool closing;
+	bool closing, held;
 	struct mno_slow_job *queue, **queue_tail, *running;
 	struct mno_slow_stat stat;
 };
@@ -216,11 +216,20 @@ static int need_thread(struct mno_slow *s)
 	return 0;
 }
 
+void mno_slow_hold(struct mno_slow *s, bool held)
+{
+	pthread_mutex_lock(&s->lock);
+	s->held = held;
+	pthread_mutex_unlock(&s->lock);
+}
+
 static int submit_locked(struct mno_slow *s, struct mno_slow_job *j)
 {
 	int r;
 
 	check_running(s);
+	if (s->held)
+		return -EAGAIN;
 	if (s->stat.queued >= MNO_SLOW_QUEUE_MAX || s->closing)
 		r = -ENOBUFS;
 	else

@@ -19,6 +19,9 @@ struct mno_slow_job;
 
 /* No thread is started yet: the first job does that. -ENOMEM. */
 int mno_slow_new(struct mno_slow **ret);
+/* While held, jobs are refused with -EAGAIN and no thread is started: threads that begin before the
+ * agent drops its privileges would keep them. */
+void mno_slow_hold(struct mno_slow *s, bool held);
 /*
  * Cancels what is queued; waits for running jobs, but for none beyond its deadline and at most
  * 1 s: a hung thread is left behind with its own memory, and frees it if it ever returns.

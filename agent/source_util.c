@@ -133,7 +133,7 @@ static bool pressure_total(const char *line, const char *end, double *ret)
 	s = (struct mno_scan){p, end};
 	if (p - line < 6 || memcmp(p - 6, "total=", 6) != 0 || !mno_scan_u64(&s, &v))
 		return false;
-	*ret = (double)v * 1e-6;
+	*ret = (double)v / 1e6;
 	return true;
 }
 

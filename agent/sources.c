@@ -189,7 +189,7 @@ void mno_sources_tick(struct mno_sources *s, uint64_t now_ns)
 		runner_tick(s, r, sources[i]);
 		if (r->open)
 			mno_source_put(&r->ctx, &r->cost_slot, &cost_family, &label, 1,
-				(double)r->status.total_cost_ns * 1e-9);
+				(double)r->status.total_cost_ns / 1e9);
 	}
 }
 

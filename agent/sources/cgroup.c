@@ -100,7 +100,7 @@ static struct cgroup_state *state_new(struct cgroup_source *cs, const struct mno
 	st->id = cg->id;
 	st->path = strdup(cg->path);
 	st->io.width = CGROUP_IO_COLUMNS;
-	st->populated = true; /* the root has no cgroup.events */
+	st->populated = true;                     /* the root has no cgroup.events */
 	memset(st->fd, 0xff, sizeof(st->fd));     /* -1 */
 	memset(st->slot, 0xff, sizeof(st->slot)); /* MNO_SLOT_NONE */
 	if (!st->path || mno_map_put(cs->by_id, &st->id, sizeof(st->id), st, NULL) < 0) {

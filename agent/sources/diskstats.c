@@ -7,28 +7,28 @@
 /* Columns after the name; kernels before 4.18 have 11, before 5.5 15. */
 static const struct column {
 	struct mno_family family;
-	double scale;
+	double mul, div; /* division keeps decimals exact: 1.3 s is not 1.2999999 */
 } columns[] = {
-	{{"node_disk_reads_completed_total", "Reads completed.", MNO_COUNTER}, 1},
-	{{"node_disk_reads_merged_total", "Reads merged.", MNO_COUNTER}, 1},
-	{{"node_disk_read_bytes_total", "Bytes read.", MNO_COUNTER}, 512},
-	{{"node_disk_read_time_seconds_total", "Time of all reads.", MNO_COUNTER}, 1e-3},
-	{{"node_disk_writes_completed_total", "Writes completed.", MNO_COUNTER}, 1},
-	{{"node_disk_writes_merged_total", "Writes merged.", MNO_COUNTER}, 1},
-	{{"node_disk_written_bytes_total", "Bytes written.", MNO_COUNTER}, 512},
-	{{"node_disk_write_time_seconds_total", "Time of all writes.", MNO_COUNTER}, 1e-3},
-	{{"node_disk_io_now", "Operations in flight.", MNO_GAUGE}, 1},
-	{{"node_disk_io_time_seconds_total", "Time with an operation in flight.", MNO_COUNTER},
-		1e-3},
-	{{"node_disk_io_time_weighted_seconds_total", "Time of all operations.", MNO_COUNTER},
-		1e-3},
-	{{"node_disk_discards_completed_total", "Discards completed.", MNO_COUNTER}, 1},
-	{{"node_disk_discards_merged_total", "Discards merged.", MNO_COUNTER}, 1},
-	{{"node_disk_discarded_sectors_total", "Sectors discarded.", MNO_COUNTER}, 1},
-	{{"node_disk_discard_time_seconds_total", "Time of all discards.", MNO_COUNTER}, 1e-3},
-	{{"node_disk_flush_requests_total", "Flushes completed.", MNO_COUNTER}, 1},
-	{{"node_disk_flush_requests_time_seconds_total", "Time of all flushes.", MNO_COUNTER},
-		1e-3},
+	{{"node_disk_reads_completed_total", "Reads completed.", MNO_COUNTER}, 1, 1},
+	{{"node_disk_reads_merged_total", "Reads merged.", MNO_COUNTER}, 1, 1},
+	{{"node_disk_read_bytes_total", "Bytes read.", MNO_COUNTER}, 512, 1},
+	{{"node_disk_read_time_seconds_total", "Time of all reads.", MNO_COUNTER}, 1, 1e3},
+	{{"node_disk_writes_completed_total", "Writes completed.", MNO_COUNTER}, 1, 1},
+	{{"node_disk_writes_merged_total", "Writes merged.", MNO_COUNTER}, 1, 1},
+	{{"node_disk_written_bytes_total", "Bytes written.", MNO_COUNTER}, 512, 1},
+	{{"node_disk_write_time_seconds_total", "Time of all writes.", MNO_COUNTER}, 1, 1e3},
+	{{"node_disk_io_now", "Operations in flight.", MNO_GAUGE}, 1, 1},
+	{{"node_disk_io_time_seconds_total", "Time with an operation in flight.", MNO_COUNTER}, 1,
+		1e3},
+	{{"node_disk_io_time_weighted_seconds_total", "Time of all operations.", MNO_COUNTER}, 1,
+		1e3},
+	{{"node_disk_discards_completed_total", "Discards completed.", MNO_COUNTER}, 1, 1},
+	{{"node_disk_discards_merged_total", "Discards merged.", MNO_COUNTER}, 1, 1},
+	{{"node_disk_discarded_sectors_total", "Sectors discarded.", MNO_COUNTER}, 1, 1},
+	{{"node_disk_discard_time_seconds_total", "Time of all discards.", MNO_COUNTER}, 1, 1e3},
+	{{"node_disk_flush_requests_total", "Flushes completed.", MNO_COUNTER}, 1, 1},
+	{{"node_disk_flush_requests_time_seconds_total", "Time of all flushes.", MNO_COUNTER}, 1,
+		1e3},
 };
 enum { READS = 0, WRITES = 4, DISCARDS = 11 };
 
@@ -127,7 +127,7 @@ static void device_line(struct diskstats *d, struct mno_source_ctx *c, struct mn
 	if (slot[n - 1] == MNO_SLOT_NONE)
 		add(c, slot, n, name, len);
 	for (size_t i = 0; i < n; i++)
-		mno_source_set(c, slot[i], (double)v[i] * columns[i].scale);
+		mno_source_set(c, slot[i], (double)v[i] * columns[i].mul / columns[i].div);
 }
 
 static int diskstats_tick(void *priv, struct mno_source_ctx *c)

@@ -63,7 +63,7 @@ static double start_time(struct mno_source_ctx *c)
 		mno_scan_word(&s, '\n', &word);
 	if (!mno_scan_u64(&s, &v))
 		return 0;
-	return (double)v / (double)sysconf(_SC_CLK_TCK) + (double)mno_boot_offset_ns() * 1e-9;
+	return (double)v / (double)sysconf(_SC_CLK_TCK) + (double)mno_boot_offset_ns() / 1e9;
 }
 
 static int self_open(struct mno_source_ctx *c, void **ret_priv)
@@ -156,7 +156,7 @@ static int self_tick(void *priv, struct mno_source_ctx *c)
 	int r;
 
 	agent_figures(self, c);
-	put(self, c, CPU, (double)mno_now_ns(CLOCK_PROCESS_CPUTIME_ID) * 1e-9);
+	put(self, c, CPU, (double)mno_now_ns(CLOCK_PROCESS_CPUTIME_ID) / 1e9);
 	if (self->start > 0)
 		put(self, c, START, self->start);
 	if (self->ticks++ % FDS_EVERY == 0)

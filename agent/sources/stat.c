@@ -43,7 +43,7 @@ static const struct single {
 
 struct stat_source {
 	int fd;
-	double tick_seconds;
+	double hz;
 	struct mno_rows rows; /* one per line; a line with one number uses slot 0 */
 };
 
@@ -64,7 +64,7 @@ static int stat_open(struct mno_source_ctx *c, void **ret_priv)
 
 	if (r < 0)
 		return r;
-	st->tick_seconds = 1.0 / (double)(hz > 0 ? hz : 100);
+	st->hz = (double)(hz > 0 ? hz : 100);
 	st->rows.width = ARRAY_SIZE(columns);
 	*ret_priv = st;
 	return 0;
@@ -96,7 +96,7 @@ static void cpu_line(struct stat_source *st, struct mno_source_ctx *c, const cha
 	for (size_t i = 0; slot && i < ARRAY_SIZE(columns) && mno_scan_u64(s, &v); i++) {
 		if (slot[i] == MNO_SLOT_NONE)
 			add_cpu(c, &slot[i], &columns[i], key, len);
-		mno_source_set(c, slot[i], (double)v * st->tick_seconds);
+		mno_source_set(c, slot[i], (double)v / st->hz);
 	}
 }
 

@@ -132,10 +132,10 @@ int mno_metric_shown_name(const char *name, char **ret)
 	if (!out)
 		return -ENOMEM;
 	/* No underscore is put in: "Sec_Page_Tables" would be a unit's abbreviation. */
-	for (size_t i = 1; name[i - 1] && name[i]; i++) {
-		if (!is_lower(name[i - 1]) || !is_upper(name[i]))
+	for (size_t i = 1; out[i - 1] && out[i]; i++) {
+		if (!is_lower(out[i - 1]) || !is_upper(out[i]))
 			continue;
-		out[i] = (char)(name[i] - 'A' + 'a');
+		out[i] = (char)(out[i] - 'A' + 'a');
 		camel = true;
 	}
 	if (!camel) {

@@ -53,7 +53,7 @@ int main(int argc, char **argv)
 	parallel = argc > 3 ? atoi(argv[3]) : 16;
 	for (int i = 0; i < n; i++) {
 		char code[16];
-		char *args[] = {argv[0], "child", code, argv[2], NULL};
+		char word[] = "child", *args[] = {argv[0], word, code, argv[2], NULL};
 		pid_t pid;
 
 		snprintf(code, sizeof(code), "%d", i % 7 + 1);
