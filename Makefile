@@ -3,6 +3,7 @@
 # ASan+UBSan (into $(O)-san), FUZZ=1 builds libFuzzer targets with clang (into $(O)-fuzz).
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
+.SECONDARY:
 .SUFFIXES:
 .DEFAULT_GOAL := all
 
@@ -63,7 +64,8 @@ bpft_src  := $(wildcard tests/bpf/test_*.c)
 bench_src := $(wildcard tests/bench/*.c)
 fuzz_src  := $(wildcard tests/fuzz/*.c)
 prog_src  := $(wildcard tests/support/prog/*.c)
-support   := $(call obj,$(wildcard tests/support/*.c))
+support   := $(call obj,$(filter-out tests/support/fuzz_main.c,$(wildcard tests/support/*.c)))
+fuzz_main := $(if $(filter 1,$(FUZZ)),,$(call obj,tests/support/fuzz_main.c))
 libs      := $(O)/libagent.a $(O)/libprobes.a $(O)/libctl.a $(O)/libmno.a
 unit_bin  := $(patsubst tests/%.c,$(O)/tests/%,$(unit_src) $(bpft_src))
 bench_bin := $(patsubst tests/bench/%.c,$(O)/bench/%,$(bench_src))
@@ -85,6 +87,7 @@ $(O)/libprobes.a: $(call obj,$(probe_src))
 $(O)/libagent.a: $(call obj,$(agent_src))
 $(O)/libctl.a: $(call obj,$(ctl_src))
 $(O)/%.a:
+	@mkdir -p $(@D)
 	$(call say,AR,$@)rm -f $@ && ar rcsD $@ $^
 
 $(O)/obj/%.o: %.c Makefile | $(skels)
@@ -103,7 +106,7 @@ $(O)/tests/prog/%: $(O)/obj/tests/support/prog/%.o
 $(O)/bench/%: $(O)/obj/tests/bench/%.o $(support) $(libs)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ -Wl,--start-group $^ -Wl,--end-group $(LIBS_AGENT) $(LIBS_BPF) $(LIBS_MNO)
-$(O)/tests/fuzz/%: $(O)/obj/tests/fuzz/%.o $(if $(filter 1,$(FUZZ)),,$(support)) $(libs)
+$(O)/tests/fuzz/%: $(O)/obj/tests/fuzz/%.o $(fuzz_main) $(support) $(libs)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS) $(if $(filter 1,$(FUZZ)),-fsanitize=fuzzer) -o $@ -Wl,--start-group $^ -Wl,--end-group $(LIBS_AGENT) $(LIBS_BPF) $(LIBS_MNO)
 $(O)/tests/%: $(O)/obj/tests/%.o $(support) $(libs)
@@ -124,10 +127,14 @@ check:
 	$(Q)tools/dev/check.sh
 bench: $(bench_bin) $(prog_bin) all
 	$(Q)tests/bench/run.sh $(O) $(BENCH)
-vm-test: all
+vm-test: all $(filter $(O)/tests/bpf/%,$(unit_bin))
 	$(Q)tests/vm/run.sh
 install: all
 	$(Q)tools/dev/install.sh '$(O)' '$(DESTDIR)' '$(PREFIX)'
+uninstall:
+	$(Q)tools/dev/install.sh --remove '$(O)' '$(DESTDIR)' '$(PREFIX)'
+deb: all
+	$(Q)tools/packaging/deb.sh '$(O)' '$(VERSION)'
 format:
 	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
 clean:
@@ -139,6 +146,6 @@ help:
 	@echo 'make check      static checks (includes, formatting, tables, docs)'
 	@echo 'make bench      figures; BENCH=group for one group'
 	@echo 'make vm-test    the tests that need another kernel, in QEMU'
-	@echo 'make install    DESTDIR= PREFIX=; also: deps, format, clean'
+	@echo 'make install    DESTDIR= PREFIX=; also: uninstall, deb, deps, format, clean'
 
 -include $(shell find $(O)/obj $(O)/skel -name '*.d' 2>/dev/null)

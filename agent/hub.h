@@ -25,5 +25,5 @@ int mno_hub_subscribe(struct mno_hub *h, const uint16_t *kinds, size_t n, void (
 /* NULL-safe, returns NULL. @wake is not called after it returned. */
 struct mno_sub *mno_hub_unsubscribe(struct mno_sub *s);
 /* Next record copied into @buf (reset first); *@ret_lost = how many were lost before it.
- * 0, -EAGAIN when empty. */
+ * 0, or -EAGAIN when empty: then *@ret_lost tells losses that no later record has told yet. */
 int mno_hub_next(struct mno_sub *s, struct mno_buf *buf, uint64_t *ret_lost);

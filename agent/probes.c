@@ -86,7 +86,7 @@ int mno_probes_new(const struct mno_probes_opts *o, struct mno_probes **ret)
 	for (size_t i = 0; i < p->n; i++) {
 		p->slots[i].probe = all_probes[i];
 		p->slots[i].index = i;
-		p->slots[i].opts = &p->opts;
+		p->slots[i].owner = p;
 		pthread_mutex_init(&p->slots[i].lock, NULL);
 		mno_probe_publish(p, &p->slots[i]);
 	}
@@ -95,14 +95,25 @@ int mno_probes_new(const struct mno_probes_opts *o, struct mno_probes **ret)
 	return 0;
 }
 
+void mno_probes_stop(struct mno_probes *p)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		struct mno_probe_slot *s = &p->slots[i];
+
+		pthread_mutex_lock(&s->lock);
+		mno_probe_unload(p, s);
+		mno_probe_publish(p, s);
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
 struct mno_probes *mno_probes_free(struct mno_probes *p)
 {
 	if (!p)
 		return NULL;
-	for (size_t i = 0; i < p->n; i++) {
-		mno_probe_unload(p, &p->slots[i]);
+	mno_probes_stop(p);
+	for (size_t i = 0; i < p->n; i++)
 		pthread_mutex_destroy(&p->slots[i].lock);
-	}
 	mno_close_p(&p->cost_fd);
 	if (*p->pin_root)
 		rmdir(p->pin_root);
@@ -111,6 +122,13 @@ struct mno_probes *mno_probes_free(struct mno_probes *p)
 	pthread_mutex_destroy(&p->published_lock);
 	free(p);
 	return NULL;
+}
+
+void mno_probes_set_sink(struct mno_probes *p,
+	void (*fn)(void *arg, size_t probe, const void *rec, size_t len), void *arg)
+{
+	p->on_record = fn;
+	p->on_record_arg = arg;
 }
 
 int mno_probes_start(struct mno_probes *p)

@@ -5,7 +5,7 @@
 #include "mno_probe.h"
 
 struct mno_probes;
-struct mno_drain;
+struct mno_broker;
 
 enum mno_probe_state {
 	MNO_PROBE_OFF, /* not in the profile, or taken out by its user */
@@ -21,6 +21,8 @@ struct mno_probes_opts {
 	const char *pin_root; /* "/sys/fs/bpf/mno"; NULL = do not pin */
 	struct mno_cgroups *cgroups;
 	struct mno_metrics *metrics;
+	struct mno_broker *broker; /* opens the run-time statistics; NULL = this process does */
+	double budget_percent;     /* of one core for all programs; 0 = 1 % */
 };
 
 struct mno_probe_status {
@@ -28,8 +30,11 @@ struct mno_probe_status {
 	enum mno_probe_state state;
 	const char *attach; /* the rung's name, "" when off */
 	char reason[512];   /* in plain words; "" when there is nothing to say */
-	uint64_t seen, stored, sampled, dropped,
-		errors;             /* since the agent started, reloads included */
+	/*
+	 * Since the agent started, reloads included: seen = stored + sampled + dropped, where seen
+	 * leaves out in_flight, the records on their way from the kernel to the next commit.
+	 */
+	uint64_t seen, stored, sampled, dropped, in_flight, errors, runs;
 	uint64_t cost_ns_per_event; /* measured in the last sample; 0 = not measured yet */
 	double cpu_percent;         /* of one core, last sample */
 	uint64_t bpf_bytes;         /* maps and programs, as the kernel accounts them */
@@ -38,10 +43,18 @@ struct mno_probe_status {
 
 /* Nothing is loaded yet. */
 int mno_probes_new(const struct mno_probes_opts *o, struct mno_probes **ret);
-/* Detaches and unpins all. NULL-safe, returns NULL. */
+/* Detaches and unpins all; what is left in the rings goes to the sink. */
+void mno_probes_stop(struct mno_probes *p);
+/* Stops what runs and frees. NULL-safe, returns NULL. */
 struct mno_probes *mno_probes_free(struct mno_probes *p);
 MNO_DEFINE_CLEANUP(struct mno_probes *, mno_probes_free)
 
+/*
+ * Who takes the records; call before the first probe is loaded. @fn gets unchecked bytes, 8-aligned
+ * and borrowed: from the drain thread, and from a thread that loads or unloads a probe.
+ */
+void mno_probes_set_sink(struct mno_probes *p,
+	void (*fn)(void *arg, size_t probe, const void *rec, size_t len), void *arg);
 /* Loads the default profile; a probe that fails is FAILED with its reason, never an error here. */
 int mno_probes_start(struct mno_probes *p);
 /* On demand, for @for_ns (0 = until disabled). -ENOENT, -EALREADY, or why it failed. */
@@ -55,12 +68,10 @@ void mno_probes_totals(struct mno_probes *p, struct mno_probe_status *ret);
 
 /* Once a second, tick thread: counters into metrics, timed ends, budget. */
 void mno_probes_tick(struct mno_probes *p, uint64_t now_ns);
-/* Records waiting in the rings, given one by one (checked by the caller); drain thread.
- * Returns the number of records. */
-size_t mno_probes_drain(struct mno_probes *p,
-	void (*fn)(void *arg, size_t probe, const void *rec, size_t len), void *arg);
-/* Bytes waiting in all rings. */
-size_t mno_probes_pending(struct mno_probes *p);
+/* Hands the records waiting in the rings to on_record; returns their number. Drain thread. */
+size_t mno_probes_drain(struct mno_probes *p);
+/* Sleeps until a ring is filling up, or @timeout_ms. Drain thread. */
+void mno_probes_wait(struct mno_probes *p, int timeout_ms);
 /* The drain's part of the accounting: records of probe @i that were stored / lost after the ring. */
 void mno_probes_account(struct mno_probes *p, size_t i, uint64_t stored, uint64_t dropped);
 /* Union of all probes' record kinds. Static. */

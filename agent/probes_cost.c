@@ -9,6 +9,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include "mno/log.h"
+#include "privilege.h"
 #include "probes_internal.h"
 
 #define WINDOW_NS  (1 * NS_PER_SEC)
@@ -36,7 +37,7 @@ static void run_stats(struct mno_probe_slot *s, uint64_t *ret_ns, uint64_t *ret_
 
 static void begin_window(struct mno_probes *p, uint64_t now_ns)
 {
-	p->cost_fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	p->cost_fd = mno_broker_stats_fd(p->opts.broker);
 	if (p->cost_fd < 0) {
 		p->cost_next_ns = UINT64_MAX; /* no right to: the price stays unknown, shown as 0 */
 		return;

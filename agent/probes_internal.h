@@ -38,7 +38,7 @@ struct mno_probe_slot {
 	double cpu_percent;
 	/* during one drain round */
 	size_t index;
-	const struct mno_probes_opts *opts;
+	struct mno_probes *owner;
 	uint64_t drained_now;
 };
 
@@ -47,6 +47,8 @@ struct mno_probes {
 	char pin_root[256]; /* "" = not pinned */
 	int pin_lock_fd;
 	unsigned n_cpus, banks;
+	void (*on_record)(void *arg, size_t probe, const void *rec, size_t len);
+	void *on_record_arg;
 	size_t n;
 	struct mno_probe_slot slots[MNO_MAX_PROBES];
 	pthread_mutex_t published_lock;

@@ -75,13 +75,20 @@ static int prepare(struct mno_probes *p, struct mno_probe_slot *s, size_t rung)
 	return r < 0 ? r : share_maps(p, s->obj);
 }
 
+static void emit(void *slot, const void *rec, size_t len)
+{
+	struct mno_probe_slot *s = slot;
+
+	if (s->owner->on_record)
+		s->owner->on_record(s->owner->on_record_arg, s->index, rec, len);
+}
+
 static int on_record(void *ctx, void *rec, size_t len)
 {
 	struct mno_probe_slot *s = ctx;
 
 	s->drained_now++;
-	if (s->opts->on_record)
-		s->opts->on_record(s->opts->arg, s->index, rec, len);
+	emit(s, rec, len);
 	return 0; /* a negative result would stop libbpf's loop for good records too */
 }
 
@@ -221,14 +228,6 @@ static int climb(struct mno_probes *p, struct mno_probe_slot *s, size_t rung)
 	return r;
 }
 
-static void emit_seed(void *arg, const void *rec, size_t len)
-{
-	struct mno_probe_slot *s = arg;
-
-	if (s->opts->on_record)
-		s->opts->on_record(s->opts->arg, s->index, rec, len);
-}
-
 int mno_probe_load(struct mno_probes *p, struct mno_probe_slot *s)
 {
 	_cleanup_buf_ struct mno_buf log = {.max = 1 << 20};
@@ -260,7 +259,7 @@ int mno_probe_load(struct mno_probes *p, struct mno_probe_slot *s)
 	pin_all(p, s);
 	s->bpf_bytes = object_bytes(s);
 	if (s->probe->attached) {
-		r = s->probe->attached(s->priv, s->obj, emit_seed, s);
+		r = s->probe->attached(s->priv, s->obj, emit, s);
 		if (r < 0)
 			snprintf(s->reason, sizeof(s->reason), "what ran before is unknown: %s",
 				strerror(-r));

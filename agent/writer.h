@@ -19,8 +19,13 @@ struct mno_writer_opts {
 	struct mno_probes *probes; /* told what was stored or lost */
 	int64_t retention_ms;      /* 0 = 14 days */
 };
-int mno_writer_start(const struct mno_writer_opts *o, struct mno_writer **ret);
-/* Stores what is queued, commits, ends the thread. NULL-safe, returns NULL. */
+/* The writer without its thread; the parts are borrowed and must outlive it. -ENOMEM. */
+int mno_writer_new(const struct mno_writer_opts *o, struct mno_writer **ret);
+/* Commits what is queued on the caller's thread; only before mno_writer_start(). 0 or why not. */
+int mno_writer_flush(struct mno_writer *w);
+/* Starts the thread. -EAGAIN. */
+int mno_writer_start(struct mno_writer *w);
+/* Stores what is queued, commits, ends the thread, frees. NULL-safe, returns NULL. */
 struct mno_writer *mno_writer_stop(struct mno_writer *w);
 
 /* One tick's values. Owned by the writer after a successful push. */

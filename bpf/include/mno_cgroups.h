@@ -18,8 +18,16 @@ struct mno_cgroup {
 	const char *path; /* "/" for the root, "/a/b"; valid until the cgroup is gone */
 };
 
-/* Slots in use, slot 0 ("~other") first; valid until the next refresh. */
+/* Slots in use, slot 0 ("~other") first; valid until the next refresh. A removed cgroup is
+ * shown once more, for its last figures. */
 size_t mno_cgroups_slots(const struct mno_cgroups *c, const struct mno_cgroup **ret);
+/*
+ * Slots whose cgroup is gone and under which nothing counts any more, each told in one refresh:
+ * a probe takes out its series and sets its counters to zero, for the slot is given away in the
+ * next refresh. Those of a cgroup that came and went between two refreshes are told too,
+ * although mno_cgroups_slots() never showed them. Valid until the next refresh.
+ */
+size_t mno_cgroups_retired(const struct mno_cgroups *c, const uint32_t **ret);
 /* All v2 cgroups of the host (bounded), parents first; valid until the next refresh. */
 size_t mno_cgroups_all(const struct mno_cgroups *c, const struct mno_cgroup **ret);
 /* Path of an id into @buf, NULL when unknown. Any thread. Remembers recently removed ones. */

@@ -20,8 +20,7 @@
 /* Hands the pointer on and leaves NULL behind, so that the cleanup of this scope keeps off. */
 #define TAKE_PTR(p)                                                                                \
 	({                                                                                         \
-		__auto_type _pp = &(p);                                                            \
-		__auto_type _p = *_pp;                                                             \
+		__typeof__(p) *_pp = &(p), _p = *_pp;                                              \
 		*_pp = NULL;                                                                       \
 		_p;                                                                                \
 	})

@@ -33,9 +33,14 @@ MNO_DEFINE_CLEANUP(struct mno_env *, mno_env_close)
 
 /*
  * One write transaction at a time, all on one thread (the writer). begin may return -ENOSPC
- * (disk floor) so that nothing is half-written. commit: 0 = durable by class D2.
+ * (disk floor) so that nothing is half-written, -EBUSY (one is open). Any call that writes may
+ * return -ENOSPC when the map is full: abort; the next begin grows it up to map_size.
+ * commit: 0 = durable by class D2; on failure everything since begin is undone. @t is the
+ * environment's own and is void after commit or abort.
  */
 int mno_env_begin(struct mno_env *e, struct mno_txn **ret);
+/* As mno_env_begin, without the floor: only for deleting, so that a full disk can get emptier. */
+int mno_env_begin_reclaim(struct mno_env *e, struct mno_txn **ret);
 int mno_env_commit(struct mno_env *e, struct mno_txn *t);
 void mno_env_abort(struct mno_env *e, struct mno_txn *t);
 

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the API share: the server, a request, helpers for handlers. */
+#pragma once
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "../agent.h"
+#include "mno/json.h"
+#include "params.h"
+#include "peer.h"
+
+#define API_CONNS_MAX	  1024		   /* slow or idle ones are closed beyond that */
+#define API_CONNS_SLACK	  512		   /* room per thread while they go */
+#define API_CONN_MEMORY	  (24 * 1024)	   /* request line and headers of a connection */
+#define API_HEADER_NS	  (10 * NS_PER_SEC) /* a request must be complete after that */
+#define API_IDLE_SECONDS  10
+#define API_BODY_MAX	  (1024 * 1024)
+#define API_ANSWER_MAX	  (64u << 20)
+#define API_QUERY_NS	  (60 * NS_PER_SEC) /* longest evaluation */
+#define API_KEEPALIVE_NS  (15 * NS_PER_SEC)
+#define API_LATER	  0 /* result of a handler: call me again at q->wake_ns */
+#define API_CPU_SAMPLES	  11
+
+struct api_route;
+struct api_stream;
+struct api_top;
+
+/* A connection from accept to close. */
+struct api_conn {
+	struct api_conn *prev, *next;
+	int fd;
+	bool waiting; /* for a complete request, since .since_ns */
+	uint64_t since_ns;
+	struct api_peer peer;
+};
+
+struct mno_api {
+	struct mno_agent *agent;
+	struct MHD_Daemon *daemon;
+	struct api_peers *peers;
+	struct api_top *top;
+	char *path; /* of the socket we bound */
+	int listen_fd;
+	dev_t dev; /* of that socket's file */
+	ino_t ino;
+
+	pthread_t thread; /* time-outs, keep-alive, samples */
+	bool thread_runs;
+	pthread_mutex_t lock; /* all below */
+	pthread_cond_t cond;
+	bool stopping;
+	struct api_conn *conns; /* newest first */
+	size_t n_conns, max_conns;
+	struct mno_req *later;	/* suspended requests with a wake-up time */
+	struct api_stream *streams;
+	struct api_cpu {
+		uint64_t mono_ns, used_ns;
+	} cpu[API_CPU_SAMPLES]; /* ring, .n_cpu taken so far */
+	size_t n_cpu;
+};
+
+/* One request; handlers read the upper part and write the lower. */
+struct mno_req {
+	struct mno_api *api;
+	struct mno_agent *agent;
+	struct MHD_Connection *conn;
+	struct api_conn *client; /* NULL only between request line and headers */
+	char *uri;		 /* raw, owned */
+	char *path;		 /* decoded, owned */
+	const char *method;
+	struct mno_params params; /* body's fields first, then the query string's */
+	struct mno_buf body;
+	bool started, too_large;
+	char name[256]; /* what stood for <name> in the route's pattern */
+	unsigned round; /* 0 at the first call of the handler, 1 after API_LATER, ... */
+	uint64_t wake_ns; /* CLOCK_MONOTONIC */
+	struct mno_req *later_next;
+
+	struct mno_buf out;
+	struct mno_json j; /* writes to .out */
+	const char *type;  /* content type; JSON unless set */
+	char completeness[32]; /* header value, "" = none */
+	char allow[32];
+	struct MHD_Response *response; /* a stream's; replaces .out */
+};
+
+struct api_route {
+	const char *methods; /* "GET", "POST" or "GET, POST" */
+	const char *pattern; /* "<name>" stands for one segment */
+	int (*fn)(struct mno_req *q); /* HTTP status, or API_LATER */
+	const char *summary;
+};
+
+/* The route of a path: NULL when there is none; *@ret_allow lists the methods of the path when
+ * only the method is wrong. Pure. */
+const struct api_route *api_route_find(
+	const char *method, const char *path, char *name, size_t name_size, const char **ret_allow);
+/* The route that is spelled most like @path, or NULL. */
+const char *api_route_guess(const char *path);
+
+/* Problem JSON (RFC 9457) as the answer; returns @status. @hint may be NULL. */
+int api_problem(struct mno_req *q, int status, const char *code, const char *hint,
+	const char *fmt, ...) _printf_(5, 6);
+/* The error in the shape that the path's family has: problem JSON or Prometheus'. */
+int api_error(struct mno_req *q, int status, const char *code, const char *hint, const char *fmt,
+	...) _printf_(5, 6);
+/* Ends a JSON answer: 200, or an error if it did not fit. */
+int api_done(struct mno_req *q);
+
+/* Sets the completeness header from counts. */
+void api_set_completeness(struct mno_req *q, uint64_t seen, uint64_t dropped);
+/* Adds "completeness":{seen,stored,sampled,dropped} of all probes, or of the named one. */
+void api_put_completeness(struct mno_req *q, const char *probe);
+
+/* time=, start= ... of /api/v1: Unix seconds or RFC3339 to ms. 0, -EINVAL. */
+int api_parse_time(const char *s, int64_t *ret_ms);
+/* since=, until= of /mno/v1: as above, or a duration ago. 0, -EINVAL. */
+int api_parse_since(const char *s, uint64_t now_ns, uint64_t *ret_ns);
+/* Window of since=/until= in Unix ns (defaults: @ago_ns before now, now). 0, or the status of the
+ * error that was answered. */
+int api_window(struct mno_req *q, uint64_t ago_ns, uint64_t *ret_t0, uint64_t *ret_t1);
+/* Number parameter in [min, max], or @def when absent. 0, or a status as above. */
+int api_number(struct mno_req *q, const char *name, uint64_t min, uint64_t max, uint64_t def,
+	uint64_t *ret);
+
+/* --- connections (conns.c); the server calls them ------------------------------------------ */
+void api_conn_opened(struct mno_api *api, struct api_conn *c);
+void api_conn_closed(struct mno_api *api, struct api_conn *c);
+void api_conn_busy(struct mno_api *api, struct api_conn *c, bool busy);
+/* Shuts down connections that owe a request for too long. api->lock held. */
+void api_conn_reap(struct mno_api *api, uint64_t now_ns);
+
+/* --- the API's own thread (api_clock.c) ------------------------------------------------------- */
+int api_clock_start(struct mno_api *api);
+void api_clock_stop(struct mno_api *api);
+/* Suspends @q's connection until q->wake_ns; false when the server is stopping. */
+bool api_clock_later(struct mno_req *q);
+/* Percent of one core used by the agent's process over the last ~10 s; NAN before the second
+ * sample. */
+double api_cpu_percent(struct mno_api *api);
+
+/* --- streams (stream.c) ----------------------------------------------------------------------- */
+/* Opens the event stream of @q: its response, or a status of an error answered. */
+int api_stream_open(struct mno_req *q, const uint16_t *kinds, size_t n);
+/* Once a second, api->lock held: keep-alive and clients that left. */
+void api_streams_tick(struct mno_api *api, uint64_t now_ns);
+/* Ends all; api->lock held, api->stopping set. */
+void api_streams_end(struct mno_api *api);
+
+/* --- top (top.c) -------------------------------------------------------------------------------- */
+int api_top_new(struct api_top **ret);
+struct api_top *api_top_free(struct api_top *t);
+
+/* One probe's status object, shared by status and probes. */
+void api_put_probe(struct mno_req *q, const struct mno_probe_status *s, bool long_form);
+
+/* --- handlers: rows of routes.def ----------------------------------------------------------- */
+#define ROUTE(methods, pattern, fn, summary) int fn(struct mno_req *q);
+#include "routes.def"
+#undef ROUTE

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api_internal.h"
+
+#include <string.h>
+
+#include "mno/util.h"
+
+static const struct api_route routes[] = {
+#define ROUTE(methods, pattern, fn, summary) {methods, pattern, fn, summary},
+#include "routes.def"
+#undef ROUTE
+};
+
+/* Whether @path fits @pattern; "<...>" takes one segment, decoded into @name. */
+static bool fits(const char *pattern, const char *path, char *name, size_t name_size)
+{
+	const char *open = strchr(pattern, '<');
+	const char *close = open ? strchr(open, '>') : NULL;
+	size_t before, n;
+
+	if (!close)
+		return !strcmp(pattern, path);
+	before = (size_t)(open - pattern);
+	if (strncmp(pattern, path, before))
+		return false;
+	n = strcspn(path + before, "/");
+	if (n == 0 || n >= name_size || strcmp(path + before + n, close + 1))
+		return false;
+	memcpy(name, path + before, n);
+	name[n] = 0;
+	return true;
+}
+
+static bool has_method(const char *methods, const char *method)
+{
+	size_t n = strlen(method);
+
+	for (const char *m = methods; m; m = strchr(m, ' ')) {
+		m += *m == ' ';
+		if (!strncmp(m, method, n) && (m[n] == 0 || m[n] == ','))
+			return true;
+	}
+	return false;
+}
+
+const struct api_route *api_route_find(
+	const char *method, const char *path, char *name, size_t name_size, const char **ret_allow)
+{
+	if (!strcmp(method, "HEAD"))
+		method = "GET";
+	*ret_allow = NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
+		if (!fits(routes[i].pattern, path, name, name_size))
+			continue;
+		if (has_method(routes[i].methods, method))
+			return &routes[i];
+		*ret_allow = routes[i].methods;
+	}
+	return NULL;
+}
+
+const char *api_route_guess(const char *path)
+{
+	unsigned best = 8;
+	const char *guess = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
+		unsigned d = mno_edit_distance(path, routes[i].pattern);
+
+		if (d < best && d * 2 < strlen(routes[i].pattern)) {
+			best = d;
+			guess = routes[i].pattern;
+		}
+	}
+	return guess;
+}

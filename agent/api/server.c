@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The HTTP server: socket, threads, one request from its first byte to its answer. */
+#include "../api.h"
+#include "api_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
+
+#include "mno/err.h"
+#include "mno/log.h"
+#include "mno/util.h"
+#include "socket.h"
+
+#define FDS_WANTED   8192
+#define FDS_RESERVED 256 /* for the rest of the agent */
+#define THREADS	     2
+
+static struct mno_req *req_free(struct mno_req *q)
+{
+	if (!q)
+		return NULL;
+	mno_params_done(&q->params);
+	mno_buf_done(&q->body);
+	mno_buf_done(&q->out);
+	if (q->response)
+		MHD_destroy_response(q->response);
+	free(q->uri);
+	free(q->path);
+	free(q);
+	return NULL;
+}
+
+/* Called with the request line, before anything is decoded. */
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
+{
+	struct mno_req *q = calloc(1, sizeof(*q));
+
+	if (!q)
+		return NULL;
+	q->api = cls;
+	q->agent = q->api->agent;
+	q->conn = conn;
+	q->body.max = API_BODY_MAX;
+	q->out.max = API_ANSWER_MAX;
+	q->uri = strdup(uri);
+	mno_json_init(&q->j, &q->out);
+	return q->uri ? q : req_free(q);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
+	enum MHD_RequestTerminationCode why)
+{
+	struct mno_req *q = *con_cls;
+
+	if (q && q->client)
+		api_conn_busy(cls, q->client, false);
+	*con_cls = req_free(q);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *conn, void **context,
+	enum MHD_ConnectionNotificationCode what)
+{
+	const union MHD_ConnectionInfo *info;
+	struct mno_api *api = cls;
+	struct api_conn *c = *context;
+
+	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+		if (c)
+			api_conn_closed(api, c);
+		free(c);
+		*context = NULL;
+		return;
+	}
+	info = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+	c = info ? calloc(1, sizeof(*c)) : NULL;
+	if (!c)
+		return;
+	c->fd = info->connect_fd;
+	api_peer_read(api->peers, c->fd, &c->peer);
+	*context = c;
+	api_conn_opened(api, c);
+}
+
+/* Hands the written answer to the server. */
+static enum MHD_Result send_answer(struct mno_req *q, int status)
+{
+	struct MHD_Response *r = TAKE_PTR(q->response);
+	enum MHD_Result ok;
+
+	if (!r) {
+		r = MHD_create_response_from_buffer(
+			q->out.len, q->out.data, q->out.data ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+		if (!r)
+			return MHD_NO;
+		q->out = (struct mno_buf){.max = API_ANSWER_MAX};
+	}
+	MHD_add_response_header(
+		r, MHD_HTTP_HEADER_CONTENT_TYPE, q->type ? q->type : "application/json");
+	if (q->completeness[0])
+		MHD_add_response_header(r, "X-Mno-Completeness", q->completeness);
+	if (q->allow[0])
+		MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, q->allow);
+	if (q->too_large)
+		MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
+	ok = MHD_queue_response(q->conn, (unsigned)status, r);
+	MHD_destroy_response(r);
+	return ok;
+}
+
+static int refuse_peer(struct mno_req *q)
+{
+	return api_error(q, 403, "forbidden",
+		"ask as root, or add the user to group " MNO_API_GROUP
+		" (usermod -aG " MNO_API_GROUP " USER) and log in again",
+		"uid %u may not ask the agent: only root, the agent's own user and members of "
+		"group " MNO_API_GROUP " may",
+		q->client ? q->client->peer.uid : (uid_t)-1);
+}
+
+static int refuse_large(struct mno_req *q)
+{
+	return api_error(q, 413, "limit", NULL, "the body is longer than %u bytes", API_BODY_MAX);
+}
+
+/* Path and parameters from the request line and a form body. 0, or a status. */
+static int read_params(struct mno_req *q)
+{
+	const char *query = strchrnul(q->uri, '?');
+	const char *type = MHD_lookup_connection_value(q->conn, MHD_HEADER_KIND, "Content-Type");
+	static const char form[] = "application/x-www-form-urlencoded";
+	int r = 0;
+
+	q->path = mno_url_unescape(q->uri, (size_t)(query - q->uri), false);
+	if (!q->path)
+		return api_problem(q, 400, "bad_request", NULL, "the path has a broken %%-escape");
+	if (q->body.len && type && !strncasecmp(type, form, strlen(form)))
+		r = mno_params_add(&q->params, q->body.data, q->body.len);
+	if (r == 0 && *query)
+		r = mno_params_add(&q->params, query + 1, strlen(query + 1));
+	if (r < 0)
+		return api_error(q, 400, "bad_request", NULL, "the parameters could not be read: %s",
+			r == -MNO_ELIMIT ? "more than 256 of them" : mno_strerror(r));
+	if (q->params.bad && strncmp(q->path, "/api/v1/", 8))
+		return api_problem(q, 400, "bad_request", "escape a literal % as %25",
+			"a parameter has a broken %%-escape");
+	return 0;
+}
+
+static int not_found(struct mno_req *q)
+{
+	const char *guess = api_route_guess(q->path);
+	char hint[160] = "the paths are listed in the README";
+
+	if (guess)
+		snprintf(hint, sizeof(hint), "did you mean %s?", guess);
+	return api_error(q, 404, "not_found", hint, "no such path: %.200s%s%s", q->path,
+		guess ? "; " : "", guess ? hint : "");
+}
+
+static int handle(struct mno_req *q)
+{
+	const struct api_route *route;
+	const char *allow;
+	int status = 0;
+
+	if (!q->path)
+		status = read_params(q);
+	if (status)
+		return status;
+	route = api_route_find(q->method, q->path, q->name, sizeof(q->name), &allow);
+	if (route)
+		return route->fn(q);
+	if (!allow)
+		return not_found(q);
+	snprintf(q->allow, sizeof(q->allow), "%s", allow);
+	return api_error(q, 405, "bad_request", NULL, "%.20s is not possible on %.200s, only %s",
+		q->method, q->path, allow);
+}
+
+/* The request is complete (or comes back from waiting). */
+static enum MHD_Result answer(struct mno_req *q)
+{
+	int status = handle(q);
+
+	if (status == API_LATER) {
+		q->round++;
+		if (api_clock_later(q))
+			return MHD_YES;
+		status = api_error(q, 503, "unavailable", NULL, "the agent is ending");
+	}
+	return send_answer(q, status);
+}
+
+/* The headers are complete. */
+static enum MHD_Result begin(struct mno_req *q, const char *method)
+{
+	const union MHD_ConnectionInfo *info;
+	const char *length;
+	uint64_t n;
+
+	q->started = true;
+	q->method = method;
+	info = MHD_get_connection_info(q->conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	q->client = info ? info->socket_context : NULL;
+	if (!q->client)
+		return MHD_NO;
+	length = MHD_lookup_connection_value(q->conn, MHD_HEADER_KIND, "Content-Length");
+	q->too_large = length && (mno_parse_u64(length, &n) < 0 || n > API_BODY_MAX);
+	if (q->too_large)
+		return send_answer(q, refuse_large(q));
+	return MHD_YES;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url,
+	const char *method, const char *version, const char *data, size_t *size, void **con_cls)
+{
+	struct mno_req *q = *con_cls;
+
+	if (!q)
+		return MHD_NO;
+	if (!q->started)
+		return begin(q, method);
+	if (*size) {
+		q->too_large |= *size > API_BODY_MAX - q->body.len;
+		if (!q->too_large)
+			mno_buf_add(&q->body, data, *size);
+		*size = 0;
+		return MHD_YES;
+	}
+	api_conn_busy(cls, q->client, true);
+	if (!q->client->peer.allowed)
+		return send_answer(q, refuse_peer(q));
+	return q->too_large ? send_answer(q, refuse_large(q)) : answer(q);
+}
+
+static void on_log(void *cls, const char *fmt, va_list ap)
+{
+	char msg[512];
+	int n = vsnprintf(msg, sizeof(msg), fmt, ap);
+
+	if (n > 0)
+		mno_debug("http: %.*s", (int)strcspn(msg, "\n"), msg);
+}
+
+/* Room for descriptors: the soft limit of a service is often 1,024. */
+static size_t room_for_fds(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+		return 512;
+	if (l.rlim_cur < FDS_WANTED) {
+		l.rlim_cur = MNO_MIN((rlim_t)FDS_WANTED, l.rlim_max);
+		setrlimit(RLIMIT_NOFILE, &l);
+		getrlimit(RLIMIT_NOFILE, &l);
+	}
+	return l.rlim_cur > 2 * FDS_RESERVED ? l.rlim_cur - FDS_RESERVED : l.rlim_cur / 2;
+}
+
+static int start_server(struct mno_api *api)
+{
+	size_t room = MNO_MIN(room_for_fds(), (size_t)API_CONNS_MAX + THREADS * API_CONNS_SLACK);
+
+	/* Each thread takes room/THREADS connections at most, and one of them may get them all:
+	 * slow ones must go before that. */
+	api->max_conns = MNO_MIN((size_t)API_CONNS_MAX, room / THREADS - room / 16);
+	api->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+			MHD_USE_ITC | MHD_USE_ERROR_LOG,
+		0, NULL, NULL, on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+		MHD_OPTION_LISTEN_SOCKET, api->listen_fd, MHD_OPTION_THREAD_POOL_SIZE, THREADS,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)room, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)API_CONN_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, API_IDLE_SECONDS,
+		MHD_OPTION_URI_LOG_CALLBACK, on_uri, api, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+		api, MHD_OPTION_NOTIFY_CONNECTION, on_connection, api, MHD_OPTION_END);
+	return api->daemon ? 0 : -EIO;
+}
+
+static int api_new(struct mno_agent *a, struct mno_api **ret)
+{
+	struct mno_api *api = calloc(1, sizeof(*api));
+	pthread_condattr_t attr;
+	int r;
+
+	if (!api)
+		return -ENOMEM;
+	api->agent = a;
+	api->listen_fd = -1;
+	pthread_mutex_init(&api->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&api->cond, &attr);
+	pthread_condattr_destroy(&attr);
+	r = api_peers_new(&api->peers);
+	if (r == 0)
+		r = api_top_new(&api->top);
+	if (r == 0) {
+		*ret = api;
+		return 0;
+	}
+	mno_api_stop(api);
+	return r;
+}
+
+int mno_api_start(struct mno_agent *a, struct mno_api **ret)
+{
+	_cleanup_(mno_api_stop_p) struct mno_api *api = NULL;
+	int r = api_new(a, &api);
+
+	if (r < 0)
+		return r;
+	r = api_listen(a->opts.socket_path, api_group(), &api->listen_fd, &api->dev, &api->ino);
+	if (r < 0)
+		return r;
+	api->path = strdup(a->opts.socket_path);
+	if (!api->path) {
+		api_unlisten(a->opts.socket_path, api->dev, api->ino);
+		return -ENOMEM;
+	}
+	r = api_clock_start(api);
+	if (r == 0)
+		r = start_server(api);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(api);
+	return 0;
+}
+
+struct mno_api *mno_api_stop(struct mno_api *api)
+{
+	if (!api)
+		return NULL;
+	api_clock_stop(api); /* nothing stays suspended */
+	if (api->daemon) {
+		MHD_stop_daemon(api->daemon); /* closes the listening socket */
+		api->listen_fd = -1;
+	}
+	if (api->listen_fd >= 0)
+		close(api->listen_fd);
+	if (api->path)
+		api_unlisten(api->path, api->dev, api->ino);
+	free(api->path);
+	api_top_free(api->top);
+	api_peers_free(api->peers);
+	pthread_cond_destroy(&api->cond);
+	pthread_mutex_destroy(&api->lock);
+	free(api);
+	return NULL;
+}

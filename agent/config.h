@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's settings: built-in defaults, then a JSON file, then the command line. */
+#pragma once
+
+#include "mno/buf.h"
+
+struct mno_config {
+	char state[256], socket[108], user[32];
+	uint64_t retention_ns;
+	double budget_percent; /* of one core, for all BPF programs */
+	uint64_t max_series;
+	bool bpf;
+};
+
+/* The defaults of an installed agent. */
+void mno_config_defaults(struct mno_config *c);
+/*
+ * Reads @path over @c. All problems are found at once and told in @errors, a line each: file, key,
+ * what is wrong, what is allowed. 0, -errno (not readable), -EINVAL (see @errors; @c untouched).
+ */
+int mno_config_load(struct mno_config *c, const char *path, struct mno_buf *errors);
+/* One line per setting: name, default, meaning; for --help and the man page. */
+void mno_config_describe(struct mno_buf *out);

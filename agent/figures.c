@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stddef.h>
+#include "agent.h"
+#include "figures.h"
+
+/* A figure is a number at an offset of one of the statistics structs. */
+struct figure {
+	struct mno_family f;
+	size_t off;
+};
+#define COUNTER(name, help, st, m)                                                                 \
+	{                                                                                          \
+		{name, help, MNO_COUNTER}, offsetof(struct st, m)                                  \
+	}
+#define GAUGE(name, help, st, m)                                                                   \
+	{                                                                                          \
+		{name, help, MNO_GAUGE}, offsetof(struct st, m)                                    \
+	}
+
+static const struct figure writer_figures[] = {
+	COUNTER("mno_store_commits_total", "Commits that became durable.", mno_writer_stat,
+		commits),
+	COUNTER("mno_store_commit_errors_total", "Commits that failed.", mno_writer_stat,
+		commit_errors),
+	COUNTER("mno_store_rows_lost_total", "Rows of samples that could not be stored.",
+		mno_writer_stat, rows_lost),
+	COUNTER("mno_store_events_lost_total", "Records that could not be stored.", mno_writer_stat,
+		events_lost),
+	COUNTER("mno_store_processes_total", "Ended processes stored.", mno_writer_stat,
+		procs_stored),
+};
+
+static const struct figure env_figures[] = {
+	GAUGE("mno_store_file_bytes", "Size of the store on disk.", mno_env_stat, file_bytes),
+	GAUGE("mno_store_used_bytes", "Bytes of the store in use.", mno_env_stat, used_bytes),
+};
+
+static const struct figure series_figures[] = {
+	GAUGE("mno_store_series", "Series in the dictionary.", mno_series_stat, series),
+	GAUGE("mno_store_memory_bytes", "Memory of head and dictionary.", mno_series_stat,
+		memory_bytes),
+	COUNTER("mno_store_samples_total", "Samples stored.", mno_series_stat, samples),
+};
+
+static const struct figure probe_figures[] = {
+	COUNTER("mno_probe_seen_total", "Records the probe had to tell.", mno_probe_status, seen),
+	COUNTER("mno_probe_stored_total", "Records stored.", mno_probe_status, stored),
+	COUNTER("mno_probe_sampled_total", "Records left out within the probe's budget.",
+		mno_probe_status, sampled),
+	COUNTER("mno_probe_dropped_total", "Records lost.", mno_probe_status, dropped),
+	GAUGE("mno_probe_bpf_bytes", "Kernel memory of the probe.", mno_probe_status, bpf_bytes),
+	GAUGE("mno_probe_cost_nanoseconds", "Run time per program run, as last measured.",
+		mno_probe_status, cost_ns_per_event),
+};
+
+static const struct figure ledger_figures[] = {
+	GAUGE("mno_ledger_live", "Running processes known.", mno_ledger_stat, live),
+	COUNTER("mno_ledger_lost_rows_total", "Ended processes lost before they were stored.",
+		mno_ledger_stat, lost_rows),
+};
+
+static void put(const struct figure *f, size_t n, const void *st, const char *label,
+	const char *value, mno_self_emit_fn emit, void *arg)
+{
+	for (size_t i = 0; i < n; i++)
+		emit(arg, &f[i].f, label, value,
+			(double)*(const uint64_t *)((const char *)st + f[i].off));
+}
+
+void mno_figures(void *agent, mno_self_emit_fn emit, void *arg)
+{
+	struct mno_agent *a = agent;
+	struct mno_writer_stat w;
+	struct mno_env_stat e;
+	struct mno_series_stat s;
+	struct mno_ledger_stat l;
+	struct mno_probe_status p;
+
+	mno_writer_stat(a->writer, &w);
+	put(writer_figures, ARRAY_SIZE(writer_figures), &w, NULL, NULL, emit, arg);
+	if (mno_env_stat(a->env, &e) == 0)
+		put(env_figures, ARRAY_SIZE(env_figures), &e, NULL, NULL, emit, arg);
+	mno_series_stat(a->series, &s);
+	put(series_figures, ARRAY_SIZE(series_figures), &s, NULL, NULL, emit, arg);
+	mno_ledger_stat(a->ledger, &l);
+	put(ledger_figures, ARRAY_SIZE(ledger_figures), &l, NULL, NULL, emit, arg);
+	for (size_t i = 0; a->probes && mno_probes_status(a->probes, i, &p); i++)
+		put(probe_figures, ARRAY_SIZE(probe_figures), &p, "probe", p.probe->name, emit,
+			arg);
+}

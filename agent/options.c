@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include "mno/err.h"
+#include "mno/time.h"
+#include "mno/util.h"
+#include "options.h"
+
+#define DEFAULT_CONFIG "/etc/mno/mnod.json"
+
+enum opt {
+	O_CONFIG = 256,
+	O_STATE,
+	O_SOCKET,
+	O_FOR,
+	O_CHECK,
+	O_NO_BPF,
+	O_USER,
+	O_VERBOSE,
+	O_HELP,
+	O_VERSION
+};
+
+static const struct {
+	const char *name, *arg, *help;
+	enum opt opt;
+} table[] = {
+	{"config", "FILE", "settings (JSON); default " DEFAULT_CONFIG " if it is there", O_CONFIG},
+	{"state", "DIR", "directory of the store; default /var/lib/mno", O_STATE},
+	{"socket", "PATH", "where mnoctl asks; default /run/mno/mno.sock", O_SOCKET},
+	{"for", "DURATION", "end cleanly after that time, e.g. 90s, 1h30m", O_FOR},
+	{"check-config", NULL, "check the settings, change nothing, end", O_CHECK},
+	{"no-bpf", NULL, "load no BPF programs; only sources from files", O_NO_BPF},
+	{"user", "NAME", "become this user after loading", O_USER},
+	{"verbose", NULL, "log debug messages too", O_VERBOSE},
+	{"help", NULL, "this text", O_HELP},
+	{"version", NULL, "print the version", O_VERSION},
+};
+
+static void print_help(void)
+{
+	_cleanup_buf_ struct mno_buf b = {0};
+
+	mno_buf_adds(&b, "usage: mnod [OPTION...]\n\n"
+			 "The agent of mno: measures this host, keeps the history, answers on a "
+			 "socket.\n\n");
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		mno_buf_addf(&b, "  --%-13s %-9s %s\n", table[i].name, table[i].arg ?: "",
+			table[i].help);
+	mno_buf_adds(&b, "\nSettings of the configuration file:\n");
+	mno_config_describe(&b);
+	mno_buf_adds(&b, "\nExit status: 0 ended as asked, 2 wrong usage, 4 no permission, 5 bad "
+			 "settings or\n"
+			 "state from a newer version, 6 another error, 7 another agent uses the "
+			 "state or socket.\n"
+			 "SIGTERM and SIGINT end it cleanly, SIGHUP reads the settings again.\n\n"
+			 "Examples:\n"
+			 "  mnod --state /tmp/mno --socket /tmp/mno.sock --for 10m\n"
+			 "  mnoctl -s /tmp/mno.sock status\n");
+	fputs(mno_buf_cstr(&b), stdout);
+}
+
+static void suggest(const char *word)
+{
+	const char *best = NULL;
+	unsigned dist = 4;
+
+	while (*word == '-')
+		word++;
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		unsigned d = mno_edit_distance(word, table[i].name);
+
+		if (d < dist) {
+			dist = d;
+			best = table[i].name;
+		}
+	}
+	if (best)
+		fprintf(stderr, "Did you mean --%s? ", best);
+	fprintf(stderr, "See mnod --help.\n");
+}
+
+static int copy(char *dst, size_t size, const char *what, const char *v)
+{
+	if (!*v || strlen(v) >= size) {
+		fprintf(stderr, "mnod: --%s: empty, or longer than %zu bytes\n", what, size - 1);
+		return -EINVAL;
+	}
+	strcpy(dst, v);
+	return 0;
+}
+
+static int take(struct mno_options *o, enum opt opt, const char *v)
+{
+	switch (opt) {
+	case O_STATE:
+		return copy(o->config.state, sizeof(o->config.state), "state", v);
+	case O_SOCKET:
+		return copy(o->config.socket, sizeof(o->config.socket), "socket", v);
+	case O_USER:
+		return copy(o->config.user, sizeof(o->config.user), "user", v);
+	case O_FOR:
+		if (!mno_duration_parse(v, &o->for_ns) && o->for_ns)
+			return 0;
+		fprintf(stderr, "mnod: --for: \"%s\" is no duration; write 90s, 10m, 1h30m\n", v);
+		return -EINVAL;
+	case O_CHECK:
+		o->check_config = true;
+		return 0;
+	case O_NO_BPF:
+		o->config.bpf = false;
+		return 0;
+	case O_VERBOSE:
+		o->verbose = true;
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static enum mno_options_result load(struct mno_options *o)
+{
+	_cleanup_buf_ struct mno_buf errors = {.max = 1 << 20};
+	const char *path = o->config_path ?: DEFAULT_CONFIG;
+	int r = mno_config_load(&o->config, path, &errors);
+
+	if (r == -ENOENT && !o->config_path)
+		return MNO_OPTIONS_RUN;
+	if (r == 0)
+		return MNO_OPTIONS_RUN;
+	if (errors.len)
+		fputs(mno_buf_cstr(&errors), stderr);
+	else
+		fprintf(stderr, "mnod: %s: %s\n", path, mno_strerror(r));
+	return MNO_OPTIONS_BAD_CONFIG;
+}
+
+/* One pass over the words: the configuration file's name first, then all the rest over it. */
+static int scan(struct mno_options *o, int argc, char **argv, bool only_config)
+{
+	struct option longopts[ARRAY_SIZE(table) + 1] = {0};
+	int c, r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		longopts[i] = (struct option){table[i].name,
+			table[i].arg ? required_argument : no_argument, NULL, (int)table[i].opt};
+	optind = 0;
+	opterr = 0;
+	while (r >= 0 && (c = getopt_long(argc, argv, ":hVv", longopts, NULL)) != -1) {
+		if (c == ':' || c == '?') {
+			fprintf(stderr,
+				c == ':' ? "mnod: %s needs a value. " : "mnod: unknown option %s. ",
+				argv[optind - 1]);
+			suggest(argv[optind - 1]);
+			return -EINVAL;
+		}
+		c = c == 'h' ? O_HELP : c == 'V' ? O_VERSION : c == 'v' ? O_VERBOSE : c;
+		if (c == O_HELP || c == O_VERSION) {
+			if (c == O_HELP)
+				print_help();
+			else
+				puts("mnod " MNO_VERSION);
+			return 1;
+		}
+		if (c == O_CONFIG)
+			o->config_path = optarg;
+		else if (!only_config)
+			r = take(o, (enum opt)c, optarg);
+	}
+	if (r >= 0 && optind < argc) {
+		fprintf(stderr, "mnod: unexpected argument \"%s\". See mnod --help.\n",
+			argv[optind]);
+		return -EINVAL;
+	}
+	return r;
+}
+
+enum mno_options_result mno_options_parse(struct mno_options *o, int argc, char **argv)
+{
+	enum mno_options_result res;
+	int r;
+
+	*o = (struct mno_options){0};
+	mno_config_defaults(&o->config);
+	r = scan(o, argc, argv, true);
+	if (r != 0)
+		return r < 0 ? MNO_OPTIONS_BAD_USAGE : MNO_OPTIONS_DONE;
+	res = load(o);
+	if (res != MNO_OPTIONS_RUN)
+		return res;
+	if (scan(o, argc, argv, false) < 0)
+		return MNO_OPTIONS_BAD_USAGE;
+	o->no_bpf = !o->config.bpf;
+	if (o->check_config) {
+		printf("settings are fine%s%s\n", o->config_path ? ": " : "", o->config_path ?: "");
+		return MNO_OPTIONS_DONE;
+	}
+	return MNO_OPTIONS_RUN;
+}

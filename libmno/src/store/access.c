@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Puts, gets and one-shot reads in terms of our errors. */
+#include <errno.h>
+#include "mno/err.h"
+#include "store_internal.h"
+
+static const struct {
+	int rc, err;
+} errors[] = {
+	{MDB_NOTFOUND, ENOENT},
+	{MDB_KEYEXIST, EEXIST},
+	{MDB_MAP_FULL, ENOSPC},
+	{MDB_TXN_FULL, ENOSPC},
+	{MDB_READERS_FULL, EAGAIN},
+	{MDB_MAP_RESIZED, EAGAIN},
+	{MDB_BAD_TXN, ECANCELED},
+	{MDB_BAD_VALSIZE, E2BIG},
+	{MDB_VERSION_MISMATCH, MNO_EVERSION},
+	{MDB_INVALID, MNO_ECORRUPT},
+	{MDB_CORRUPTED, MNO_ECORRUPT},
+	{MDB_PAGE_NOTFOUND, MNO_ECORRUPT},
+	{MDB_INCOMPATIBLE, MNO_ECORRUPT},
+	{MDB_PANIC, MNO_ECORRUPT},
+};
+
+int mno_lmdb_error(int rc)
+{
+	if (rc >= 0)
+		return -rc; /* 0 or errno */
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++)
+		if (errors[i].rc == rc)
+			return -errors[i].err;
+	return -EIO;
+}
+
+int mno_txn_error(struct mno_txn *t, int rc)
+{
+	if (rc == MDB_MAP_FULL)
+		t->e->map_full = true;
+	return mno_lmdb_error(rc);
+}
+
+int mno_txn_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen, const void *val,
+	size_t vlen)
+{
+	MDB_val k = {klen, (void *)key}, v = {vlen, (void *)val};
+
+	return mno_txn_error(t, mdb_put(t->t, t->e->dbi[db], &k, &v, 0));
+}
+
+int mno_txn_del(struct mno_txn *t, enum mno_db db, const void *key, size_t klen)
+{
+	MDB_val k = {klen, (void *)key};
+
+	return mno_txn_error(t, mdb_del(t->t, t->e->dbi[db], &k, NULL));
+}
+
+int mno_txn_get(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
+	const void **ret_p, size_t *ret_len)
+{
+	MDB_val k = {klen, (void *)key}, v;
+	int r = mno_lmdb_error(mdb_get(t->t, t->e->dbi[db], &k, &v));
+
+	if (r < 0)
+		return r;
+	*ret_p = v.mv_data;
+	*ret_len = v.mv_size;
+	return 0;
+}
+
+int mno_read_begin(struct mno_env *e, MDB_txn **ret)
+{
+	int r;
+
+	pthread_rwlock_rdlock(&e->map_lock);
+	r = mno_lmdb_error(mdb_txn_begin(e->env, NULL, MDB_RDONLY, ret));
+	if (r < 0)
+		pthread_rwlock_unlock(&e->map_lock);
+	return r;
+}
+
+void mno_read_end(struct mno_env *e, MDB_txn *t)
+{
+	mdb_txn_abort(t);
+	pthread_rwlock_unlock(&e->map_lock);
+}
+
+static bool same_key(const MDB_val *a, const void *p, size_t n)
+{
+	return a->mv_size == n && memcmp(a->mv_data, p, n) == 0;
+}
+
+int mno_cursor_seek(MDB_cursor *c, enum mno_seek dir, MDB_val *key, MDB_val *val)
+{
+	const MDB_val from = *key;
+	int rc;
+
+	if (dir == MNO_SEEK_EQ)
+		return mdb_cursor_get(c, key, val, MDB_SET_KEY);
+	rc = mdb_cursor_get(c, key, val, MDB_SET_RANGE);
+	if (dir == MNO_SEEK_GE)
+		return rc;
+	if (dir == MNO_SEEK_GT) {
+		if (rc == 0 && same_key(key, from.mv_data, from.mv_size))
+			rc = mdb_cursor_get(c, key, val, MDB_NEXT);
+		return rc;
+	}
+	if (rc == MDB_NOTFOUND)
+		return mdb_cursor_get(c, key, val, MDB_LAST);
+	if (rc != 0 || (dir == MNO_SEEK_LE && same_key(key, from.mv_data, from.mv_size)))
+		return rc;
+	return mdb_cursor_get(c, key, val, MDB_PREV);
+}
+
+int mno_store_fetch(struct mno_env *e, enum mno_db db, enum mno_seek dir, const void *from,
+	size_t from_len, struct mno_buf *key, struct mno_buf *val)
+{
+	MDB_val k = {from_len, (void *)from}, v;
+	MDB_cursor *c;
+	MDB_txn *t;
+	int r;
+
+	r = mno_read_begin(e, &t);
+	if (r < 0)
+		return r;
+	r = mno_lmdb_error(mdb_cursor_open(t, e->dbi[db], &c));
+	if (r == 0) {
+		r = mno_lmdb_error(mno_cursor_seek(c, dir, &k, &v));
+		if (r == 0 && val) {
+			mno_buf_reset(val);
+			mno_buf_add(val, v.mv_data, v.mv_size);
+			r = val->err;
+		}
+		if (r == 0 && key) {
+			mno_buf_reset(key);
+			mno_buf_add(key, k.mv_data, k.mv_size);
+			r = key->err;
+		}
+		mdb_cursor_close(c);
+	}
+	mno_read_end(e, t);
+	return r;
+}

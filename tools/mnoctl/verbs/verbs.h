@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Each verb's function and options, as named in verbs.def; they stand in verbs/<name>.c. */
+#pragma once
+
+#include "ctl.h"
+
+/* Runs the verb with c->args: the exit code, after having printed answer or error. */
+#define VERB(name, ...) int verb_##name(struct ctl *c);
+#include "verbs.def"
+#undef VERB
+
+extern const struct ctl_option no_options[];
+extern const struct ctl_option probes_options[];
+extern const struct ctl_option top_options[];
+extern const struct ctl_option proc_options[];
+extern const struct ctl_option events_options[];
+extern const struct ctl_option query_options[];
+extern const struct ctl_option completion_options[];
+extern const struct ctl_option help_options[];
