@@ -6,7 +6,7 @@
 #include "mno_hist_add.bpf.h"
 #include "memory/memory_wire.h"
 
-#define SIGKILL	      9
+#define SIGKILL       9
 #define SEND_SIG_PRIV ((struct kernel_siginfo *)1) /* from the kernel itself */
 #define MM_FILEPAGES  0
 #define MM_ANONPAGES  1

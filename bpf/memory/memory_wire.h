@@ -5,13 +5,13 @@
 #include "mno_wire.h"
 #include "mno_hist.h"
 
-#define MEMORY_SLOTS	 256 /* MNO_CGROUP_SLOTS */
-#define MEMORY_RECLAIMS	 1024 /* tasks that may be in reclaim at once */
+#define MEMORY_SLOTS     256  /* MNO_CGROUP_SLOTS */
+#define MEMORY_RECLAIMS  1024 /* tasks that may be in reclaim at once */
 #define MEMORY_ANCESTORS 8
 #define MEMORY_CHAIN_MAX (MEMORY_ANCESTORS * 32) /* "pid:comm" and NUL each */
 
 #define MEMORY_OOM_KILL MNO_KIND(memory, 1)
-#define MEMORY_VERSION	1
+#define MEMORY_VERSION  1
 
 struct memory_oom {
 	struct mno_hdr hdr;
