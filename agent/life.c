@@ -77,8 +77,6 @@ static int start_store(struct mno_life *l)
 	if (r == 0)
 		r = mno_ledger_new(&lo, &l->a.ledger);
 	if (r == 0)
-		r = mno_metrics_new(l->config.max_series, &l->a.metrics);
-	if (r == 0)
 		r = mno_hub_new(&l->a.hub);
 	if (r < 0)
 		return r;
@@ -139,8 +137,11 @@ static int start_sources(struct mno_life *l)
 	};
 	int r = mno_slow_new(&l->slow);
 
+	if (r < 0)
+		return r;
+	mno_slow_hold(l->slow, true);
 	so.slow = l->slow;
-	return r < 0 ? r : mno_sources_new(&so, &l->sources);
+	return mno_sources_new(&so, &l->sources);
 }
 
 /* The first row is measured and committed before anything slow: seconds count after a start. */
@@ -202,6 +203,7 @@ static int start_threads(struct mno_life *l)
 {
 	int r = mno_writer_start(l->a.writer);
 
+	mno_slow_hold(l->slow, false);
 	if (r == 0 && l->a.probes)
 		r = mno_drain_start(l->a.probes, l->router, &l->drain);
 	if (r == 0)
@@ -223,6 +225,11 @@ static int start_broker(struct mno_life *l)
 	return 0;
 }
 
+static int start_metrics(struct mno_life *l)
+{
+	return mno_metrics_new(l->config.max_series, &l->a.metrics);
+}
+
 /* In this order; `what` names the step in an error message. */
 static const struct {
 	const char *what;
@@ -230,6 +237,7 @@ static const struct {
 } steps[] = {
 	{"broker", start_broker},
 	{"control groups", start_cgroups},
+	{"metrics", start_metrics},
 	{"probes", start_probes},
 	{"store", start_store},
 	{"sources", start_sources},

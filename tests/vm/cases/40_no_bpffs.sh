@@ -9,7 +9,7 @@ need_agent
 export STATE=/tmp/no-bpffs-state
 
 mounted_or_named() {
-  grep -q ' /sys/fs/bpf bpf ' /proc/mounts || doctor 'tostring | test("bpffs|/sys/fs/bpf")'
+  grep -q ' /sys/fs/bpf bpf ' /proc/mounts || doctor 'any(.findings[]; .what | test("/sys/fs/bpf"))'
 }
 
 remount() { grep -q ' /sys/fs/bpf bpf ' /proc/mounts || mount -t bpf bpf /sys/fs/bpf; }
