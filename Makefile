@@ -131,6 +131,10 @@ vm-test: all $(filter $(O)/tests/bpf/%,$(unit_bin))
 	$(Q)tests/vm/run.sh
 install: all
 	$(Q)tools/dev/install.sh '$(O)' '$(DESTDIR)' '$(PREFIX)'
+uninstall:
+	$(Q)tools/dev/install.sh --remove '$(O)' '$(DESTDIR)' '$(PREFIX)'
+deb: all
+	$(Q)tools/packaging/deb.sh '$(O)' '$(VERSION)'
 format:
 	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
 clean:
@@ -142,6 +146,6 @@ help:
 	@echo 'make check      static checks (includes, formatting, tables, docs)'
 	@echo 'make bench      figures; BENCH=group for one group'
 	@echo 'make vm-test    the tests that need another kernel, in QEMU'
-	@echo 'make install    DESTDIR= PREFIX=; also: deps, format, clean'
+	@echo 'make install    DESTDIR= PREFIX=; also: uninstall, deb, deps, format, clean'
 
 -include $(shell find $(O)/obj $(O)/skel -name '*.d' 2>/dev/null)

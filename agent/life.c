@@ -139,8 +139,11 @@ static int start_sources(struct mno_life *l)
 	};
 	int r = mno_slow_new(&l->slow);
 
+	if (r < 0)
+		return r;
+	mno_slow_hold(l->slow, true);
 	so.slow = l->slow;
-	return r < 0 ? r : mno_sources_new(&so, &l->sources);
+	return mno_sources_new(&so, &l->sources);
 }
 
 /* The first row is measured and committed before anything slow: seconds count after a start. */
@@ -202,6 +205,7 @@ static int start_threads(struct mno_life *l)
 {
 	int r = mno_writer_start(l->a.writer);
 
+	mno_slow_hold(l->slow, false);
 	if (r == 0 && l->a.probes)
 		r = mno_drain_start(l->a.probes, l->router, &l->drain);
 	if (r == 0)

@@ -132,19 +132,70 @@ static __always_inline struct mno_sched_cgroup *bank_slot(__u32 cpu, __u32 slot)
 	return bpf_map_lookup_elem(&sched_cgroups, &i);
 }
 
+/* Notes a stint for blame(); one after the other of the same cgroup are one. */
+static __always_inline void note_stint(struct mno_sched_cpu *c, __u64 ran)
+{
+	__u32 i = c->newest & (MNO_SCHED_STINTS - 1);
+
+	if (c->ran[i] && c->ran_slot[i] == c->slot) {
+		c->ran[i] += ran;
+		return;
+	}
+	i = (i + 1) & (MNO_SCHED_STINTS - 1);
+	c->newest = i;
+	c->ran[i] = ran;
+	c->ran_slot[i] = c->slot;
+}
+
+/* The CPU was idle: nobody waits for what ran before that. */
+static __always_inline void forget_stints(struct mno_sched_cpu *c)
+{
+	for (int i = 0; i < MNO_SCHED_STINTS; i++)
+		c->ran[i] = 0;
+}
+
+/* Spreads @wait of @victim over the stints that filled it, newest first. */
+static __always_inline void blame(struct mno_sched_cpu *c, __u32 victim, __u64 wait)
+{
+	__u32 i = c->newest, cell;
+	__u64 part, *sum;
+
+#pragma unroll
+	for (int k = 0; k < MNO_SCHED_STINTS; k++, i--) {
+		i &= MNO_SCHED_STINTS - 1;
+		part = c->ran[i];
+		if (!part || !wait)
+			return;
+		if (part > wait)
+			part = wait;
+		wait -= part;
+		if (c->ran_slot[i] == victim)
+			continue;
+		cell = victim * MNO_SCHED_SLOTS + c->ran_slot[i];
+		sum = bpf_map_lookup_elem(&sched_culprits, &cell);
+		if (sum)
+			mno_add(*sum, part);
+	}
+}
+
 /* @prev leaves the CPU after @ran ns. */
 static __always_inline void leave(
 	struct mno_sched_cpu *c, __u32 cpu, struct task_struct *prev, __u64 ran, bool sleeps)
 {
 	struct mno_sched_cgroup *g;
 
-	if (!c->pid || !c->since) /* idle, or it ran before the probe did */
+	if (!c->pid) {
+		forget_stints(c);
+		return;
+	}
+	if (!c->since) /* it ran before the probe did */
 		return;
 	if (ran > LONG_STINT) /* long enough for its slot to have got another owner */
 		c->slot = task_slot(prev, NULL);
 	g = bank_slot(cpu, c->slot);
 	if (!g)
 		return;
+	note_stint(c, ran);
 	bank_add(g->cpu_ns, ran);
 	if (!sleeps)
 		bank_add(g->preempted, 1);
@@ -180,13 +231,12 @@ static __always_inline void wake_up(
 	}
 }
 
-/* @next gets the CPU after it could have run for @wait ns; @ran: what @c's task had before. */
+/* @next gets the CPU after it could have run for @wait ns. */
 static __always_inline void arrive(struct mno_sched_cpu *c, __u32 cpu, struct task_struct *next,
-	struct mno_sched_task *st, __u64 now, __u64 wait, __u64 ran)
+	struct mno_sched_task *st, __u64 now, __u64 wait)
 {
 	__u32 slot = task_slot(next, st), i;
 	struct mno_sched_cgroup *g = bank_slot(cpu, slot);
-	__u64 *cell;
 
 	if (!g)
 		return;
@@ -197,12 +247,8 @@ static __always_inline void arrive(struct mno_sched_cpu *c, __u32 cpu, struct ta
 		bank_add(g->runq_hist[i], 1);
 	if (st && st->out)
 		wake_up(st, g, now, wait);
-	if (c->pid && c->slot != slot && c->since) {
-		i = slot * MNO_SCHED_SLOTS + c->slot;
-		cell = bpf_map_lookup_elem(&sched_culprits, &i);
-		if (cell)
-			mno_add(*cell, wait < ran ? wait : ran);
-	}
+	if (c->pid)
+		blame(c, slot, wait);
 	c->slot = slot;
 }
 
@@ -256,7 +302,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 				wait = total - st->waited;
 			st->waited = total;
 		}
-		arrive(c, cpu, next, st, now, wait, ran);
+		arrive(c, cpu, next, st, now, wait);
 	}
 	c->pid = next->pid;
 	c->since = now;
@@ -292,7 +338,7 @@ int BPF_PROG(on_switch_stamped, bool preempt, struct task_struct *prev, struct t
 			wait = now - st->queued;
 		if (st)
 			st->queued = 0;
-		arrive(c, cpu, next, st, now, wait, ran);
+		arrive(c, cpu, next, st, now, wait);
 	}
 	c->pid = next->pid;
 	c->since = now;

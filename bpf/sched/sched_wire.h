@@ -43,12 +43,15 @@ struct mno_sched_cgroup {
 };
 _Static_assert(sizeof(struct mno_sched_cgroup) == 2304, "whole cache lines");
 
-/* One per CPU: who runs there. */
+/* One per CPU: who runs there, and who ran just before. */
+#define MNO_SCHED_STINTS 4 /* power of two */
 struct mno_sched_cpu {
 	__u64 since; /* scheduler clock when the task got the CPU */
 	__u32 slot;
-	__u32 pid; /* 0 = idle */
-	__u64 _pad[6];
+	__u32 pid;                        /* 0 = idle */
+	__u64 ran[MNO_SCHED_STINTS];      /* the last stints, a ring; 0 = none */
+	__u16 ran_slot[MNO_SCHED_STINTS]; /* and whose they were */
+	__u32 newest, _pad;
 };
 _Static_assert(sizeof(struct mno_sched_cpu) == 64, "whole cache lines");
 

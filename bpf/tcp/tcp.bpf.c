@@ -226,57 +226,66 @@ static __always_inline int on_connect(struct mno_pstats *st, const struct sock *
 	return bpf_map_update_elem(&flows, &key, &f, BPF_ANY) ? count_error(st) : 0;
 }
 
-static __always_inline int on_connected(struct mno_pstats *st, const struct sock *sk)
+/*
+ * Records are put together in functions with a stack of their own: most connections of a busy
+ * host are past the budget and shall not pay for clearing the space. connect and accept:
+ */
+static __noinline int send_open(
+	struct mno_pstats *st, struct sock *sk, struct flow *f, struct mno_hdr *h, __u64 ns)
 {
-	__u64 key = (__u64)sk, now = bpf_ktime_get_boot_ns(), ns;
-	struct flow *f = bpf_map_lookup_elem(&flows, &key);
-	struct tcp_event e = {.direction = TCP_DIR_OUT};
-	struct tcp_cgroup *c;
+	struct tcp_event e = {.hdr = *h, .duration_ns = ns};
 
-	c = counters(f ? f->cgroup : sock_cgroup(sk));
-	if (c)
-		mno_inc(c->connects);
-	if (!f)
-		return 0;
-	ns = now - f->since;
-	f->since = now;
-	if (c) {
-		mno_inc(c->connect_count);
-		mno_add(c->connect_ns, ns);
-		mno_hist_add(c->connect, ns);
-	}
-	if (!mno_begin(st, &e.hdr, TCP_CONNECT, TCP_VERSION, TCP_OPEN_SIZE))
-		return 0;
-	e.duration_ns = ns;
+	e.direction = f->direction;
+	e.error = sk->sk_err;
 	fill(&e, sk, &f->who, f->cgroup);
 	mno_emit(st, &e, TCP_OPEN_SIZE);
 	return 0;
 }
 
-static __always_inline int on_accepted(struct mno_pstats *st, const struct sock *sk)
+static __always_inline int on_connected(struct mno_pstats *st, struct sock *sk)
 {
-	struct flow f = {.direction = TCP_DIR_IN};
-	struct tcp_event e = {.direction = TCP_DIR_IN};
-	__u64 key = (__u64)sk;
-	struct listener *l;
-	struct tcp_cgroup *c;
+	__u64 key = (__u64)sk, ns;
+	struct flow *f = bpf_map_lookup_elem(&flows, &key);
+	struct tcp_cgroup *c = counters(f ? f->cgroup : sock_cgroup(sk));
+	struct mno_hdr h;
 	bool wanted;
 
-	f.since = bpf_ktime_get_boot_ns();
+	if (c)
+		mno_inc(c->connects);
+	if (!f)
+		return 0;
+	wanted = mno_begin(st, &h, TCP_CONNECT, TCP_VERSION, TCP_OPEN_SIZE);
+	ns = h.ktime - f->since;
+	f->since = h.ktime;
+	if (c) {
+		mno_inc(c->connect_count);
+		mno_add(c->connect_ns, ns);
+		mno_hist_add(c->connect, ns);
+	}
+	return wanted ? send_open(st, sk, f, &h, ns) : 0;
+}
+
+static __always_inline int on_accepted(struct mno_pstats *st, struct sock *sk)
+{
+	struct flow f = {.direction = TCP_DIR_IN};
+	__u64 key = (__u64)sk;
+	struct tcp_cgroup *c;
+	struct listener *l;
+	struct mno_hdr h;
+
 	f.cgroup = sock_cgroup(sk);
 	c = counters(f.cgroup);
 	if (c)
 		mno_inc(c->accepts);
-	wanted = mno_begin(st, &e.hdr, TCP_ACCEPT, TCP_VERSION, TCP_OPEN_SIZE);
-	if (wanted) {
+	if (mno_begin(st, &h, TCP_ACCEPT, TCP_VERSION, TCP_OPEN_SIZE)) {
 		l = listener_of(sk);
 		if (l) {
 			f.who = l->who;
 			f.who.sure = 0;
 		}
-		fill(&e, sk, &f.who, f.cgroup);
-		mno_emit(st, &e, TCP_OPEN_SIZE);
+		send_open(st, sk, &f, &h, 0);
 	}
+	f.since = h.ktime;
 	return bpf_map_update_elem(&flows, &key, &f, BPF_ANY) ? count_error(st) : 0;
 }
 
@@ -297,23 +306,19 @@ static __always_inline int on_finish(const struct sock *sk)
 	return 0;
 }
 
-static __always_inline int on_refused(struct mno_pstats *st, const struct sock *sk)
+static __always_inline int on_refused(struct mno_pstats *st, struct sock *sk)
 {
-	struct tcp_event e = {.direction = TCP_DIR_OUT};
 	__u64 key = (__u64)sk;
 	struct flow *f = bpf_map_lookup_elem(&flows, &key);
 	struct tcp_cgroup *c = counters(f ? f->cgroup : sock_cgroup(sk));
+	struct mno_hdr h;
 
 	if (c)
 		mno_inc(c->failures);
 	if (!f)
 		return 0;
-	if (mno_begin(st, &e.hdr, TCP_CONNECT, TCP_VERSION, TCP_OPEN_SIZE)) {
-		e.duration_ns = bpf_ktime_get_boot_ns() - f->since;
-		e.error = sk->sk_err;
-		fill(&e, sk, &f->who, f->cgroup);
-		mno_emit(st, &e, TCP_OPEN_SIZE);
-	}
+	if (mno_begin(st, &h, TCP_CONNECT, TCP_VERSION, TCP_OPEN_SIZE))
+		send_open(st, sk, f, &h, h.ktime - f->since);
 	bpf_map_delete_elem(&flows, &key);
 	return 0;
 }
@@ -339,50 +344,64 @@ static __always_inline __u64 received(const struct tcp_sock *tp, const struct so
 	return n && sk->__sk_common.skc_flags & 1u << SOCK_DONE ? n - 1 : n;
 }
 
-static __always_inline int on_close(struct mno_pstats *st, struct sock *sk, int old)
+static __noinline int send_close(
+	struct mno_pstats *st, struct sock *sk, struct flow *f, struct mno_hdr *h, int old)
 {
-	__u64 key = (__u64)sk, cgid, rtt;
-	struct flow *f = bpf_map_lookup_elem(&flows, &key);
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct tcp_event e = {.hdr = *h};
 	struct owner nobody = {};
-	struct tcp_event e = {};
-	struct tcp_cgroup *c;
 	struct listener *l;
 
-	if (!tp)
-		return 0;
-	cgid = f ? f->cgroup : sock_cgroup(sk);
-	c = counters(cgid);
-	rtt = (__u64)(tp->srtt_us >> 3) * 1000;
-	e.bytes_in = received(tp, sk);
-	e.bytes_out = tp->bytes_sent - tp->bytes_retrans;
-	if (c) {
-		mno_inc(c->closes);
-		mno_add(c->bytes_in, e.bytes_in);
-		mno_add(c->bytes_out, e.bytes_out);
-		if (rtt) {
-			mno_inc(c->rtt_count);
-			mno_add(c->rtt_ns, rtt);
-			mno_hist_add(c->rtt, rtt);
-		}
-	}
-	if (mno_begin(st, &e.hdr, TCP_CLOSE, TCP_VERSION, sizeof(e))) {
+	if (tp) {
+		e.bytes_in = received(tp, sk);
+		e.bytes_out = tp->bytes_sent - tp->bytes_retrans;
 		e.srtt_us = tp->srtt_us >> 3;
 		e.retransmits = tp->total_retrans;
-		e.error = sk->sk_err;
-		e.reason = reason_of(old, e.error);
-		if (f) {
-			e.direction = f->direction;
-			e.duration_ns = f->since ? e.hdr.ktime - f->since : 0;
-		}
-		if (f && !f->who.pid && f->direction == TCP_DIR_IN) {
-			l = listener_of(sk);
-			if (l)
-				f->who = l->who;
-		}
-		fill(&e, sk, f ? &f->who : &nobody, cgid);
-		mno_emit(st, &e, sizeof(e));
 	}
+	e.error = sk->sk_err;
+	e.reason = reason_of(old, e.error);
+	if (f) {
+		e.direction = f->direction;
+		e.duration_ns = f->since ? h->ktime - f->since : 0;
+	}
+	if (f && !f->who.pid && f->direction == TCP_DIR_IN) {
+		l = listener_of(sk);
+		if (l)
+			f->who = l->who;
+	}
+	fill(&e, sk, f ? &f->who : &nobody, f ? f->cgroup : sock_cgroup(sk));
+	mno_emit(st, &e, sizeof(e));
+	return 0;
+}
+
+static __always_inline void count_close(struct sock *sk, __u64 cgid)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct tcp_cgroup *c = counters(cgid);
+	__u64 rtt;
+
+	if (!tp || !c)
+		return;
+	mno_inc(c->closes);
+	mno_add(c->bytes_in, received(tp, sk));
+	mno_add(c->bytes_out, tp->bytes_sent - tp->bytes_retrans);
+	rtt = (__u64)(tp->srtt_us >> 3) * 1000;
+	if (rtt) {
+		mno_inc(c->rtt_count);
+		mno_add(c->rtt_ns, rtt);
+		mno_hist_add(c->rtt, rtt);
+	}
+}
+
+static __always_inline int on_close(struct mno_pstats *st, struct sock *sk, int old)
+{
+	__u64 key = (__u64)sk;
+	struct flow *f = bpf_map_lookup_elem(&flows, &key);
+	struct mno_hdr h;
+
+	count_close(sk, f ? f->cgroup : sock_cgroup(sk));
+	if (mno_begin(st, &h, TCP_CLOSE, TCP_VERSION, sizeof(struct tcp_event)))
+		send_close(st, sk, f, &h, old);
 	if (f)
 		bpf_map_delete_elem(&flows, &key);
 	return 0;

@@ -9,7 +9,7 @@
 #   bpf/X/*.bpf.c   bpf/include, bpf/X, <bpf/..>, <linux/..>, <stdbool.h>
 #   *wire.h         <linux/types.h>, other wire headers, probes.def
 #   bpf/X/X.c       mno/*, bpf/include, bpf/X, its skeleton, <bpf/..>
-#   agent           not tools; LMDB, json-c, zstd, pcre2 only through libmno
+#   agent           not tools; LMDB, zstd, pcre2 only through libmno
 #   tools           mno/{client,err,log} and base (macro buf json util time), tools; no LMDB, BPF
 set -uo pipefail
 
@@ -58,7 +58,7 @@ why_not() {
     if [ "$kind" = q ]; then
       exists_in "$name" libmno/include bpf/include "$dir" agent bpf || [[ $name == *.skel.h ]] ||
         echo "the agent uses libmno, bpf and agent headers"
-    elif [[ $name =~ ^(lmdb|json-c|zstd|pcre2) ]]; then
+    elif [[ $name =~ ^(lmdb|zstd|pcre2) ]]; then
       echo "the agent reaches $name through libmno only"
     fi
     ;;

@@ -4,14 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include "cli.h"
 #include "mno/time.h"
 #include "mno/util.h"
-#include "verbs/options.h"
+#include "verbs/verbs.h"
 
-#define VERB(name, ...) int verb_##name(struct ctl *c);
-#include "verbs.def"
-#undef VERB
+const struct ctl_option no_options[] = {{0}};
 
 const struct ctl_verb ctl_verbs[] = {
 #define VERB(n, lo, hi, a, w, s, d, o, ...)                                                        \

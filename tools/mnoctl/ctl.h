@@ -145,3 +145,6 @@ const char *ctl_proc_name(struct ctl *c, struct json_object *row);
 const char *ctl_argv(struct ctl *c, struct json_object *row);
 /* "exit 0", "SIGKILL (out of memory)", "running"; and whether that is bad. */
 const char *ctl_ending(struct ctl *c, struct json_object *row, enum ctl_style *ret_style);
+
+/* Strict JSON, at most 32 levels; NULL when it is not. The caller puts it. */
+struct json_object *ctl_parse_json(const char *text, size_t len);

@@ -14,7 +14,7 @@ enum mno_metric_type { MNO_COUNTER, MNO_GAUGE, MNO_HISTOGRAM, MNO_UNTYPED };
  * What a family is called. Names follow Prometheus' rules; base units (seconds, bytes). Two
  * families of one name are one family: their types must agree, the first one's help is shown.
  * A camelCase name (kept where the ecosystem has one: node_memory_MemFree_bytes) is stored as
- * it is; mno_metrics_render() writes node_memory_Mem_Free_bytes, because linters refuse it.
+ * it is; mno_metrics_render() writes node_memory_Memfree_bytes, because linters refuse it.
  */
 struct mno_family {
 	const char *name;

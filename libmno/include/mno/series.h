@@ -23,8 +23,9 @@ struct mno_series *mno_series_close(struct mno_series *s);
 MNO_DEFINE_CLEANUP(struct mno_series *, mno_series_close)
 
 /*
- * Id of the series with this key, made on first use inside @txn. Writer thread.
- * -EINVAL (malformed key), -ENOSPC, -ENOMEM.
+ * Id of the series with this key, made on first use inside @txn. Writer thread. Labels may come
+ * in any order. The id stays valid if @txn is aborted: the series is then written by the next one.
+ * -EINVAL (malformed key, over 32 KiB, over 63 labels, a label twice), -ENOSPC, -ENOMEM.
  */
 int mno_series_resolve(
 	struct mno_series *s, struct mno_txn *txn, const char *key, size_t len, uint32_t *ret_id);
@@ -33,7 +34,10 @@ int mno_series_resolve(
  * Appends one row: @n values at time @t_ms (must be greater than the last row's, else -EINVAL).
  * A series that had a value in the previous row and none in this one gets a staleness mark.
  * Part of @txn: visible to readers at once, durable with the commit, undone by
- * mno_series_rollback() if the transaction is aborted. Writer thread.
+ * mno_series_rollback() if the transaction is aborted. Writer thread. Of an id given twice the last
+ * value counts. At most 2,048 rows per transaction (-E2BIG). -ENOENT: an id was never given, or its
+ * series was forgotten because retention passed: resolve again. On any error nothing was added;
+ * after one that came from the store (-ENOSPC, -EIO ...), abort the transaction.
  */
 int mno_series_append(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, const uint32_t *ids,
 	const double *values, size_t n);
@@ -51,8 +55,8 @@ struct mno_matcher {
 	const char *name, *value; /* the metric name is the label "__name__" */
 	void *re;                 /* private; zero it, mno_matchers_done() frees it */
 };
-/* Compiles regular expressions (anchored, RE2-like subset of PCRE2, bounded work).
- * -MNO_ESYNTAX and a message in @err. */
+/* Compiles regular expressions (anchored, RE2-like subset of PCRE2, bounded work). Compiled
+ * matchers are used by one thread at a time. -MNO_ESYNTAX and a message in @err, -ENOMEM. */
 int mno_matchers_compile(struct mno_matcher *m, size_t n, char *err, size_t err_size);
 void mno_matchers_done(struct mno_matcher *m, size_t n);
 
@@ -63,8 +67,8 @@ struct mno_ids {
 void mno_ids_done(struct mno_ids *ids);
 
 /*
- * Ids of series that match all of @m (compiled), ascending. More than @limit: -MNO_ELIMIT.
- * Any thread.
+ * Ids of series that match all of @m (compiled), ascending. More than @limit, or a regular
+ * expression that takes too long: -MNO_ELIMIT. Any thread.
  */
 int mno_series_select(struct mno_series *s, const struct mno_matcher *m, size_t n, size_t limit,
 	struct mno_ids *ret);
@@ -84,14 +88,16 @@ int mno_series_label_values(struct mno_series *s, const char *label, const struc
 /* One series' samples; borrowed by the callback. Staleness marks are kept as they are. */
 struct mno_column {
 	uint32_t id;
+	uint32_t damaged; /* stored blocks that could not be read: samples are missing */
 	size_t n;
 	const int64_t *t_ms;
 	const double *v;
 };
 /*
  * Reads samples with t0 <= t <= t1 of each id (ascending) and hands over one column per series
- * that has any, in order. Holds no read transaction longer than 100 ms. A non-zero result of
- * @fn stops and is returned. More than @max_samples: -MNO_ELIMIT. Any thread.
+ * that has any (or lost any to a damaged block), in order. Holds no read transaction longer than
+ * 100 ms and none while @fn runs. A non-zero result of @fn stops and is returned. More than
+ * @max_samples (16 bytes of memory each, for 64 series at a time): -MNO_ELIMIT. Any thread.
  */
 int mno_series_read(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
 	size_t max_samples, int (*fn)(void *arg, const struct mno_column *c), void *arg);
@@ -100,7 +106,9 @@ struct mno_series_stat {
 	uint64_t series;           /* in the dictionary */
 	uint64_t samples;          /* stored, head included */
 	uint64_t block_bytes;      /* sealed blocks, payload */
-	uint64_t memory_bytes;     /* head and dictionary */
+	uint64_t memory_bytes; /* head and dictionary */
+	uint64_t head_series; /* in memory: seen since the last sealed block but one */
+	uint64_t damaged_blocks; /* met by reads since open */
 	int64_t first_ms, last_ms; /* 0 if empty */
 };
 void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret);

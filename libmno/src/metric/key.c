@@ -126,25 +126,22 @@ int mno_metric_key(const struct mno_family *f, const char *suffix, const struct 
 
 int mno_metric_shown_name(const char *name, char **ret)
 {
-	size_t n = strlen(name), o = 0;
+	char *out = strdup(name);
 	bool camel = false;
-	char *out;
 
-	for (size_t i = 1; i < n; i++)
-		camel = camel || (is_lower(name[i - 1]) && is_upper(name[i]));
-	if (!camel) {
-		*ret = NULL;
-		return 0;
-	}
-	out = malloc(2 * n + 1);
 	if (!out)
 		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		if (i > 0 && is_upper(name[i]) && is_lower(name[i - 1]))
-			out[o++] = '_';
-		out[o++] = name[i];
+	/* No underscore is put in: "Sec_Page_Tables" would be a unit's abbreviation. */
+	for (size_t i = 1; out[i - 1] && out[i]; i++) {
+		if (!is_lower(out[i - 1]) || !is_upper(out[i]))
+			continue;
+		out[i] = (char)(out[i] - 'A' + 'a');
+		camel = true;
 	}
-	out[o] = '\0';
+	if (!camel) {
+		free(out);
+		out = NULL;
+	}
 	*ret = out;
 	return 0;
 }

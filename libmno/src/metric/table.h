@@ -43,5 +43,5 @@ struct mno_metrics {
 /* Appends the canonical key to @out. -EINVAL, -E2BIG, -ENOMEM. */
 int mno_metric_key(const struct mno_family *f, const char *suffix, const struct mno_label *labels,
 	size_t n, struct mno_buf *out);
-/* *@ret = malloc'ed spelling of a camelCase @name with underscores, NULL if it is none. -ENOMEM. */
+/* *@ret = malloc'ed spelling of a camelCase @name without the humps, NULL if it is none. -ENOMEM. */
 int mno_metric_shown_name(const char *name, char **ret);

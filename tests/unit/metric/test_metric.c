@@ -240,9 +240,9 @@ static void test_render(void **state)
 	fill(*state);
 	mno_metrics_render(*state, &out);
 	assert_string_equal(mno_buf_cstr(&out),
-		"# HELP t_Mem_Free_bytes Free. Stored as t_MemFree_bytes.\n"
-		"# TYPE t_Mem_Free_bytes gauge\n"
-		"t_Mem_Free_bytes 4096\n"
+		"# HELP t_Memfree_bytes Free. Stored as t_MemFree_bytes.\n"
+		"# TYPE t_Memfree_bytes gauge\n"
+		"t_Memfree_bytes 4096\n"
 		"# HELP t_cpu_seconds_total CPU time.\n"
 		"# TYPE t_cpu_seconds_total counter\n"
 		"t_cpu_seconds_total 9007199254740992\n"

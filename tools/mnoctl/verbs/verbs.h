@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The options of each verb, beside its code; named in verbs.def. */
+/* Each verb's function and options, as named in verbs.def; they stand in verbs/<name>.c. */
 #pragma once
 
-#include "cli.h"
+#include "ctl.h"
 
-static const struct ctl_option no_options[] = {{0}};
+/* Runs the verb with c->args: the exit code, after having printed answer or error. */
+#define VERB(name, ...) int verb_##name(struct ctl *c);
+#include "verbs.def"
+#undef VERB
+
+extern const struct ctl_option no_options[];
 extern const struct ctl_option probes_options[];
 extern const struct ctl_option top_options[];
 extern const struct ctl_option proc_options[];

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The stored dictionary: key text of every id, found by fingerprint; who is in the head. */
+#include <errno.h>
+#include "mno/err.h"
+#include "mno/log.h"
+#include "series_internal.h"
+
+#define COUNTERS_KEY "series_counters"
+
+uint64_t dict_fingerprint(const struct mno_series *s, const char *key, size_t len)
+{
+	return mno_siphash(s->env->hash_key, key, len);
+}
+
+int dict_record(const uint8_t id_be[4], const void *val, size_t len, struct mno_buf *raw,
+	int64_t *ret_last_ms, const char **ret_key, size_t *ret_len)
+{
+	struct mno_seal info;
+	int r = mno_seal_open(NULL, id_be, 4, val, len, MNO_SEAL_SERIES, &info, raw);
+
+	if (r < 0)
+		return r;
+	*ret_last_ms = (int64_t)info.a;
+	*ret_key = raw->data;
+	*ret_len = raw->len;
+	return 0;
+}
+
+static int record_put(struct mno_series *s, struct mno_txn *txn, const struct hot *h, int64_t last_ms)
+{
+	struct mno_seal info = {.kind = MNO_SEAL_SERIES, .a = (uint64_t)last_ms};
+	uint8_t id[4];
+
+	mno_be32(id, h->id);
+	mno_buf_reset(&s->key);
+	hot_key(h, &s->key);
+	if (s->key.err)
+		return s->key.err;
+	return mno_seal_put(txn, MNO_DB_SERIES, id, 4, &info, s->key.data, s->key.len, NULL);
+}
+
+void dict_mark_dirty(struct mno_series *s, struct hot *h)
+{
+	if (h->dirty)
+		return;
+	h->dirty = true;
+	h->next_dirty = s->dirty;
+	s->dirty = h;
+}
+
+static int write_hot(struct mno_series *s, struct mno_txn *txn, const struct hot *h)
+{
+	uint8_t fp[12], id[4];
+	int r;
+
+	mno_be64(fp, h->fp);
+	mno_be32(fp + 8, h->id);
+	mno_be32(id, h->id);
+	r = record_put(s, txn, h, 0);
+	if (r == 0)
+		r = mno_txn_put(txn, MNO_DB_SERIES_FP, fp, sizeof(fp), "", 0);
+	if (r == 0)
+		r = mno_txn_put(txn, MNO_DB_SERIES_HOT, id, sizeof(id), "", 0);
+	return r;
+}
+
+/* They stay on a list until the commit: an abort puts them back. */
+int dict_flush(struct mno_series *s, struct mno_txn *txn)
+{
+	while (s->dirty) {
+		struct hot *h = s->dirty;
+		int r = write_hot(s, txn, h);
+
+		if (r < 0)
+			return r;
+		s->dirty = h->next_dirty;
+		h->next_dirty = s->inflight;
+		s->inflight = h;
+	}
+	return 0;
+}
+
+int dict_cool(struct mno_series *s, struct mno_txn *txn, struct hot *h, int64_t last_ms)
+{
+	uint8_t cold[12], id[4];
+	int r;
+
+	last_ms = last_ms ? last_ms : 1; /* 0 means hot */
+	mno_be64(cold, mno_time_key(last_ms));
+	mno_be32(cold + 8, h->id);
+	mno_be32(id, h->id);
+	r = record_put(s, txn, h, last_ms);
+	if (r == 0)
+		r = mno_txn_put(txn, MNO_DB_SERIES_COLD, cold, sizeof(cold), "", 0);
+	if (r == 0)
+		r = mno_txn_del(txn, MNO_DB_SERIES_HOT, id, sizeof(id));
+	return r == -ENOENT ? 0 : r;
+}
+
+static int fetch_record(struct mno_series *s, struct mno_txn *txn, const uint8_t id[4],
+	struct mno_buf *val)
+{
+	const void *p;
+	size_t len;
+	int r;
+
+	if (!txn)
+		return mno_store_fetch(s->env, MNO_DB_SERIES, MNO_SEEK_EQ, id, 4, NULL, val);
+	r = mno_txn_get(txn, MNO_DB_SERIES, id, 4, &p, &len);
+	if (r < 0)
+		return r;
+	mno_buf_reset(val);
+	mno_buf_add(val, p, len);
+	return val->err;
+}
+
+int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot **ret)
+{
+	_cleanup_buf_ struct mno_buf val = {0}, raw = {0};
+	_cleanup_(key_labels_done) struct key_labels k = {0};
+	uint8_t be[4];
+	int64_t last;
+	const char *key;
+	size_t len;
+	int r;
+
+	mno_be32(be, id);
+	r = fetch_record(s, txn, be, &val);
+	if (r < 0)
+		return r;
+	r = dict_record(be, val.data, val.len, &raw, &last, &key, &len);
+	if (r < 0)
+		return r;
+	r = key_parse(key, len, &k);
+	if (r < 0)
+		return r == -EINVAL ? -MNO_ECORRUPT : r;
+	r = hot_add(s, id, dict_fingerprint(s, key, len), &k, ret);
+	if (r == 0 && last != 0)
+		dict_mark_dirty(s, *ret);
+	return r;
+}
+
+/* The stored id of a key that is not in the head. */
+static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, const char *key,
+	size_t key_len, uint32_t *ret_id)
+{
+	_cleanup_buf_ struct mno_buf raw = {0};
+	uint8_t from[12];
+	MDB_val k = {sizeof(from), from}, v;
+	MDB_cursor *c;
+	int r;
+
+	mno_be64(from, fp);
+	mno_be32(from + 8, 0);
+	r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_SERIES_FP], &c));
+	if (r < 0)
+		return r;
+	r = mno_lmdb_error(mno_cursor_seek(c, MNO_SEEK_GE, &k, &v));
+	for (; r == 0; r = mno_lmdb_error(mdb_cursor_get(c, &k, &v, MDB_NEXT))) {
+		const uint8_t *p = k.mv_data;
+		const void *val;
+		const char *text;
+		size_t len;
+		int64_t last;
+
+		if (k.mv_size != 12 || mno_get_be64(p) != fp) {
+			r = -ENOENT;
+			break;
+		}
+		if (mno_txn_get(txn, MNO_DB_SERIES, p + 8, 4, &val, &len) < 0 ||
+			dict_record(p + 8, val, len, &raw, &last, &text, &len) < 0)
+			continue; /* a damaged record: the series gets a new id */
+		if (len == key_len && memcmp(text, key, len) == 0) {
+			*ret_id = mno_get_be32(p + 8);
+			break;
+		}
+	}
+	mdb_cursor_close(c);
+	return r;
+}
+
+static int make_series(struct mno_series *s, uint64_t fp, const struct key_labels *k,
+	struct hot **ret)
+{
+	int r;
+
+	if (s->now.next_id > SERIES_ID_MAX)
+		return -ENOSPC;
+	r = hot_add(s, (uint32_t)s->now.next_id, fp, k, ret);
+	if (r < 0)
+		return r;
+	pthread_rwlock_wrlock(&s->lock);
+	s->now.next_id++;
+	s->now.series++;
+	pthread_rwlock_unlock(&s->lock);
+	dict_mark_dirty(s, *ret);
+	return 0;
+}
+
+int mno_series_resolve(
+	struct mno_series *s, struct mno_txn *txn, const char *key, size_t len, uint32_t *ret_id)
+{
+	_cleanup_(key_labels_done) struct key_labels k = {0};
+	struct hot *h;
+	uint64_t fp;
+	uint32_t id;
+	int r = key_parse(key, len, &k);
+
+	if (r < 0)
+		return r;
+	mno_buf_reset(&s->key);
+	key_format(k.v, k.n, &s->key);
+	if (s->key.err)
+		return s->key.err;
+	fp = dict_fingerprint(s, s->key.data, s->key.len);
+	h = hot_by_key(s, fp, &k);
+	if (!h) {
+		r = find_stored(s, txn, fp, s->key.data, s->key.len, &id);
+		if (r == 0)
+			r = dict_heat(s, txn, id, &h);
+		else if (r == -ENOENT)
+			r = make_series(s, fp, &k, &h);
+		if (r < 0)
+			return r;
+	}
+	*ret_id = h->id;
+	return 0;
+}
+
+int counters_save(struct mno_series *s, struct mno_txn *txn)
+{
+	return mno_txn_put(txn, MNO_DB_META, COUNTERS_KEY, strlen(COUNTERS_KEY), &s->now, sizeof(s->now));
+}
+
+/* Counts can be rebuilt, ids may not be given twice: the highest stored id bounds them too. */
+int counters_load(struct mno_series *s)
+{
+	_cleanup_buf_ struct mno_buf v = {0}, k = {0};
+	const uint8_t top[4] = {0xff, 0xff, 0xff, 0xff};
+	int r;
+
+	s->now = (struct counters){.next_id = 1};
+	r = mno_store_fetch(s->env, MNO_DB_META, MNO_SEEK_EQ, COUNTERS_KEY, strlen(COUNTERS_KEY), NULL, &v);
+	if (r == 0 && v.len == sizeof(s->now))
+		memcpy(&s->now, v.data, sizeof(s->now));
+	else if (r < 0 && r != -ENOENT)
+		return r;
+	r = mno_store_fetch(s->env, MNO_DB_SERIES, MNO_SEEK_LE, top, sizeof(top), &k, NULL);
+	if (r == 0 && k.len == 4)
+		s->now.next_id = MNO_MAX(s->now.next_id, (uint64_t)mno_get_be32((uint8_t *)k.data) + 1);
+	s->committed = s->now;
+	return r == -ENOENT ? 0 : r;
+}
+
+int dict_load(struct mno_series *s)
+{
+	uint8_t id[4] = {0};
+	_cleanup_buf_ struct mno_buf k = {0};
+	size_t damaged = 0;
+	int r;
+
+	r = mno_store_fetch(s->env, MNO_DB_SERIES_HOT, MNO_SEEK_GE, id, 4, &k, NULL);
+	for (; r == 0; r = mno_store_fetch(s->env, MNO_DB_SERIES_HOT, MNO_SEEK_GT, id, 4, &k, NULL)) {
+		struct hot *h;
+
+		if (k.len != 4)
+			return -MNO_ECORRUPT;
+		memcpy(id, k.data, 4);
+		r = dict_heat(s, NULL, mno_get_be32(id), &h);
+		if (r == -ENOMEM)
+			return r;
+		damaged += r < 0;
+	}
+	if (damaged)
+		mno_err("series: %zu damaged dictionary records; these series get new ids", damaged);
+	return r == -ENOENT ? 0 : r;
+}
+
+/* One entry of the order of expiry: the series goes unless it was seen again since. */
+static int expire_one(struct mno_series *s, struct mno_txn *txn, const uint8_t cold[12])
+{
+	_cleanup_buf_ struct mno_buf raw = {0};
+	int64_t when = mno_time_unkey(mno_get_be64(cold)), last;
+	const uint8_t *id = cold + 8;
+	const char *key;
+	const void *val;
+	uint8_t fp[12];
+	size_t len;
+	int r;
+
+	r = mno_txn_get(txn, MNO_DB_SERIES, id, 4, &val, &len);
+	if (r == 0 && dict_record(id, val, len, &raw, &last, &key, &len) == 0 && last == when &&
+		!hot_by_id(s, mno_get_be32(id))) {
+		mno_be64(fp, dict_fingerprint(s, key, len));
+		memcpy(fp + 8, id, 4);
+		r = mno_txn_del(txn, MNO_DB_SERIES, id, 4);
+		if (r == 0)
+			r = mno_txn_del(txn, MNO_DB_SERIES_FP, fp, sizeof(fp));
+		s->now.series -= s->now.series > 0;
+	}
+	if (r < 0 && r != -ENOENT)
+		return r;
+	return mno_txn_del(txn, MNO_DB_SERIES_COLD, cold, 12);
+}
+
+int dict_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, size_t max, bool *ret_more)
+{
+	for (size_t i = 0; i < max; i++) {
+		MDB_val k, v;
+		MDB_cursor *c;
+		uint8_t cold[12];
+		int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_SERIES_COLD], &c));
+
+		if (r < 0)
+			return r;
+		r = mno_lmdb_error(mdb_cursor_get(c, &k, &v, MDB_FIRST));
+		if (r == 0 && k.mv_size == sizeof(cold))
+			memcpy(cold, k.mv_data, sizeof(cold));
+		else if (r == 0)
+			r = -MNO_ECORRUPT;
+		mdb_cursor_close(c);
+		if (r == -ENOENT || (r == 0 && mno_time_unkey(mno_get_be64(cold)) >= t_ms))
+			return 0;
+		if (r == 0)
+			r = expire_one(s, txn, cold);
+		if (r < 0)
+			return r;
+	}
+	*ret_more = true;
+	return 0;
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Label matchers; regular expressions are PCRE2 kept to what RE2 also has, with bounded work. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <errno.h>
+#include <pcre2.h>
+#include <stdio.h>
+#include "mno/err.h"
+#include "series_internal.h"
+
+#define PATTERN_MAX 4096
+#define MATCH_STEPS 100000
+#define MATCH_DEPTH 2000
+#define MATCH_HEAP  1024 /* KiB */
+
+struct regex {
+	pcre2_code *code;
+	pcre2_match_context *ctx;
+	pcre2_match_data *data;
+};
+
+static void *regex_free(struct regex *re)
+{
+	if (!re)
+		return NULL;
+	pcre2_match_data_free(re->data);
+	pcre2_match_context_free(re->ctx);
+	pcre2_code_free(re->code);
+	free(re);
+	return NULL;
+}
+MNO_DEFINE_CLEANUP(struct regex *, regex_free)
+
+/* Group openings that RE2 knows: "(?:", "(?P<", "(?<name>", flags. */
+static bool group_ok(const char *p)
+{
+	if (*p == '*')
+		return false;
+	if (*p != '?')
+		return true;
+	p++;
+	if (*p == ':')
+		return true;
+	if (*p == 'P')
+		return p[1] == '<';
+	if (*p == '<')
+		return p[1] != '=' && p[1] != '!';
+	return *p && strspn(p, "imsU-") > 0 && strchr(":)", p[strspn(p, "imsU-")]);
+}
+
+/* What only a backtracking engine can do is refused, so that answers equal Prometheus'. */
+static bool is_regular(const char *p)
+{
+	bool in_class = false;
+
+	for (; *p; p++) {
+		if (*p == '\\') {
+			if (!*++p)
+				return true; /* the compiler tells */
+			if (!in_class && strchr("123456789gkKGRXCZ", *p))
+				return false;
+		} else if (in_class) {
+			in_class = *p != ']';
+		} else if (*p == '[') {
+			in_class = true;
+			p += p[1] == '^';
+			p += p[1] == ']';
+		} else if (*p == '(' && !group_ok(p + 1)) {
+			return false;
+		} else if (strchr("*+?}", *p) && p[1] == '+') {
+			return false; /* possessive */
+		}
+	}
+	return true;
+}
+
+static int regex_new(const char *pattern, char *err, size_t err_size, struct regex **ret)
+{
+	_cleanup_(regex_free_p) struct regex *re = calloc(1, sizeof(*re));
+	size_t len = strlen(pattern), at;
+	int code;
+
+	if (!re)
+		return -ENOMEM;
+	if (len > PATTERN_MAX) {
+		snprintf(err, err_size, "regular expression longer than %d bytes", PATTERN_MAX);
+		return -MNO_ESYNTAX;
+	}
+	if (!is_regular(pattern)) {
+		snprintf(err, err_size,
+			"invalid regular expression \"%s\": look-around, back references and possessive "
+			"repeats are not supported", pattern);
+		return -MNO_ESYNTAX;
+	}
+	re->code = pcre2_compile((PCRE2_SPTR)pattern, len,
+		PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOTALL | PCRE2_UTF | PCRE2_DOLLAR_ENDONLY |
+			PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C,
+		&code, &at, NULL);
+	if (!re->code) {
+		char text[160] = "";
+
+		pcre2_get_error_message(code, (PCRE2_UCHAR *)text, sizeof(text));
+		snprintf(err, err_size, "invalid regular expression \"%s\": %s at %zu", pattern, text, at);
+		return -MNO_ESYNTAX;
+	}
+	re->ctx = pcre2_match_context_create(NULL);
+	re->data = pcre2_match_data_create(1, NULL);
+	if (!re->ctx || !re->data)
+		return -ENOMEM;
+	pcre2_set_match_limit(re->ctx, MATCH_STEPS);
+	pcre2_set_depth_limit(re->ctx, MATCH_DEPTH);
+	pcre2_set_heap_limit(re->ctx, MATCH_HEAP);
+	*ret = TAKE_PTR(re);
+	return 0;
+}
+
+int mno_matchers_compile(struct mno_matcher *m, size_t n, char *err, size_t err_size)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct regex *re;
+		int r;
+
+		if (m[i].op != MNO_MATCH_RE && m[i].op != MNO_MATCH_NRE)
+			continue;
+		m[i].re = regex_free(m[i].re);
+		r = regex_new(m[i].value, err, err_size, &re);
+		if (r < 0)
+			return r;
+		m[i].re = re;
+	}
+	return 0;
+}
+
+void mno_matchers_done(struct mno_matcher *m, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		m[i].re = regex_free(m[i].re);
+}
+
+static int regex_match(const struct regex *re, const char *value)
+{
+	int r;
+
+	if (!re)
+		return -EINVAL; /* not compiled */
+	r = pcre2_match(re->code, (PCRE2_SPTR)value, strlen(value), 0, 0, re->data, re->ctx);
+	if (r >= 0)
+		return 1;
+	if (r == PCRE2_ERROR_NOMATCH)
+		return 0;
+	return r == PCRE2_ERROR_NOMEMORY ? -ENOMEM : -MNO_ELIMIT;
+}
+
+int match_text(const struct mno_matcher *m, const char *value)
+{
+	int r;
+
+	switch (m->op) {
+	case MNO_MATCH_EQ:
+		return strcmp(m->value, value) == 0;
+	case MNO_MATCH_NE:
+		return strcmp(m->value, value) != 0;
+	case MNO_MATCH_RE:
+		return regex_match(m->re, value);
+	case MNO_MATCH_NRE:
+		r = regex_match(m->re, value);
+		return r < 0 ? r : !r;
+	}
+	return -EINVAL;
+}
+
+int match_labels(const struct mno_matcher *m, size_t n, const struct key_labels *k)
+{
+	for (size_t i = 0; i < n; i++) {
+		const char *value = "";
+		int r;
+
+		for (size_t j = 0; j < k->n; j++)
+			if (strcmp(k->v[j].name, m[i].name) == 0)
+				value = k->v[j].value;
+		r = match_text(&m[i], value);
+		if (r <= 0)
+			return r;
+	}
+	return 1;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of the series store: keys, dictionary, head, blocks. */
+#pragma once
+
+#include "../store/store_internal.h"
+#include "mno/map.h"
+#include "mno/series.h"
+
+#define GROUP_SERIES  64u  /* columns of a block */
+#define HEAD_ROWS     256u /* ticks of a block */
+#define CHUNK_ROWS    32u  /* head memory is taken in steps of this many ticks */
+#define HEAD_CHUNKS   (HEAD_ROWS / CHUNK_ROWS)
+#define PENDING_MAX   8u   /* blocks' worth of rows in one transaction */
+#define KEY_MAX	      32768u
+#define KEY_LABELS    64u  /* labels of a series, the name included */
+#define SERIES_ID_MAX (UINT32_MAX - GROUP_SERIES)
+
+static inline uint64_t bits_of(double v)
+{
+	uint64_t b;
+
+	memcpy(&b, &v, 8);
+	return b;
+}
+static inline double of_bits(uint64_t b)
+{
+	double v;
+
+	memcpy(&v, &b, 8);
+	return v;
+}
+
+/* --- key.c: the text form of a series ------------------------------------------------------- */
+struct key_label {
+	const char *name, *value;
+};
+/* A parsed key: "__name__" first if there is one, the rest sorted by name. */
+struct key_labels {
+	size_t n;
+	struct key_label v[KEY_LABELS];
+	char *text; /* owned: what v points into */
+};
+void key_labels_done(struct key_labels *k);
+/* -EINVAL if malformed, too long, a label twice; empty values are left out as Prometheus does. */
+int key_parse(const char *key, size_t len, struct key_labels *ret);
+/* The canonical text of labels in key_parse()'s order. */
+void key_format(const struct key_label *v, size_t n, struct mno_buf *out);
+
+/* --- match.c ---------------------------------------------------------------------------------- */
+/* 1 matches, 0 does not, -MNO_ELIMIT (regular expression too costly), -ENOMEM */
+int match_text(const struct mno_matcher *m, const char *value);
+/* All of @m against a parsed key. Same results. */
+int match_labels(const struct mno_matcher *m, size_t n, const struct key_labels *k);
+
+/* --- block.c: 64 columns x up to HEAD_ROWS ticks as bytes ------------------------------------- */
+struct block_in {
+	size_t n; /* ticks */
+	const int64_t *t;
+	/* per column: which ticks have a value, and the values of all ticks (others ignored) */
+	const uint64_t (*present)[HEAD_ROWS / 64];
+	const double (*v)[HEAD_ROWS];
+	uint64_t columns; /* bit per column that has any */
+};
+/* Appends the encoding; errors stick in @out. */
+void block_encode(const struct block_in *in, struct mno_buf *out);
+
+struct block {
+	size_t n;
+	int64_t t[HEAD_ROWS];
+	uint64_t columns;
+	const uint8_t *body[GROUP_SERIES]; /* into the raw bytes */
+	uint32_t body_len[GROUP_SERIES];
+};
+/* @raw must be followed by 8 readable bytes and outlive @ret. -MNO_ECORRUPT, never a bad read. */
+int block_open(const uint8_t *raw, size_t len, struct block *ret);
+/*
+ * Values of one column: positions (ticks) into @idx, values into @v, both of HEAD_ROWS.
+ * *@ret_n = 0 if the block does not have it. -MNO_ECORRUPT.
+ */
+int block_column(const struct block *b, unsigned col, uint16_t *idx, double *v, size_t *ret_n);
+
+/* --- index.c: labels of the series in the head ------------------------------------------------ */
+struct sym {
+	uint32_t id, refs, len;
+	char text[];
+};
+struct hot {
+	uint32_t id;
+	uint16_t n_labels;
+	bool dirty;	/* its record must be (re)written as hot */
+	uint64_t fp;
+	struct hot *next_fp, *next_dirty;
+	struct hot_label {
+		struct sym *name, *value;
+	} labels[];
+};
+struct symtab {
+	struct mno_map *map;
+	uint32_t *free_ids;
+	size_t n_free, cap_free;
+	uint32_t next_id;
+	size_t bytes;
+};
+struct group {
+	uint64_t hot_mask;
+	uint64_t cooling; /* being put away by the open transaction */
+	struct hot *hot[GROUP_SERIES];
+};
+
+/* --- head: rows since the last sealed block --------------------------------------------------- */
+/* One group's rows. Index 0 of present is the row before the first (its values are in base). */
+struct rows {
+	uint64_t alive; /* has a value in the last row, and that is no staleness mark */
+	uint64_t present[HEAD_ROWS + 1];
+	double base[GROUP_SERIES];
+	double (*chunk[HEAD_CHUNKS])[GROUP_SERIES];
+};
+struct head {
+	size_t n;
+	int64_t base_t; /* time of the base row; INT64_MIN: none */
+	int64_t t[HEAD_ROWS];
+	size_t n_rows; /* length of rows, by group number; NULL where a group has none */
+	struct rows **rows;
+};
+
+struct counters {
+	uint64_t samples, block_bytes, next_id, series;
+	int64_t first_ms;
+};
+
+struct mno_series {
+	struct mno_env *env;
+	/* Written by the writer thread under wrlock, read by others under rdlock. */
+	pthread_rwlock_t lock;
+	struct symtab syms;
+	struct mno_map *by_fp; /* fingerprint -> struct hot chain */
+	size_t n_groups, n_hot;
+	struct group **groups;
+	struct head *head;
+	struct head *pending[PENDING_MAX]; /* sealed by the open transaction, oldest first */
+	size_t n_pending;
+	size_t hot_bytes, head_bytes;
+	struct counters now, committed;
+	uint64_t damaged_blocks; /* met by reads since open; atomic */
+	/* The writer's own. */
+	size_t n_committed; /* rows of the oldest head that are committed */
+	struct hot *dirty, *inflight;
+	bool tail_trim; /* rows behind a damaged one must go before the next is added */
+	void *free_chunks;
+	size_t n_free_chunks;
+	struct mno_buf raw, key;
+	uint32_t expire_group;
+	int64_t expire_first; /* oldest block seen in this pass */
+};
+
+struct sym *sym_get(struct symtab *t, const char *text); /* a new reference; NULL: no memory */
+struct sym *sym_find(const struct symtab *t, const char *text);
+void sym_put(struct symtab *t, struct sym *s);
+
+/* Puts a series into the head's index. Takes the write lock itself. */
+int hot_add(struct mno_series *s, uint32_t id, uint64_t fp, const struct key_labels *k,
+	struct hot **ret);
+void hot_remove(struct mno_series *s, struct hot *h); /* caller holds the write lock */
+struct hot *hot_by_id(const struct mno_series *s, uint32_t id);
+struct hot *hot_by_key(const struct mno_series *s, uint64_t fp, const struct key_labels *k);
+void hot_key(const struct hot *h, struct mno_buf *out);
+void hot_free_all(struct mno_series *s);
+
+/* --- dict.c: the stored dictionary ------------------------------------------------------------- */
+uint64_t dict_fingerprint(const struct mno_series *s, const char *key, size_t len);
+/* Checks and splits a stored record; *@ret_key is in @raw. */
+int dict_record(const uint8_t id_be[4], const void *val, size_t len, struct mno_buf *raw,
+	int64_t *ret_last_ms, const char **ret_key, size_t *ret_len);
+/* Brings a stored series back into the head. -ENOENT. @txn may be NULL: reads by itself. */
+int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot **ret);
+void dict_mark_dirty(struct mno_series *s, struct hot *h);
+int dict_flush(struct mno_series *s, struct mno_txn *txn);
+int dict_cool(struct mno_series *s, struct mno_txn *txn, struct hot *h, int64_t last_ms);
+int dict_load(struct mno_series *s);
+/* Forgets stored series last seen before @t_ms; at most @max steps. */
+int dict_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, size_t max, bool *ret_more);
+int counters_save(struct mno_series *s, struct mno_txn *txn);
+int counters_load(struct mno_series *s);
+
+/* --- head.c, seal.c, tail.c -------------------------------------------------------------------- */
+int head_new(struct mno_series *s, struct head **ret);
+void head_free(struct mno_series *s, struct head *h);
+/* Rows of a group, made on first use. Takes the write lock to do so. NULL: no memory. */
+struct rows *head_rows(struct mno_series *s, uint32_t group);
+/* Room for row number @r of the group's values. -ENOMEM. */
+int rows_reserve(struct mno_series *s, struct rows *rw, size_t r);
+static inline double *rows_at(const struct rows *rw, size_t r)
+{
+	return rw->chunk[r / CHUNK_ROWS][r % CHUNK_ROWS];
+}
+/* Values of the row before @r (r may be 0); some row nobody looks at if nothing was alive in it. */
+static inline const double *rows_before(const struct rows *rw, size_t r)
+{
+	return r == 0 || !rw->chunk[(r - 1) / CHUNK_ROWS] ? rw->base : rows_at(rw, r - 1);
+}
+void rows_free(struct mno_series *s, struct rows *rw);
+/* Which columns of row @r (0-based) carry a value that is no staleness mark. */
+uint64_t rows_alive_at(const struct rows *rw, size_t r);
+
+int head_seal(struct mno_series *s, struct mno_txn *txn);
+
+int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms);
+int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h);
+int tail_trim(struct mno_series *s, struct mno_txn *txn);
+int tail_replay(struct mno_series *s);

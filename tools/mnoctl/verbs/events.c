@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include "mno/time.h"
+#include "proc.h"
+#include "verbs.h"
+
+const struct ctl_option events_options[] = {
+	{"follow", 'f', CTL_FLAG, .help = "live, until interrupted"},
+	{"kind", 'k', CTL_KIND, .many = true, .metavar = "KIND", .help = "only this kind"},
+	{"since", 0, CTL_TIME, .metavar = "TIME",
+		.help = "look back so far (default 10m): 10m, Unix seconds or RFC 3339"},
+	{"until", 0, CTL_TIME, .metavar = "TIME", .help = "look no later than this"},
+	{"limit", 'n', CTL_COUNT, .metavar = "COUNT", .help = "at most so many, then end"},
+	{0},
+};
+
+/* Members that have their own place in the line, or say nothing to people. */
+static const char *const placed[] = {"kind", "time_ns", "cpu", "seq", "pid", "comm"};
+
+static bool is_placed(const char *key)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(placed); i++)
+		if (strcmp(key, placed[i]) == 0)
+			return true;
+	return false;
+}
+
+/* The unit is in the name: duration_ns=1200000 reads "duration 1.2 ms". */
+static const struct {
+	const char *suffix;
+	double scale;
+	const char *(*show)(struct ctl *c, double v);
+} units[] = {
+	{"_ns", 1, ctl_ns}, {"_us", 1e3, ctl_ns}, {"_ms", 1e6, ctl_ns}, {"_seconds", 1, ctl_seconds},
+	{"_bytes", 1, ctl_bytes}, {"_percent", 1, ctl_percent},
+};
+
+static bool add_with_unit(struct ctl *c, const char *key, struct json_object *v)
+{
+	size_t len = strlen(key);
+
+	if (!json_object_is_type(v, json_type_int) && !json_object_is_type(v, json_type_double))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		size_t n = strlen(units[i].suffix);
+
+		if (len <= n || strcmp(key + len - n, units[i].suffix) != 0)
+			continue;
+		mno_buf_addf(&c->out, "  %.*s=%s", (int)MNO_MIN(len - n, (size_t)64), ctl_esc(c, key),
+			units[i].show(c, json_object_get_double(v) * units[i].scale));
+		return true;
+	}
+	return false;
+}
+
+/* Arrays of words, such as argv, read as one line. */
+static void add_value(struct ctl *c, const char *key, struct json_object *v)
+{
+	_cleanup_buf_ struct mno_buf b = {0};
+
+	for (size_t i = 0; i < jlen(v) && b.len < CTL_TEXT_MAX; i++)
+		mno_buf_addf(&b, "%s%s", i ? " " : "", json_object_get_string(jidx(v, i)));
+	mno_buf_addf(&c->out, "  %s=%s", ctl_esc(c, key),
+		ctl_esc(c, b.len ? mno_buf_cstr(&b) : json_object_get_string(v)));
+}
+
+static void show_event(struct ctl *c, struct json_object *e)
+{
+	ctl_printf(c, CTL_DIM, "%s  ", ctl_clock(c, ju64(e, "time_ns")));
+	ctl_printf(c, CTL_BOLD, "%-10s", ctl_esc(c, jstr(e, "kind")));
+	if (jget(e, "pid"))
+		mno_buf_addf(&c->out, " %7llu %-15s", (unsigned long long)ju64(e, "pid"),
+			ctl_esc(c, jstr(e, "comm")));
+	json_object_object_foreach(e, key, v)
+	{
+		if (!v || is_placed(key))
+			continue;
+		if (!add_with_unit(c, key, v))
+			add_value(c, key, v);
+	}
+	mno_buf_addc(&c->out, '\n');
+}
+
+struct follow {
+	struct ctl *c;
+	uint64_t events, lost, limit;
+	int exit;
+};
+
+static void show_lost(struct follow *f, struct json_object *o)
+{
+	uint64_t n = ju64(o, "lost");
+
+	f->lost += n;
+	if (f->c->json)
+		ctl_printf(f->c, CTL_PLAIN, "{\"kind\":\"lost\",\"lost\":%llu}\n", (unsigned long long)n);
+	else
+		ctl_printf(f->c, CTL_WARN, "! %s events lost: they came faster than they were read\n",
+			ctl_exact(f->c, n));
+}
+
+static int on_event(void *arg, const char *event, const char *data, size_t len)
+{
+	struct follow *f = arg;
+	struct json_object *o = ctl_parse_json(data, len);
+
+	if (!json_object_is_type(o, json_type_object)) {
+		json_object_put(o);
+		f->exit = ctl_fail(f->c, CTL_INTERNAL, NULL, "the agent sent an event that is not JSON");
+		return 1;
+	}
+	if (strcmp(event, "lost") == 0)
+		show_lost(f, o);
+	else if (f->c->json)
+		ctl_put_json_object(f->c, o);
+	else
+		show_event(f->c, o);
+	json_object_put(o);
+	f->events += strcmp(event, "lost") != 0;
+	f->exit = ctl_flush(f->c);
+	return f->exit || (f->limit && f->events >= f->limit);
+}
+
+static void add_kinds(struct ctl *c, struct mno_buf *target)
+{
+	const char *k;
+
+	for (size_t i = 0; (k = ctl_opt_nth(c->args, "kind", i)); i++)
+		ctl_param(target, "kind", k);
+}
+
+static int follow(struct ctl *c)
+{
+	_cleanup_buf_ struct mno_buf target = {0};
+	struct follow f = {.c = c, .limit = ctl_opt_u64(c->args, "limit", 0)};
+	uint64_t start = mno_now_ns(CLOCK_MONOTONIC);
+	int r;
+
+	mno_buf_adds(&target, "/mno/v1/events?follow=1");
+	add_kinds(c, &target);
+	r = ctl_follow(c, mno_buf_cstr(&target), on_event, &f);
+	if (f.exit)
+		return f.exit;
+	if (!c->json)
+		ctl_footer(c, "%s events in %s, %s lost on the way", ctl_exact(c, f.events),
+			ctl_ns(c, (double)(mno_now_ns(CLOCK_MONOTONIC) - start)), ctl_exact(c, f.lost));
+	return r == 1 && f.limit && f.events >= f.limit ? CTL_OK : r;
+}
+
+static int stored(struct ctl *c)
+{
+	_cleanup_answer_ struct ctl_answer a = {0};
+	_cleanup_buf_ struct mno_buf target = {0};
+	const char *since = ctl_opt(c->args, "since"), *until = ctl_opt(c->args, "until");
+	struct json_object *events;
+	int r;
+
+	mno_buf_adds(&target, "/mno/v1/events");
+	ctl_time_param(&target, "since", since ? since : "10m");
+	ctl_time_param(&target, "until", until);
+	ctl_param(&target, "limit", ctl_opt(c->args, "limit"));
+	add_kinds(c, &target);
+	r = ctl_get(c, mno_buf_cstr(&target), &a);
+	if (r)
+		return r;
+	events = jget(a.root, "events");
+	for (size_t i = 0; i < jlen(events); i++)
+		if (c->json)
+			ctl_put_json_object(c, jidx(events, i));
+		else
+			show_event(c, jidx(events, i));
+	if (c->json)
+		return 0;
+	if (!jlen(events))
+		ctl_printf(c, CTL_PLAIN, "no events: looked at %s since %s%s%s. Live: mnoctl events -f\n",
+			ctl_has(c->args, "kind") ? "the kinds given" : "every kind",
+			ctl_esc(c, since ? since : "10m"), until ? " until " : "", ctl_esc(c, until));
+	if (jtrue(a.root, "truncated"))
+		ctl_printf(c, CTL_WARN, "there are more: narrow it down or raise --limit\n");
+	ctl_footer(c, "%s \u00b7 %zu events since %s \u00b7 answered in %s",
+		ctl_completeness(c, jget(a.root, "completeness")), jlen(events),
+		ctl_esc(c, since ? since : "10m"), ctl_ns(c, (double)a.took_ns));
+	return 0;
+}
+
+/* The agent knows the kinds; a misspelt one would silently match nothing. */
+static int check_kinds(struct ctl *c)
+{
+	const char *k;
+
+	for (size_t i = 0; (k = ctl_opt_nth(c->args, "kind", i)); i++) {
+		bool known;
+		const char *near = ctl_nearest_probe_word(c, k, true, &known);
+
+		if (known)
+			continue;
+		if (*near)
+			return ctl_fail(c, CTL_INVALID, NULL,
+				"unknown kind of event \"%s\". Did you mean \"%s\"?", ctl_esc(c, k), near);
+		return ctl_fail(c, CTL_INVALID, "mnoctl completion --names kinds lists them",
+			"unknown kind of event \"%s\"", ctl_esc(c, k));
+	}
+	return 0;
+}
+
+int verb_events(struct ctl *c)
+{
+	bool live = ctl_has(c->args, "follow");
+	int r;
+
+	if (live && (ctl_has(c->args, "since") || ctl_has(c->args, "until")))
+		return ctl_fail(c, CTL_USAGE, NULL, "--follow shows what happens from now on: "
+			"leave --since and --until out");
+	r = check_kinds(c);
+	if (r)
+		return r;
+	return live ? follow(c) : stored(c);
+}
