@@ -86,8 +86,8 @@ static void device_histogram(void **state)
 	add(b, 2000000, 65536);
 	b->queue_ns = 500000000;
 	run_tick(s);
-	assert_metric(s->m, LATENCY("1.6384e-05"), 1);
-	assert_metric(s->m, LATENCY("6.5536e-05"), 2);
+	assert_metric(s->m, LATENCY("0.000016384"), 1);
+	assert_metric(s->m, LATENCY("0.000065536"), 2);
 	assert_metric(s->m, LATENCY("0.001048576"), 2);
 	assert_metric(s->m, LATENCY("0.004194304"), 3);
 	assert_metric(s->m, LATENCY("+Inf"), 3);
@@ -103,7 +103,7 @@ static void device_histogram(void **state)
 	add(b, 10000, 4096);
 	b->errors++;
 	run_tick(s);
-	assert_metric(s->m, LATENCY("1.6384e-05"), 2);
+	assert_metric(s->m, LATENCY("0.000016384"), 2);
 	assert_metric(s->m, "mno_block_latency_seconds_count" OPS, 4);
 	assert_metric(s->m, "mno_block_errors_total" OPS, 1);
 	/* a tick without news still has the values */
@@ -122,8 +122,8 @@ static void values_at_the_bounds(void **state)
 	add(b, 1 << 14, 0);
 	add(b, ~0ull >> 1, 0);
 	run_tick(s);
-	assert_metric(s->m, LATENCY("1.6384e-05"), 1);
-	assert_metric(s->m, LATENCY("6.5536e-05"), 2);
+	assert_metric(s->m, LATENCY("0.000016384"), 1);
+	assert_metric(s->m, LATENCY("0.000065536"), 2);
 	assert_metric(s->m, LATENCY("4.294967296"), 2);
 	assert_metric(s->m, LATENCY("+Inf"), 3);
 }
@@ -211,7 +211,7 @@ static void slot_changes_hands(void **state)
 	assert_metric(s->m, "mno_cgroup_block_latency_seconds_count{cgroup=\"/b\"}", 1);
 	assert_metric(s->m, "mno_cgroup_block_latency_seconds_sum{cgroup=\"/b\"}", 3e-6);
 	assert_metric(s->m,
-		"mno_cgroup_block_latency_seconds_bucket{cgroup=\"/b\",le=\"1.6384e-05\"}", 1);
+		"mno_cgroup_block_latency_seconds_bucket{cgroup=\"/b\",le=\"0.000016384\"}", 1);
 	assert_metric(s->m, "mno_cgroup_block_bytes_total{cgroup=\"/b\"}", 100);
 	/* gone without a successor */
 	s->n = 1;
