@@ -77,8 +77,6 @@ static int start_store(struct mno_life *l)
 	if (r == 0)
 		r = mno_ledger_new(&lo, &l->a.ledger);
 	if (r == 0)
-		r = mno_metrics_new(l->config.max_series, &l->a.metrics);
-	if (r == 0)
 		r = mno_hub_new(&l->a.hub);
 	if (r < 0)
 		return r;
@@ -172,7 +170,12 @@ static int first_sample(struct mno_life *l)
 static int load_probes(struct mno_life *l)
 {
 	struct mno_router_opts ro = {
-		.sz = sizeof(ro), .ledger = l->a.ledger, .hub = l->a.hub, .writer = l->a.writer};
+		.sz = sizeof(ro),
+		.ledger = l->a.ledger,
+		.hub = l->a.hub,
+		.writer = l->a.writer,
+		.boot_offset_ns = l->a.boot_offset_ns,
+	};
 	struct mno_doctor_opts dopt = {.sz = sizeof(dopt),
 		.cgroup_root = l->a.opts.cgroup_root,
 		.probes = l->a.probes,
@@ -198,6 +201,8 @@ static int drop_privileges(struct mno_life *l)
 		.dirs = {l->config.state, l->a.probes ? "/sys/fs/bpf/mno" : NULL},
 		.no_bpf = l->a.opts.no_bpf};
 
+	if (po.user)
+		mno_doctor_level(l->a.doctor); /* its tests need root: let them end */
 	return mno_privilege_drop(&po);
 }
 
@@ -227,6 +232,11 @@ static int start_broker(struct mno_life *l)
 	return 0;
 }
 
+static int start_metrics(struct mno_life *l)
+{
+	return mno_metrics_new(l->config.max_series, &l->a.metrics);
+}
+
 /* In this order; `what` names the step in an error message. */
 static const struct {
 	const char *what;
@@ -234,6 +244,7 @@ static const struct {
 } steps[] = {
 	{"broker", start_broker},
 	{"control groups", start_cgroups},
+	{"metrics", start_metrics},
 	{"probes", start_probes},
 	{"store", start_store},
 	{"sources", start_sources},
