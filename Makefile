@@ -30,7 +30,7 @@ WARN     := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototype
 OPT      := -O2 -g -fno-omit-frame-pointer
 comma    := ,
 ifneq ($(filter 1,$(SANITIZE) $(FUZZ)),)
-SANFLAGS := -fsanitize=address$(comma)undefined -fno-sanitize-recover=all
+SANFLAGS := -fsanitize=address$(comma)undefined$(if $(filter 1,$(FUZZ)),$(comma)fuzzer-no-link) -fno-sanitize-recover=all
 OPT      := -O1 -g -fno-omit-frame-pointer
 else
 HARDEN   := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
