@@ -15,7 +15,7 @@ static void sample_cpu(struct mno_api *api, uint64_t now)
 	getrusage(RUSAGE_SELF, &u);
 	api->cpu[api->n_cpu++ % API_CPU_SAMPLES] = (struct api_cpu){.mono_ns = now,
 		.used_ns = (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * NS_PER_SEC +
-			(uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000};
+			   (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000};
 }
 
 double api_cpu_percent(struct mno_api *api)
@@ -29,7 +29,7 @@ double api_cpu_percent(struct mno_api *api)
 		a = &api->cpu[api->n_cpu > API_CPU_SAMPLES ? api->n_cpu % API_CPU_SAMPLES : 0];
 		if (b->mono_ns > a->mono_ns)
 			r = 100.0 * (double)(b->used_ns - a->used_ns) /
-				(double)(b->mono_ns - a->mono_ns);
+			    (double)(b->mono_ns - a->mono_ns);
 	}
 	pthread_mutex_unlock(&api->lock);
 	return r;
@@ -88,8 +88,8 @@ static void *run(void *arg)
 			api_streams_tick(api, now);
 		}
 		next = wake_due(api, now, tick);
-		ts = (struct timespec){
-			.tv_sec = (time_t)(next / NS_PER_SEC), .tv_nsec = (long)(next % NS_PER_SEC)};
+		ts = (struct timespec){.tv_sec = (time_t)(next / NS_PER_SEC),
+			.tv_nsec = (long)(next % NS_PER_SEC)};
 		pthread_cond_timedwait(&api->cond, &api->lock, &ts);
 	}
 	wake_due(api, 0, 0);
