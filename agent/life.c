@@ -196,6 +196,8 @@ static int drop_privileges(struct mno_life *l)
 		.dirs = {l->config.state, l->a.probes ? "/sys/fs/bpf/mno" : NULL},
 		.no_bpf = l->a.opts.no_bpf};
 
+	if (po.user)
+		mno_doctor_level(l->a.doctor); /* its tests need root: let them end */
 	return mno_privilege_drop(&po);
 }
 

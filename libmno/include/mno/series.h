@@ -108,9 +108,9 @@ struct mno_series_stat {
 	uint64_t series;           /* in the dictionary */
 	uint64_t samples;          /* stored, head included */
 	uint64_t block_bytes;      /* sealed blocks, payload */
-	uint64_t memory_bytes; /* head and dictionary */
-	uint64_t head_series; /* in memory: seen since the last sealed block but one */
-	uint64_t damaged_blocks; /* met by reads since open */
+	uint64_t memory_bytes;     /* head and dictionary */
+	uint64_t head_series;      /* in memory: seen since the last sealed block but one */
+	uint64_t damaged_blocks;   /* met by reads since open */
 	int64_t first_ms, last_ms; /* 0 if empty */
 };
 void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret);
