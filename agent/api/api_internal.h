@@ -137,8 +137,7 @@ int api_clock_start(struct mno_api *api);
 void api_clock_stop(struct mno_api *api);
 /* Suspends @q's connection until q->wake_ns; false when the server is stopping. */
 bool api_clock_later(struct mno_req *q);
-/* Percent of one core used by the agent's process over the last ~10 s; NAN before the second
- * sample. */
+/* Percent of one core used by the agent's process over the last ~10 s. */
 double api_cpu_percent(struct mno_api *api);
 
 /* --- streams (stream.c) ----------------------------------------------------------------------- */
