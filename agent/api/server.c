@@ -304,10 +304,9 @@ static int api_new(struct mno_agent *a, struct mno_api **ret)
 	return r;
 }
 
-int mno_api_start(struct mno_agent *a, struct mno_api **ret)
+int mno_api_listen(struct mno_agent *a, struct mno_api **ret)
 {
-	_cleanup_(mno_api_stop_p)
-	struct mno_api *api = NULL;
+	_cleanup_(mno_api_stop_p) struct mno_api *api = NULL;
 	int r = api_new(a, &api);
 
 	if (r < 0)
@@ -320,12 +319,26 @@ int mno_api_start(struct mno_agent *a, struct mno_api **ret)
 		api_unlisten(a->opts.socket_path, api->dev, api->ino);
 		return -ENOMEM;
 	}
+	*ret = TAKE_PTR(api);
+	return 0;
+}
+
+int mno_api_start(struct mno_agent *a, struct mno_api **ret)
+{
+	_cleanup_(mno_api_stop_p) struct mno_api *own = NULL;
+	struct mno_api *api = *ret;
+	int r = api ? 0 : mno_api_listen(a, &own);
+
+	if (r < 0)
+		return r;
+	api = api ?: own;
 	r = api_clock_start(api);
 	if (r == 0)
 		r = start_server(api);
 	if (r < 0)
 		return r;
-	*ret = TAKE_PTR(api);
+	own = NULL;
+	*ret = api;
 	return 0;
 }
 
