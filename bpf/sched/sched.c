@@ -55,6 +55,8 @@ static int sched_open(const struct mno_probe_cfg *cfg, void **ret_priv, struct b
 	s->n_cpus = cfg->n_cpus;
 	s->skel->rodata->bank_mask = cfg->banks - 1;
 	s->skel->rodata->private_banks = cfg->banks >= cfg->n_cpus;
+	s->skel->rodata->read_kernel = libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE,
+					       BPF_FUNC_probe_read_kernel, NULL) == 1;
 	mno_sched_wait_table((uint8_t *)s->skel->rodata->wait_class);
 	r = size_maps(s->skel, cfg);
 	*ret_priv = s; /* from here on close() frees it */

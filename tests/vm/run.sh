@@ -193,10 +193,11 @@ guest() {
   say "$kernel $boot: $(cat "$dir/time" 2>/dev/null || cat "$dir/boot.err")"
 }
 
-# The disk of the power cuts: a file system, and behind it the sector that acknowledgements go to.
+# A disk of the power cuts is a file system, and behind it the sector that acknowledgements go to.
 mark_sector=520000
 
 make_disk() {
+  rm -f "$1"
   truncate -s 256M "$1"
   PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -F -E nodiscard "$1" 250M
 }
@@ -249,7 +250,10 @@ systemd_root() {
 
 boot_one() {
   case $2 in
-  full) guest "$1" full payload.cpio ;;
+  full)
+    make_disk "$work/scratch.img" || return 1
+    guest "$1" full payload.cpio -d "file=$work/scratch.img,format=raw,if=virtio"
+    ;;
   no-bpf-lsm) guest "$1" no-bpf-lsm payload.cpio -l lockdown,capability,landlock,yama ;;
   confidentiality) guest "$1" confidentiality payload.cpio -a lockdown=confidentiality ;;
   power) power_cut "$1" ;;
