@@ -13,6 +13,12 @@ struct mno_api;
  * -EADDRINUSE (somebody answers on the socket), -ENAMETOOLONG, -errno.
  */
 int mno_api_start(struct mno_agent *a, struct mno_api **ret);
+/*
+ * The same in two steps, so that the socket is made with the rights of the start and served
+ * without them: clients that come between the two wait. After a failed serve: mno_api_stop().
+ */
+int mno_api_listen(struct mno_agent *a, struct mno_api **ret);
+int mno_api_serve(struct mno_api *api);
 /* Ends streams and connections, joins the threads, removes the socket. NULL-safe, returns NULL. */
 struct mno_api *mno_api_stop(struct mno_api *api);
 MNO_DEFINE_CLEANUP(struct mno_api *, mno_api_stop)

@@ -214,9 +214,15 @@ static int start_threads(struct mno_life *l)
 	return r;
 }
 
+/* The socket is made while we may give it to group mno, and served by threads that may not. */
+static int open_socket(struct mno_life *l)
+{
+	return mno_api_listen(&l->a, &l->api);
+}
+
 static int start_api(struct mno_life *l)
 {
-	return mno_api_start(&l->a, &l->api);
+	return mno_api_serve(l->api);
 }
 
 static int start_broker(struct mno_life *l)
@@ -245,9 +251,10 @@ static const struct {
 	{"sources", start_sources},
 	{"first sample", first_sample},
 	{"loading probes", load_probes},
+	{"socket", open_socket},
 	{"dropping privileges", drop_privileges},
 	{"threads", start_threads},
-	{"socket", start_api},
+	{"API", start_api},
 };
 
 /* Many slow clients and kept-open files of many cgroups: as many descriptors as allowed. */

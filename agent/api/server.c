@@ -304,7 +304,7 @@ static int api_new(struct mno_agent *a, struct mno_api **ret)
 	return r;
 }
 
-int mno_api_start(struct mno_agent *a, struct mno_api **ret)
+int mno_api_listen(struct mno_agent *a, struct mno_api **ret)
 {
 	_cleanup_(mno_api_stop_p) struct mno_api *api = NULL;
 	int r = api_new(a, &api);
@@ -319,13 +319,27 @@ int mno_api_start(struct mno_agent *a, struct mno_api **ret)
 		api_unlisten(a->opts.socket_path, api->dev, api->ino);
 		return -ENOMEM;
 	}
-	r = api_clock_start(api);
-	if (r == 0)
-		r = start_server(api);
-	if (r < 0)
-		return r;
 	*ret = TAKE_PTR(api);
 	return 0;
+}
+
+int mno_api_serve(struct mno_api *api)
+{
+	int r = api_clock_start(api);
+
+	return r == 0 ? start_server(api) : r;
+}
+
+int mno_api_start(struct mno_agent *a, struct mno_api **ret)
+{
+	_cleanup_(mno_api_stop_p) struct mno_api *api = NULL;
+	int r = mno_api_listen(a, &api);
+
+	if (r == 0)
+		r = mno_api_serve(api);
+	if (r == 0)
+		*ret = TAKE_PTR(api);
+	return r;
 }
 
 struct mno_api *mno_api_stop(struct mno_api *api)
