@@ -170,7 +170,12 @@ static int first_sample(struct mno_life *l)
 static int load_probes(struct mno_life *l)
 {
 	struct mno_router_opts ro = {
-		.sz = sizeof(ro), .ledger = l->a.ledger, .hub = l->a.hub, .writer = l->a.writer};
+		.sz = sizeof(ro),
+		.ledger = l->a.ledger,
+		.hub = l->a.hub,
+		.writer = l->a.writer,
+		.boot_offset_ns = l->a.boot_offset_ns,
+	};
 	struct mno_doctor_opts dopt = {.sz = sizeof(dopt),
 		.cgroup_root = l->a.opts.cgroup_root,
 		.probes = l->a.probes,
