@@ -100,6 +100,7 @@ struct mno_pressure {
 	bool has_some, has_full;
 	double some, full;
 };
+/* Reads a PSI file from its start. 0, -errno, -EBADMSG (no line of it is understood). Tick thread. */
 int mno_pressure_read(struct mno_source_ctx *c, int fd, struct mno_pressure *ret);
 
 /* --- rows ------------------------------------------------------------------------------------- */
