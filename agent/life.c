@@ -219,7 +219,7 @@ static int start_threads(struct mno_life *l)
 	return r;
 }
 
-/* The socket is made while we may give it to group mno, and served by threads that may not. */
+/* While files may still be given to a group; clients wait until all is there. */
 static int open_socket(struct mno_life *l)
 {
 	return mno_api_listen(&l->a, &l->api);
@@ -227,7 +227,7 @@ static int open_socket(struct mno_life *l)
 
 static int start_api(struct mno_life *l)
 {
-	return mno_api_serve(l->api);
+	return mno_api_start(&l->a, &l->api);
 }
 
 static int start_broker(struct mno_life *l)
@@ -259,7 +259,7 @@ static const struct {
 	{"socket", open_socket},
 	{"dropping privileges", drop_privileges},
 	{"threads", start_threads},
-	{"API", start_api},
+	{"interface", start_api},
 };
 
 /* Many slow clients and kept-open files of many cgroups: as many descriptors as allowed. */

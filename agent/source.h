@@ -100,7 +100,7 @@ struct mno_pressure {
 	bool has_some, has_full;
 	double some, full;
 };
-/* Reads a PSI file from its start. 0, -errno, -EBADMSG (no line of it is understood). Tick thread. */
+/* Reads @fd. -errno of the read, -EBADMSG when neither line is there. */
 int mno_pressure_read(struct mno_source_ctx *c, int fd, struct mno_pressure *ret);
 
 /* --- rows ------------------------------------------------------------------------------------- */

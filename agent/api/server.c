@@ -157,8 +157,7 @@ static int not_found(struct mno_req *q)
 
 	if (guess)
 		snprintf(hint, sizeof(hint), "did you mean %s?", guess);
-	return api_error(q, 404, "not_found", hint, "no such path: %.200s%s%s", q->path,
-		guess ? "; " : "", guess ? hint : "");
+	return api_error(q, 404, "not_found", hint, "no such path: %.200s", q->path);
 }
 
 static int handle(struct mno_req *q)
@@ -307,8 +306,7 @@ static int api_new(struct mno_agent *a, struct mno_api **ret)
 
 int mno_api_listen(struct mno_agent *a, struct mno_api **ret)
 {
-	_cleanup_(mno_api_stop_p)
-	struct mno_api *api = NULL;
+	_cleanup_(mno_api_stop_p) struct mno_api *api = NULL;
 	int r = api_new(a, &api);
 
 	if (r < 0)
@@ -325,24 +323,23 @@ int mno_api_listen(struct mno_agent *a, struct mno_api **ret)
 	return 0;
 }
 
-int mno_api_serve(struct mno_api *api)
-{
-	int r = api_clock_start(api);
-
-	return r == 0 ? start_server(api) : r;
-}
-
 int mno_api_start(struct mno_agent *a, struct mno_api **ret)
 {
-	_cleanup_(mno_api_stop_p)
-	struct mno_api *api = NULL;
-	int r = mno_api_listen(a, &api);
+	_cleanup_(mno_api_stop_p) struct mno_api *own = NULL;
+	struct mno_api *api = *ret;
+	int r = api ? 0 : mno_api_listen(a, &own);
 
+	if (r < 0)
+		return r;
+	api = api ?: own;
+	r = api_clock_start(api);
 	if (r == 0)
-		r = mno_api_serve(api);
-	if (r == 0)
-		*ret = TAKE_PTR(api);
-	return r;
+		r = start_server(api);
+	if (r < 0)
+		return r;
+	own = NULL;
+	*ret = api;
+	return 0;
 }
 
 struct mno_api *mno_api_stop(struct mno_api *api)
