@@ -22,6 +22,11 @@ static const char *word(struct ctl *c, struct json_object *o, const char *key)
 	return v ? ctl_esc(c, json_object_get_string(v)) : "not known";
 }
 
+static const char *mount_of(struct ctl *c, struct json_object *h, const char *key)
+{
+	return jget(h, key) ? word(c, h, key) : "not mounted";
+}
+
 static void show_host(struct ctl *c, struct json_object *h)
 {
 	struct json_object *g = jget(h, "cgroup");
@@ -32,7 +37,7 @@ static void show_host(struct ctl *c, struct json_object *h)
 	ctl_head(c, title, "BTF %s  lockdown %s  LSMs %s", word(c, h, "btf"),
 		word(c, h, "lockdown"), join(c, jget(h, "lsms")));
 	ctl_field(c, "host", CTL_PLAIN, "%s CPUs \u00b7 bpffs %s \u00b7 tracefs %s",
-		word(c, h, "cpus"), word(c, h, "bpffs"), word(c, h, "tracefs"));
+		word(c, h, "cpus"), mount_of(c, h, "bpffs"), mount_of(c, h, "tracefs"));
 	ctl_field(c, "cgroups", jlen(jget(g, "missing")) ? CTL_WARN : CTL_PLAIN,
 		"%s at %s \u00b7 controllers %s%s%s", word(c, g, "mode"), word(c, g, "root"),
 		join(c, jget(g, "controllers")),
