@@ -170,7 +170,12 @@ static int first_sample(struct mno_life *l)
 static int load_probes(struct mno_life *l)
 {
 	struct mno_router_opts ro = {
-		.sz = sizeof(ro), .ledger = l->a.ledger, .hub = l->a.hub, .writer = l->a.writer};
+		.sz = sizeof(ro),
+		.ledger = l->a.ledger,
+		.hub = l->a.hub,
+		.writer = l->a.writer,
+		.boot_offset_ns = l->a.boot_offset_ns,
+	};
 	struct mno_doctor_opts dopt = {.sz = sizeof(dopt),
 		.cgroup_root = l->a.opts.cgroup_root,
 		.probes = l->a.probes,
@@ -196,6 +201,8 @@ static int drop_privileges(struct mno_life *l)
 		.dirs = {l->config.state, l->a.probes ? "/sys/fs/bpf/mno" : NULL},
 		.no_bpf = l->a.opts.no_bpf};
 
+	if (po.user)
+		mno_doctor_level(l->a.doctor); /* its tests need root: let them end */
 	return mno_privilege_drop(&po);
 }
 

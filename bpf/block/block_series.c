@@ -53,7 +53,8 @@ int block_series_init(struct block_series *s)
 	int r;
 
 	memset(s, 0, sizeof(*s));
-	r = mno_table_new(device_cols, ARRAY_SIZE(device_cols), BLOCK_ROWS * BLOCK_OPS, &s->devices);
+	r = mno_table_new(
+		device_cols, ARRAY_SIZE(device_cols), BLOCK_ROWS * BLOCK_OPS, &s->devices);
 	if (!r)
 		r = mno_table_new(cgroup_cols, ARRAY_SIZE(cgroup_cols), BLOCK_SLOTS, &s->cgroups);
 	if (r)

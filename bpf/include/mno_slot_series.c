@@ -22,7 +22,7 @@ struct hist {
 
 struct cell {
 	uint64_t base, base_count; /* where the row's owner began to count */
-	uint64_t last, count;	   /* at the last tick: counter or sum; a histogram's values */
+	uint64_t last, count;      /* at the last tick: counter or sum; a histogram's values */
 	uint32_t slot;
 	bool added;
 	struct hist *hist;
@@ -50,7 +50,8 @@ static struct cell *cells_of(struct mno_table *t, size_t row)
 
 int mno_table_new(const struct mno_col *cols, size_t n_cols, size_t rows, struct mno_table **ret)
 {
-	_cleanup_(mno_table_free_p) struct mno_table *t = calloc(1, sizeof(*t));
+	_cleanup_(mno_table_free_p)
+	struct mno_table *t = calloc(1, sizeof(*t));
 
 	if (!t)
 		return -ENOMEM;
@@ -323,8 +324,8 @@ void mno_table_cgroups(struct mno_table *t, struct mno_metrics *m, const struct 
 	mno_table_end(t);
 }
 
-static void snapshot_row(const struct row *r, const struct mno_table_recent *v, const char *name,
-	struct mno_json *j)
+static void snapshot_row(
+	const struct row *r, const struct mno_table_recent *v, const char *name, struct mno_json *j)
 {
 	const struct {
 		const char *suffix;

@@ -21,7 +21,7 @@ struct mno_col {
 	const struct mno_family *family;
 	enum mno_col_kind kind;
 	uint32_t off, sum, count;
-	double scale; /* to base units: 1e-9 for ns */
+	double scale;           /* to base units: 1e-9 for ns */
 	struct mno_label label; /* .name NULL: none */
 	const uint64_t *bounds; /* of a histogram, raw units, ascending powers of two */
 	size_t n_bounds;
@@ -35,8 +35,7 @@ extern const uint64_t mno_bounds_latency[10];
 struct mno_table;
 
 /* @rows is the bound. Per row with data: about 300 B and 2.2 KiB a histogram. -ENOMEM. */
-int mno_table_new(
-	const struct mno_col *cols, size_t n_cols, size_t rows, struct mno_table **ret);
+int mno_table_new(const struct mno_col *cols, size_t n_cols, size_t rows, struct mno_table **ret);
 /* NULL-safe, returns NULL. Does not take the series out of the metrics. */
 struct mno_table *mno_table_free(struct mno_table *t);
 MNO_DEFINE_CLEANUP(struct mno_table *, mno_table_free)

@@ -84,3 +84,27 @@ struct bpf_iter__task_file {
 };
 
 #pragma clang attribute pop
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/* mm_struct.rss_stat: one array of counters until f1a7941243c1 (6.2), then per-CPU counters */
+typedef struct {
+	__s64 counter;
+} mno_atomic_long_t;
+struct mm_rss_stat___old {
+	mno_atomic_long_t count[4];
+};
+struct mm_struct___old {
+	struct mm_rss_stat___old rss_stat;
+};
+struct percpu_counter {
+	__s64 count;
+};
+struct mm_struct___new {
+	struct percpu_counter rss_stat[4];
+};
+struct signal_struct___oom {
+	short oom_score_adj;
+};
+
+#pragma clang attribute pop

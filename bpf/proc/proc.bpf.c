@@ -204,7 +204,9 @@ static __always_inline void report_exit(struct task_struct *p)
 	}
 	r.rss_peak_bytes = (__u64)sig->maxrss * mno_page_size;
 	r.code = sig->flags & SIGNAL_GROUP_EXIT ? sig->group_exit_code : leader->exit_code;
-	r.threads_left = sig->nr_threads;
+	r.exit_code = r.code >> 8 & 0xff;
+	r.exit_signal = r.code & 0x7f;
+	r.core_dumped = r.code >> 7 & 1;
 	mno_emit(st, &r, sizeof(r));
 }
 

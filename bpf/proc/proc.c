@@ -31,7 +31,11 @@ static const struct mno_field exec_fields[] = {EXEC_FIELDS};
 
 static const struct mno_field exit_fields[] = {
 	ID_FIELDS(struct mno_proc_exit),
-	MNO_FIELD(struct mno_proc_exit, code, MNO_F_U32, "status as wait(2) encodes it"),
+	MNO_FIELD(struct mno_proc_exit, exit_code, MNO_F_U16,
+		"argument of exit(); 0 if a signal ended it"),
+	MNO_FIELD(struct mno_proc_exit, exit_signal, MNO_F_U8,
+		"the signal that ended it; 0: it exited"),
+	MNO_FIELD(struct mno_proc_exit, core_dumped, MNO_F_BOOL, "it dumped core"),
 	MNO_FIELD(struct mno_proc_exit, cpu_ns, MNO_F_U64, "CPU time of all threads, ns"),
 	MNO_FIELD(struct mno_proc_exit, rss_peak_bytes, MNO_F_U64, "largest resident size, bytes"),
 	MNO_FIELD(struct mno_proc_exit, io_read_bytes, MNO_F_U64, "read from storage, bytes"),

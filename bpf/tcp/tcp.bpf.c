@@ -14,17 +14,18 @@
 #include <bpf/bpf_endian.h>
 #include "tcp/tcp_wire.h"
 
-#define AF_INET	    2
+#define AF_INET     2
 #define AF_INET6    10
 #define IPPROTO_TCP 6
 #define SOCK_DONE   1 /* bit of sk_flags: the peer's FIN was taken */
 #define ECONNRESET  104
-#define EPIPE	    32
+#define EPIPE       32
 #define ETIMEDOUT   110
 
 /* include/net/tcp_states.h, part of the user API as BPF_TCP_* */
-#define ST(s)	 (1u << BPF_TCP_##s)
-#define WATCHED	 (ST(ESTABLISHED) | ST(SYN_SENT) | ST(FIN_WAIT1) | ST(CLOSE) | ST(LAST_ACK) | ST(LISTEN))
+#define ST(s) (1u << BPF_TCP_##s)
+#define WATCHED                                                                                    \
+	(ST(ESTABLISHED) | ST(SYN_SENT) | ST(FIN_WAIT1) | ST(CLOSE) | ST(LAST_ACK) | ST(LISTEN))
 #define HAD_PEER (~(ST(LISTEN) | ST(SYN_SENT) | ST(SYN_RECV) | ST(CLOSE)))
 
 struct owner {

@@ -5,7 +5,7 @@
 #include "mno_wire.h"
 #include "mno_hist.h"
 
-#define TCP_SLOTS     256 /* MNO_CGROUP_SLOTS */
+#define TCP_SLOTS     256   /* MNO_CGROUP_SLOTS */
 #define TCP_FLOWS     16384 /* connections whose owner and start are known */
 #define TCP_LISTENERS 4096
 
@@ -17,12 +17,12 @@
 enum tcp_direction { TCP_DIR_UNKNOWN, TCP_DIR_OUT, TCP_DIR_IN };
 
 enum tcp_reason {
-	TCP_END_CLOSED,	 /* both sides sent their FIN, this one first */
-	TCP_END_PEER,	 /* both sides sent their FIN, the peer first */
-	TCP_END_RESET,	 /* by the peer */
+	TCP_END_CLOSED,  /* both sides sent their FIN, this one first */
+	TCP_END_PEER,    /* both sides sent their FIN, the peer first */
+	TCP_END_RESET,   /* by the peer */
 	TCP_END_ABORTED, /* by this side */
 	TCP_END_TIMEOUT, /* the peer did not answer any more */
-	TCP_END_ERROR,	 /* another error of the network: .error */
+	TCP_END_ERROR,   /* another error of the network: .error */
 	TCP_REASONS
 };
 

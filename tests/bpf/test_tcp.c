@@ -58,9 +58,11 @@ static int listen_on(int family, uint16_t *ret_port)
 
 static int connect_to(int family, uint16_t port)
 {
-	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT,
+	struct sockaddr_in6 a6 = {.sin6_family = AF_INET6,
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT,
 		.sin6_port = htons(port)};
-	struct sockaddr_in a4 = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)},
+	struct sockaddr_in a4 = {.sin_family = AF_INET,
+		.sin_addr = {htonl(INADDR_LOOPBACK)},
 		.sin_port = htons(port)};
 	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 

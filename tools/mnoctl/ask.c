@@ -34,6 +34,8 @@ int ctl_error_print(struct ctl *c, const struct ctl_error *e)
 {
 	char safe[CTL_TEXT_MAX * 2];
 
+	if (e != &c->last)
+		c->last = *e;
 	if (c->quiet)
 		return e->exit;
 	if (c->json) {

@@ -17,6 +17,7 @@ struct ctl {
 	bool tty, color, utf8; /* of standard output */
 	int width;	       /* columns; 0 = not a terminal, no limit */
 	int quiet;	       /* errors are expected: do not print them */
+	struct ctl_error last; /* printed or not */
 	struct mno_buf out;    /* written by ctl_flush() */
 	volatile const int *stop; /* set by SIGINT and SIGTERM */
 	unsigned next_text;

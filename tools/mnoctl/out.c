@@ -362,9 +362,9 @@ const char *ctl_completeness(struct ctl *c, struct json_object *o)
 	char *s;
 
 	if (json_object_is_type(o, json_type_object)) {
-		double seen = jf64(o, "seen"), dropped = jf64(o, "dropped"), sampled = jf64(o, "sampled");
+		double seen = jf64(o, "seen"), dropped = jf64(o, "dropped");
 
-		share = seen > 0 ? (seen - dropped - (sampled > 0 ? sampled : 0)) / seen : 1;
+		share = seen == 0 ? 1 : (seen - dropped) / seen; /* NaN stays NaN */
 	} else if (o) {
 		share = json_object_get_double(o);
 	}

@@ -38,13 +38,16 @@ struct mno_proc {
 	uint64_t duration_ns, cpu_ns;
 	uint64_t rss_peak_bytes, io_read_bytes, io_write_bytes;
 	char comm[16];
-	char *exe;    /* absolute path, or "" */
-	char *cgroup; /* path below the v2 root, "/..." */
-	char *argv;   /* NUL-separated */
+	const char *exe;    /* absolute path, or "" */
+	const char *cgroup; /* path below the v2 root, "/...", or "" when unknown */
+	const char *argv;   /* each argument followed by NUL; "" if none */
 	uint32_t argv_len;
+	void *mem; /* owned: what exe, cgroup, argv point into; NULL if they are borrowed */
 };
+/* Frees what the row owns and zeroes it. NULL-safe. */
 void mno_proc_done(struct mno_proc *p);
-/* One JSON object with the field names fixed in the interface reference. */
+/* One JSON object with the field names fixed in the interface reference; what is not known (exit
+ * of a running process, killer, parent's start) is null. */
 void mno_proc_json(const struct mno_proc *p, struct mno_json *j);
 
 /* --- the live part ---------------------------------------------------------------------- */
@@ -54,12 +57,21 @@ struct mno_ledger_opts {
 	size_t max_live;  /* running processes kept; 0 = 65,536 */
 	size_t max_ended; /* ended ones waiting for the writer; 0 = 65,536; more are counted lost */
 	int64_t boot_offset_ns;
+	/* An ended row whose start or exit record is missing waits this long for it, by the clock:
+	 * records of several CPUs may come out of order. 0 = 250 ms */
+	uint64_t linger_ns;
+	size_t max_image_bytes; /* exe and argv of all; 0 = 32 MiB; beyond, argv is cut to nothing */
 };
 int mno_ledger_new(const struct mno_ledger_opts *o, struct mno_ledger **ret);
 struct mno_ledger *mno_ledger_free(struct mno_ledger *l);
 MNO_DEFINE_CLEANUP(struct mno_ledger *, mno_ledger_free)
 
-/* Facts, in any order that concurrent CPUs can produce. Thread-safe (one lock). */
+/*
+ * Facts, in any order that concurrent CPUs can produce: the row comes out the same. Thread-safe
+ * (one lock). 0, -ENOMEM, -ENOSPC (max_live: the process is counted in lost_starts; its exit still
+ * gives a row). Facts about a row that was taken already are ignored. Strings are copied; NULL
+ * counts as "". @ktime is CLOCK_BOOTTIME and orders facts about one process.
+ */
 struct mno_fork_fact {
 	uint32_t pid, ppid, uid;
 	uint64_t start_boottime_ns, parent_start_boottime_ns, cgroup_id, ktime;
@@ -89,13 +101,19 @@ int mno_ledger_fork(struct mno_ledger *l, const struct mno_fork_fact *f);
 int mno_ledger_exec(struct mno_ledger *l, const struct mno_exec_fact *f);
 int mno_ledger_exit(struct mno_ledger *l, const struct mno_exit_fact *f);
 int mno_ledger_signal(struct mno_ledger *l, const struct mno_signal_fact *f);
+/* This process was found gone: ends its row as LOST_EXIT at @ktime unless the exit still comes. */
+int mno_ledger_gone(struct mno_ledger *l, uint32_t pid, uint64_t start_boottime_ns, uint64_t ktime);
 
-/* Running processes, each handed to @fn under the lock (copy what you keep). */
+/* Running processes, each handed to @fn under the lock (copy what you keep; no ledger calls).
+ * Non-zero from @fn stops and is returned. */
 int mno_ledger_live(
 	struct mno_ledger *l, int (*fn)(void *arg, const struct mno_proc *p), void *arg);
-/* Ended rows not stored yet: moves up to @max of them to the caller, oldest first. */
+/* Ended rows not stored yet: moves up to @max of them to the caller (mno_proc_done each), oldest
+ * first; rows that linger stay. */
 size_t mno_ledger_take_ended(struct mno_ledger *l, struct mno_proc *rows, size_t max);
-/* Also visits ended ones that still wait (so that a query misses none). */
+/* No row lingers any more: the next take gets all. For the end of the program. */
+void mno_ledger_flush(struct mno_ledger *l);
+/* Visits ended ones that still wait, as mno_ledger_live() does (so that a query misses none). */
 int mno_ledger_waiting(
 	struct mno_ledger *l, int (*fn)(void *arg, const struct mno_proc *p), void *arg);
 /* Cgroup path of an id, asked once per row; @fn may be NULL. */
@@ -103,26 +121,44 @@ void mno_ledger_set_cgroup_fn(struct mno_ledger *l,
 	const char *(*fn)(void *arg, uint64_t id, char *buf, size_t size), void *arg);
 
 struct mno_ledger_stat {
-	uint64_t live, started, ended, lost_rows, lost_starts, lost_exits;
+	uint64_t live, waiting;  /* now */
+	uint64_t started, ended; /* since the ledger began */
+	uint64_t lost_rows;      /* ended, not taken: max_ended, or no memory */
+	uint64_t lost_starts, lost_exits;
 	uint64_t memory_bytes;
 };
 void mno_ledger_stat(struct mno_ledger *l, struct mno_ledger_stat *ret);
 
 /* --- the stored part -------------------------------------------------------------------- */
-/* Stores ended rows as one sealed batch inside @txn. Writer thread. */
+/*
+ * Stores ended rows inside @txn, sealed in batches of at most 4,096. @rows stay the caller's.
+ * Writer thread. -ENOMEM or what the store says: abort @txn.
+ */
 int mno_ledger_store(struct mno_env *e, struct mno_txn *txn, const struct mno_proc *rows, size_t n);
-/* Stored rows that ended at or after @t0_ns and started at or before @t1_ns, newest first;
- * at most 100 ms per read transaction. Any thread. Non-zero from @fn stops and is returned. */
+/*
+ * Stored rows that ended at or after @t0_ns and started at or before @t1_ns (Unix time), those that
+ * ended last first. @p is borrowed; no transaction is open while @fn runs. Damaged batches are left
+ * out, logged and counted (mno_env_stat). Any thread. Non-zero from @fn stops and is returned.
+ */
 int mno_ledger_read(struct mno_env *e, uint64_t t0_ns, uint64_t t1_ns,
 	int (*fn)(void *arg, const struct mno_proc *p), void *arg);
 /* Deletes batches that ended before @t_ns, bounded; *@ret_more if not done. */
 int mno_ledger_expire(struct mno_env *e, struct mno_txn *txn, uint64_t t_ns, bool *ret_more);
 
 /* --- event log: raw records, sealed batches ----------------------------------------------- */
-/* Stores @len bytes of back-to-back records (each with its mno_hdr) as one batch. */
+/*
+ * Stores @len bytes (at most 16 MiB) of back-to-back records, each with its mno_hdr and a size that
+ * is a multiple of 8, as one batch. @first_ns is the Unix time of the earliest record in it, @last_ns
+ * of the latest. -EINVAL if the records do not fit @len.
+ */
 int mno_events_store(struct mno_env *e, struct mno_txn *txn, uint64_t first_ns, uint64_t last_ns,
 	const void *records, size_t len, uint32_t count);
-/* Stored records in time order, each checked for size only; borrowed by @fn. */
+/*
+ * Stored records with t0 <= time <= t1 (Unix), batch by batch in time order, within a batch as they
+ * were stored. Checked for size only; @rec is 8-aligned and borrowed by @fn. The header's ktime is
+ * given on the present boot's clock, so that adding the present boot offset gives Unix time also for
+ * records of an earlier boot. Damaged batches: as mno_ledger_read().
+ */
 int mno_events_read(struct mno_env *e, uint64_t t0_ns, uint64_t t1_ns,
 	int (*fn)(void *arg, const void *rec, size_t len), void *arg);
 int mno_events_expire(struct mno_env *e, struct mno_txn *txn, uint64_t t_ns, bool *ret_more);

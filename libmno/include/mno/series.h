@@ -59,6 +59,8 @@ struct mno_matcher {
  * matchers are used by one thread at a time. -MNO_ESYNTAX and a message in @err, -ENOMEM. */
 int mno_matchers_compile(struct mno_matcher *m, size_t n, char *err, size_t err_size);
 void mno_matchers_done(struct mno_matcher *m, size_t n);
+/* 1 if a compiled matcher takes @value, 0 if not, -MNO_ELIMIT (too much work), -ENOMEM. */
+int mno_matcher_test(const struct mno_matcher *m, const char *value);
 
 struct mno_ids {
 	uint32_t *v; /* owned: free with mno_ids_done() */
@@ -106,9 +108,9 @@ struct mno_series_stat {
 	uint64_t series;           /* in the dictionary */
 	uint64_t samples;          /* stored, head included */
 	uint64_t block_bytes;      /* sealed blocks, payload */
-	uint64_t memory_bytes; /* head and dictionary */
-	uint64_t head_series; /* in memory: seen since the last sealed block but one */
-	uint64_t damaged_blocks; /* met by reads since open */
+	uint64_t memory_bytes;     /* head and dictionary */
+	uint64_t head_series;      /* in memory: seen since the last sealed block but one */
+	uint64_t damaged_blocks;   /* met by reads since open */
 	int64_t first_ms, last_ms; /* 0 if empty */
 };
 void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret);

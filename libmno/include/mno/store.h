@@ -50,6 +50,7 @@ struct mno_env_stat {
 	uint64_t map_bytes;
 	uint64_t commits;
 	uint64_t free_disk_bytes;
+	uint64_t damaged; /* values that failed their check since open */
 };
 /* Any thread. */
 int mno_env_stat(struct mno_env *e, struct mno_env_stat *ret);

@@ -11,7 +11,8 @@
 #include "mno/err.h"
 #include "mno/time.h"
 
-#define READ_CHUNK 1024 /* series per read, so that the deadline is looked at in between */
+#define READ_SERIES  64		/* series per read: as many as the store keeps together */
+#define READ_SAMPLES (4u << 20) /* held in memory at once, 16 bytes each */
 
 struct label {
 	const char *name, *value;
@@ -33,6 +34,7 @@ struct eval {
 	struct mno_arena *arena;  /* items' labels */
 	struct item *items;
 	size_t n, cap;
+	size_t columns; /* read so far */
 	struct mno_buf text; /* values, in the order of reading */
 };
 
@@ -285,6 +287,7 @@ static int take_column(void *arg, const struct mno_column *c)
 	double v;
 	int r;
 
+	e->columns++;
 	if (e->step)
 		write_steps(e, c);
 	else if (e->sel->range_ms)
@@ -298,6 +301,20 @@ static int take_column(void *arg, const struct mno_column *c)
 	return r < 0 ? r : check_deadline(e);
 }
 
+/* Reads @n series, in halves if they are too much at once. */
+static int read_some(struct eval *e, const uint32_t *ids, size_t n, int64_t t0, int64_t t1)
+{
+	size_t most = MNO_MIN(e->lim.max_samples, (size_t)READ_SAMPLES), columns = e->columns;
+	int r = check_deadline(e);
+
+	if (r == 0)
+		r = mno_series_read(e->series, ids, n, t0, t1, most, take_column, e);
+	if (r != -MNO_ELIMIT || n == 1 || columns != e->columns)
+		return r;
+	r = read_some(e, ids, n / 2, t0, t1);
+	return r < 0 ? r : read_some(e, ids + n / 2, n - n / 2, t0, t1);
+}
+
 static int read_columns(struct eval *e)
 {
 	_cleanup_(mno_ids_done) struct mno_ids ids = {};
@@ -306,13 +323,10 @@ static int read_columns(struct eval *e)
 	int r = mno_series_select(
 		e->series, e->sel->matchers, e->sel->n, e->lim.max_series, &ids);
 
-	for (size_t i = 0; r == 0 && i < ids.n; i += READ_CHUNK) {
-		size_t n = MNO_MIN(ids.n - i, (size_t)READ_CHUNK);
-
-		r = check_deadline(e);
-		if (r == 0)
-			r = mno_series_read(
-				e->series, ids.v + i, n, t0, t1, e->lim.max_samples, take_column, e);
+	for (size_t i = 0, n; r == 0 && i < ids.n; i += n) {
+		for (n = 1; i + n < ids.n && ids.v[i + n] / READ_SERIES == ids.v[i] / READ_SERIES; n++)
+			;
+		r = read_some(e, ids.v + i, n, t0, t1);
 	}
 	return r;
 }

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "mno/promql.h"
 
 #include <errno.h>
 #include <math.h>
-#include <pcre2.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -230,27 +228,6 @@ static int parse_braces(struct parser *p)
 	return 0;
 }
 
-static bool matches_empty(const struct mno_matcher *m)
-{
-	_cleanup_free_ char *anchored = NULL;
-	pcre2_match_data *md;
-	pcre2_code *re;
-	size_t off;
-	bool hit;
-	int code;
-
-	if (m->op == MNO_MATCH_EQ || m->op == MNO_MATCH_NE)
-		return (*m->value == 0) == (m->op == MNO_MATCH_EQ);
-	if (asprintf(&anchored, "^(?:%s)$", m->value) < 0)
-		return true;
-	re = pcre2_compile((PCRE2_SPTR)anchored, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &off, NULL);
-	md = re ? pcre2_match_data_create(1, NULL) : NULL;
-	hit = md && pcre2_match(re, (PCRE2_SPTR) "", 0, 0, 0, md, NULL) >= 0;
-	pcre2_match_data_free(md);
-	pcre2_code_free(re);
-	return hit == (m->op == MNO_MATCH_RE);
-}
-
 /* A selector must name something, or it would read the whole store. */
 static int check_selector(struct parser *p, size_t pos)
 {
@@ -262,7 +239,7 @@ static int check_selector(struct parser *p, size_t pos)
 				"metric name must not be set twice: \"%.200s\" or \"%.200s\"",
 				p->name, s->matchers[i].value);
 	for (size_t i = 0; i < s->n; i++)
-		if (!matches_empty(&s->matchers[i]))
+		if (mno_matcher_test(&s->matchers[i], "") == 0)
 			return 0;
 	if (p->matchers_only) {
 		snprintf(p->err->msg, sizeof(p->err->msg),
@@ -438,7 +415,7 @@ static int parse_first(struct parser *p)
 	int r = 0;
 
 	if (p->tok == TOK_EOF)
-		return fail_at(p, pos, "no expression found in input");
+		return fail_at(p, 0, "no expression found in input");
 	if (!p->matchers_only) {
 		if (p->tok == TOK_NUMBER || p->tok == TOK_STRING)
 			return unsupported(p, pos, "scalar and string literals are");

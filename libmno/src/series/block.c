@@ -19,11 +19,11 @@
 
 enum column_kind { COL_CONST, COL_CONST8, COL_INT, COL_DELTA, COL_XOR, COL_KINDS };
 enum column_flags { COL_RUN = 1, COL_BITMAP = 2, COL_STALE = 4 };
-#define FLAGS_ALL  7
-#define WIDTH_MAX  56u /* an unaligned 8-byte load holds any value */
-#define INT_LIMIT  9007199254740992.0 /* 2^53: integers below are exact */
-#define EXP_MAX	   12
-#define BITMAP	   (HEAD_ROWS / 8)
+#define FLAGS_ALL 7
+#define WIDTH_MAX 56u                /* an unaligned 8-byte load holds any value */
+#define INT_LIMIT 9007199254740992.0 /* 2^53: integers below are exact */
+#define EXP_MAX   12
+#define BITMAP    (HEAD_ROWS / 8)
 
 static const double pow10_table[EXP_MAX + 1] = {
 	1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
@@ -413,8 +413,8 @@ int block_open(const uint8_t *raw, size_t len, struct block *ret)
 	return r.bad ? -MNO_ECORRUPT : 0;
 }
 
-static bool read_presence(struct mno_reader *r, uint8_t flags, size_t ticks, uint16_t *idx,
-	size_t *ret_n)
+static bool read_presence(
+	struct mno_reader *r, uint8_t flags, size_t ticks, uint16_t *idx, size_t *ret_n)
 {
 	uint16_t run[2] = {0, (uint16_t)ticks};
 	const uint8_t *p;

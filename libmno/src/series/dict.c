@@ -26,7 +26,8 @@ int dict_record(const uint8_t id_be[4], const void *val, size_t len, struct mno_
 	return 0;
 }
 
-static int record_put(struct mno_series *s, struct mno_txn *txn, const struct hot *h, int64_t last_ms)
+static int record_put(
+	struct mno_series *s, struct mno_txn *txn, const struct hot *h, int64_t last_ms)
 {
 	struct mno_seal info = {.kind = MNO_SEAL_SERIES, .a = (uint64_t)last_ms};
 	uint8_t id[4];
@@ -97,8 +98,8 @@ int dict_cool(struct mno_series *s, struct mno_txn *txn, struct hot *h, int64_t 
 	return r == -ENOENT ? 0 : r;
 }
 
-static int fetch_record(struct mno_series *s, struct mno_txn *txn, const uint8_t id[4],
-	struct mno_buf *val)
+static int fetch_record(
+	struct mno_series *s, struct mno_txn *txn, const uint8_t id[4], struct mno_buf *val)
 {
 	const void *p;
 	size_t len;
@@ -117,7 +118,8 @@ static int fetch_record(struct mno_series *s, struct mno_txn *txn, const uint8_t
 int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot **ret)
 {
 	_cleanup_buf_ struct mno_buf val = {0}, raw = {0};
-	_cleanup_(key_labels_done) struct key_labels k = {0};
+	_cleanup_(key_labels_done)
+	struct key_labels k = {0};
 	uint8_t be[4];
 	int64_t last;
 	const char *key;
@@ -179,8 +181,8 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 	return r;
 }
 
-static int make_series(struct mno_series *s, uint64_t fp, const struct key_labels *k,
-	struct hot **ret)
+static int make_series(
+	struct mno_series *s, uint64_t fp, const struct key_labels *k, struct hot **ret)
 {
 	int r;
 
@@ -200,7 +202,8 @@ static int make_series(struct mno_series *s, uint64_t fp, const struct key_label
 int mno_series_resolve(
 	struct mno_series *s, struct mno_txn *txn, const char *key, size_t len, uint32_t *ret_id)
 {
-	_cleanup_(key_labels_done) struct key_labels k = {0};
+	_cleanup_(key_labels_done)
+	struct key_labels k = {0};
 	struct hot *h;
 	uint64_t fp;
 	uint32_t id;
@@ -229,7 +232,8 @@ int mno_series_resolve(
 
 int counters_save(struct mno_series *s, struct mno_txn *txn)
 {
-	return mno_txn_put(txn, MNO_DB_META, COUNTERS_KEY, strlen(COUNTERS_KEY), &s->now, sizeof(s->now));
+	return mno_txn_put(
+		txn, MNO_DB_META, COUNTERS_KEY, strlen(COUNTERS_KEY), &s->now, sizeof(s->now));
 }
 
 /* Counts can be rebuilt, ids may not be given twice: the highest stored id bounds them too. */
@@ -240,14 +244,16 @@ int counters_load(struct mno_series *s)
 	int r;
 
 	s->now = (struct counters){.next_id = 1};
-	r = mno_store_fetch(s->env, MNO_DB_META, MNO_SEEK_EQ, COUNTERS_KEY, strlen(COUNTERS_KEY), NULL, &v);
+	r = mno_store_fetch(
+		s->env, MNO_DB_META, MNO_SEEK_EQ, COUNTERS_KEY, strlen(COUNTERS_KEY), NULL, &v);
 	if (r == 0 && v.len == sizeof(s->now))
 		memcpy(&s->now, v.data, sizeof(s->now));
 	else if (r < 0 && r != -ENOENT)
 		return r;
 	r = mno_store_fetch(s->env, MNO_DB_SERIES, MNO_SEEK_LE, top, sizeof(top), &k, NULL);
 	if (r == 0 && k.len == 4)
-		s->now.next_id = MNO_MAX(s->now.next_id, (uint64_t)mno_get_be32((uint8_t *)k.data) + 1);
+		s->now.next_id =
+			MNO_MAX(s->now.next_id, (uint64_t)mno_get_be32((uint8_t *)k.data) + 1);
 	s->committed = s->now;
 	return r == -ENOENT ? 0 : r;
 }
@@ -260,7 +266,8 @@ int dict_load(struct mno_series *s)
 	int r;
 
 	r = mno_store_fetch(s->env, MNO_DB_SERIES_HOT, MNO_SEEK_GE, id, 4, &k, NULL);
-	for (; r == 0; r = mno_store_fetch(s->env, MNO_DB_SERIES_HOT, MNO_SEEK_GT, id, 4, &k, NULL)) {
+	for (; r == 0;
+		r = mno_store_fetch(s->env, MNO_DB_SERIES_HOT, MNO_SEEK_GT, id, 4, &k, NULL)) {
 		struct hot *h;
 
 		if (k.len != 4)
@@ -272,7 +279,8 @@ int dict_load(struct mno_series *s)
 		damaged += r < 0;
 	}
 	if (damaged)
-		mno_err("series: %zu damaged dictionary records; these series get new ids", damaged);
+		mno_err("series: %zu damaged dictionary records; these series get new ids",
+			damaged);
 	return r == -ENOENT ? 0 : r;
 }
 
@@ -309,7 +317,8 @@ int dict_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, size_t 
 		MDB_val k, v;
 		MDB_cursor *c;
 		uint8_t cold[12];
-		int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_SERIES_COLD], &c));
+		int r = mno_lmdb_error(
+			mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_SERIES_COLD], &c));
 
 		if (r < 0)
 			return r;

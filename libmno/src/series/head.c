@@ -289,9 +289,9 @@ static void head_truncate(struct mno_series *s, struct head *h, size_t n)
 		struct rows *rw = h->rows[i];
 
 		if (rw)
-			rw->alive = n == 0		? rw->present[0]
-				    : rw->present[n]	? rows_alive_at(rw, n - 1)
-							: 0;
+			rw->alive = n == 0           ? rw->present[0]
+				    : rw->present[n] ? rows_alive_at(rw, n - 1)
+						     : 0;
 	}
 }
 

@@ -109,8 +109,8 @@ static struct hot *hot_make(struct mno_series *s, const struct key_labels *k)
 	return h;
 }
 
-static int hot_add_locked(struct mno_series *s, uint32_t id, uint64_t fp, const struct key_labels *k,
-	struct hot **ret)
+static int hot_add_locked(struct mno_series *s, uint32_t id, uint64_t fp,
+	const struct key_labels *k, struct hot **ret)
 {
 	struct group *g;
 	struct hot *h;
@@ -157,7 +157,8 @@ static void unlink_fp(struct mno_series *s, struct hot *h)
 		return;
 	}
 	if (first == h) {
-		mno_map_put(s->by_fp, &h->fp, sizeof(h->fp), h->next_fp, NULL); /* replaces: no memory */
+		mno_map_put(s->by_fp, &h->fp, sizeof(h->fp), h->next_fp,
+			NULL); /* replaces: no memory */
 		return;
 	}
 	while (first && first->next_fp != h)
@@ -185,7 +186,8 @@ void hot_remove(struct mno_series *s, struct hot *h)
 
 struct hot *hot_by_id(const struct mno_series *s, uint32_t id)
 {
-	const struct group *g = id / GROUP_SERIES < s->n_groups ? s->groups[id / GROUP_SERIES] : NULL;
+	const struct group *g =
+		id / GROUP_SERIES < s->n_groups ? s->groups[id / GROUP_SERIES] : NULL;
 
 	return g ? g->hot[id % GROUP_SERIES] : NULL;
 }

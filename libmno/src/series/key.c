@@ -134,7 +134,8 @@ int key_parse(const char *key, size_t len, struct key_labels *ret)
 	if (n)
 		k.v[k.n++] = (struct key_label){name_label, copy_name(key, n, &w)};
 	skip = k.n;
-	if (!parse_braces(key + n, end, &k, &w) || !sort_labels(k.v + skip, k.n - skip) || k.n == 0) {
+	if (!parse_braces(key + n, end, &k, &w) || !sort_labels(k.v + skip, k.n - skip) ||
+		k.n == 0) {
 		key_labels_done(&k);
 		return -EINVAL;
 	}

@@ -75,7 +75,8 @@ static bool is_regular(const char *p)
 
 static int regex_new(const char *pattern, char *err, size_t err_size, struct regex **ret)
 {
-	_cleanup_(regex_free_p) struct regex *re = calloc(1, sizeof(*re));
+	_cleanup_(regex_free_p)
+	struct regex *re = calloc(1, sizeof(*re));
 	size_t len = strlen(pattern), at;
 	int code;
 
@@ -87,19 +88,22 @@ static int regex_new(const char *pattern, char *err, size_t err_size, struct reg
 	}
 	if (!is_regular(pattern)) {
 		snprintf(err, err_size,
-			"invalid regular expression \"%s\": look-around, back references and possessive "
-			"repeats are not supported", pattern);
+			"invalid regular expression \"%s\": look-around, back references and "
+			"possessive "
+			"repeats are not supported",
+			pattern);
 		return -MNO_ESYNTAX;
 	}
 	re->code = pcre2_compile((PCRE2_SPTR)pattern, len,
-		PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOTALL | PCRE2_UTF | PCRE2_DOLLAR_ENDONLY |
-			PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C,
+		PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOTALL | PCRE2_UTF |
+			PCRE2_DOLLAR_ENDONLY | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C,
 		&code, &at, NULL);
 	if (!re->code) {
 		char text[160] = "";
 
 		pcre2_get_error_message(code, (PCRE2_UCHAR *)text, sizeof(text));
-		snprintf(err, err_size, "invalid regular expression \"%s\": %s at %zu", pattern, text, at);
+		snprintf(err, err_size, "invalid regular expression \"%s\": %s at %zu", pattern,
+			text, at);
 		return -MNO_ESYNTAX;
 	}
 	re->ctx = pcre2_match_context_create(NULL);
@@ -166,6 +170,11 @@ int match_text(const struct mno_matcher *m, const char *value)
 		return r < 0 ? r : !r;
 	}
 	return -EINVAL;
+}
+
+int mno_matcher_test(const struct mno_matcher *m, const char *value)
+{
+	return match_text(m, value);
 }
 
 int match_labels(const struct mno_matcher *m, size_t n, const struct key_labels *k)

@@ -17,7 +17,7 @@ struct gather {
 	uint32_t group;
 	uint64_t want; /* columns */
 	int64_t t0, t1;
-	size_t left; /* samples that may still come */
+	size_t left;    /* samples that may still come */
 	int64_t head_t; /* blocks count up to here */
 	struct samples old[GROUP_SERIES], fresh[GROUP_SERIES];
 	uint32_t damaged;
@@ -84,7 +84,8 @@ static int from_rows(struct gather *g, const struct head *h, const struct rows *
 		int r;
 
 		for (size_t i = 0; i < h->n; i++)
-			n += (rw->present[i + 1] >> col & 1) && h->t[i] >= g->t0 && h->t[i] <= g->t1;
+			n += (rw->present[i + 1] >> col & 1) && h->t[i] >= g->t0 &&
+			     h->t[i] <= g->t1;
 		r = take(g, c, n);
 		if (r < 0)
 			return r;
@@ -104,7 +105,8 @@ static int from_head(struct gather *g, const struct head *h)
 		return 0;
 	if (g->head_t == INT64_MAX)
 		g->head_t = h->t[0];
-	if (h->t[0] > g->t1 || h->t[h->n - 1] < g->t0 || g->group >= h->n_rows || !h->rows[g->group])
+	if (h->t[0] > g->t1 || h->t[h->n - 1] < g->t0 || g->group >= h->n_rows ||
+		!h->rows[g->group])
 		return 0;
 	return from_rows(g, h, h->rows[g->group]);
 }
@@ -161,8 +163,8 @@ static int from_block(struct gather *g)
 	if (r == 0 && mno_time_unkey(info.a) < g->t0)
 		return 0;
 	if (r == 0)
-		r = mno_seal_open(g->z, g->key.data, g->key.len, g->val.data, g->val.len, MNO_SEAL_BLOCK,
-			&info, &g->raw);
+		r = mno_seal_open(g->z, g->key.data, g->key.len, g->val.data, g->val.len,
+			MNO_SEAL_BLOCK, &info, &g->raw);
 	if (r == 0)
 		r = block_open((uint8_t *)g->raw.data, g->raw.len, &b);
 	for (uint64_t want = g->want; want && r == 0; want &= want - 1)
@@ -191,6 +193,7 @@ static int first_block(struct gather *g, const uint8_t from[12])
 static void note_damage(struct gather *g)
 {
 	g->damaged++;
+	g->s->env->damaged++;
 	if (__atomic_fetch_add(&g->s->damaged_blocks, 1, __ATOMIC_RELAXED) == 0)
 		mno_err("series: a stored block of group %u is damaged and left out", g->group);
 }
@@ -267,7 +270,8 @@ static int read_group(struct gather *g, int (*fn)(void *arg, const struct mno_co
 int mno_series_read(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
 	size_t max_samples, int (*fn)(void *arg, const struct mno_column *c), void *arg)
 {
-	_cleanup_(gather_done_p) struct gather *g = calloc(1, sizeof(*g));
+	_cleanup_(gather_done_p)
+	struct gather *g = calloc(1, sizeof(*g));
 	int r = 0;
 
 	if (!g)

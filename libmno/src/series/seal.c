@@ -36,8 +36,8 @@ static uint64_t transpose(const struct rows *rw, size_t n, struct columns *c, ui
 	return any;
 }
 
-static int seal_group(struct mno_series *s, struct mno_txn *txn, const struct head *h, uint32_t group,
-	struct columns *c, uint64_t *ret_any)
+static int seal_group(struct mno_series *s, struct mno_txn *txn, const struct head *h,
+	uint32_t group, struct columns *c, uint64_t *ret_any)
 {
 	struct mno_seal info = {.kind = MNO_SEAL_BLOCK, .a = mno_time_key(h->t[h->n - 1])};
 	struct block_in in = {.n = h->n, .t = h->t, .present = c->present, .v = c->v};
@@ -56,7 +56,8 @@ static int seal_group(struct mno_series *s, struct mno_txn *txn, const struct he
 		return s->raw.err;
 	mno_be32(key, group);
 	mno_be64(key + 4, mno_time_key(h->t[0]));
-	r = mno_seal_put(txn, MNO_DB_BLOCK, key, sizeof(key), &info, s->raw.data, s->raw.len, &bytes);
+	r = mno_seal_put(
+		txn, MNO_DB_BLOCK, key, sizeof(key), &info, s->raw.data, s->raw.len, &bytes);
 	if (r < 0)
 		return r;
 	s->now.block_bytes += bytes;
@@ -64,8 +65,8 @@ static int seal_group(struct mno_series *s, struct mno_txn *txn, const struct he
 }
 
 /* Series of a group that no row of the block has. */
-static int cool_group(struct mno_series *s, struct mno_txn *txn, const struct head *h, uint32_t group,
-	uint64_t seen)
+static int cool_group(struct mno_series *s, struct mno_txn *txn, const struct head *h,
+	uint32_t group, uint64_t seen)
 {
 	struct group *g = group < s->n_groups ? s->groups[group] : NULL;
 	uint64_t idle = g ? g->hot_mask & ~seen & ~g->cooling : 0;

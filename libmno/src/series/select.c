@@ -39,7 +39,7 @@ struct bound {
 	const struct mno_matcher *m;
 	const struct sym *name;
 	const struct sym *value; /* of an equality */
-	uint8_t *seen;		 /* verdict by string id; owned */
+	uint8_t *seen;           /* verdict by string id; owned */
 	uint8_t absent;
 };
 
@@ -102,8 +102,8 @@ static int hot_match(struct bound *b, size_t n, const struct hot *h)
 	return r;
 }
 
-static int select_hot_locked(struct mno_series *s, struct bound *b, size_t n, size_t limit,
-	struct mno_ids *ids)
+static int select_hot_locked(
+	struct mno_series *s, struct bound *b, size_t n, size_t limit, struct mno_ids *ids)
 {
 	for (size_t no = 0; no < s->n_groups; no++) {
 		const struct group *g = s->groups[no];
@@ -164,7 +164,8 @@ struct cold_scan {
 
 static int cold_record(struct cold_scan *q, const MDB_val *k, const MDB_val *v)
 {
-	_cleanup_(key_labels_done) struct key_labels labels = {0};
+	_cleanup_(key_labels_done)
+	struct key_labels labels = {0};
 	const char *key;
 	uint32_t id;
 	int64_t last;
@@ -225,7 +226,12 @@ static int by_id(const void *a, const void *b)
 static int select_cold(struct mno_series *s, const struct mno_matcher *m, size_t n, size_t limit,
 	const uint64_t *masks, size_t n_masks, struct mno_ids *ids)
 {
-	struct cold_scan q = {.s = s, .m = m, .n = n, .limit = limit, .ids = ids, .masks = masks,
+	struct cold_scan q = {.s = s,
+		.m = m,
+		.n = n,
+		.limit = limit,
+		.ids = ids,
+		.masks = masks,
 		.n_masks = n_masks};
 	int r;
 
@@ -238,10 +244,11 @@ static int select_cold(struct mno_series *s, const struct mno_matcher *m, size_t
 	return r == -ENOENT ? 0 : r;
 }
 
-int mno_series_select(
-	struct mno_series *s, const struct mno_matcher *m, size_t n, size_t limit, struct mno_ids *ret)
+int mno_series_select(struct mno_series *s, const struct mno_matcher *m, size_t n, size_t limit,
+	struct mno_ids *ret)
 {
-	_cleanup_(mno_ids_done) struct mno_ids ids = {0};
+	_cleanup_(mno_ids_done)
+	struct mno_ids ids = {0};
 	_cleanup_free_ uint64_t *masks = NULL;
 	size_t n_masks = 0;
 	int r = select_hot(s, m, n, limit, &ids, &masks, &n_masks);
@@ -286,7 +293,8 @@ int mno_series_key(struct mno_series *s, uint32_t id, struct mno_buf *out)
 
 int mno_series_labels(struct mno_series *s, uint32_t id, mno_label_fn fn, void *arg)
 {
-	_cleanup_(key_labels_done) struct key_labels k = {0};
+	_cleanup_(key_labels_done)
+	struct key_labels k = {0};
 	_cleanup_buf_ struct mno_buf key = {0};
 	int r = mno_series_key(s, id, &key);
 
@@ -347,7 +355,8 @@ static int texts_sorted(const struct texts *t, int (*fn)(void *arg, const char *
 static int texts_of(struct mno_series *s, const char *label, const struct mno_matcher *m, size_t n,
 	int (*fn)(void *arg, const char *text), void *arg)
 {
-	_cleanup_(mno_ids_done) struct mno_ids ids = {0};
+	_cleanup_(mno_ids_done)
+	struct mno_ids ids = {0};
 	struct texts t = {.label = label};
 	int r = mno_series_select(s, m, n, SIZE_MAX, &ids);
 

@@ -48,7 +48,8 @@ static int open_parts(struct mno_series *s)
 
 int mno_series_open(struct mno_env *env, struct mno_series **ret)
 {
-	_cleanup_(mno_series_close_p) struct mno_series *s = calloc(1, sizeof(*s));
+	_cleanup_(mno_series_close_p)
+	struct mno_series *s = calloc(1, sizeof(*s));
 	pthread_rwlockattr_t a;
 	int r;
 
@@ -73,8 +74,9 @@ void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret)
 		.series = s->now.series,
 		.samples = s->now.samples,
 		.block_bytes = s->now.block_bytes,
-		.memory_bytes = s->head_bytes + s->hot_bytes + s->syms.bytes + mno_map_bytes(s->syms.map) +
-				mno_map_bytes(s->by_fp) + s->n_groups * sizeof(*s->groups),
+		.memory_bytes = s->head_bytes + s->hot_bytes + s->syms.bytes +
+				mno_map_bytes(s->syms.map) + mno_map_bytes(s->by_fp) +
+				s->n_groups * sizeof(*s->groups),
 		.head_series = s->n_hot,
 		.damaged_blocks = __atomic_load_n(&s->damaged_blocks, __ATOMIC_RELAXED),
 		.first_ms = s->now.first_ms,

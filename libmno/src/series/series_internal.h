@@ -10,9 +10,9 @@
 #define HEAD_ROWS     256u /* ticks of a block */
 #define CHUNK_ROWS    32u  /* head memory is taken in steps of this many ticks */
 #define HEAD_CHUNKS   (HEAD_ROWS / CHUNK_ROWS)
-#define PENDING_MAX   8u   /* blocks' worth of rows in one transaction */
-#define KEY_MAX	      32768u
-#define KEY_LABELS    64u  /* labels of a series, the name included */
+#define PENDING_MAX   8u /* blocks' worth of rows in one transaction */
+#define KEY_MAX       32768u
+#define KEY_LABELS    64u /* labels of a series, the name included */
 #define SERIES_ID_MAX (UINT32_MAX - GROUP_SERIES)
 
 static inline uint64_t bits_of(double v)
@@ -87,7 +87,7 @@ struct sym {
 struct hot {
 	uint32_t id;
 	uint16_t n_labels;
-	bool dirty;	/* its record must be (re)written as hot */
+	bool dirty; /* its record must be (re)written as hot */
 	uint64_t fp;
 	struct hot *next_fp, *next_dirty;
 	struct hot_label {
@@ -178,7 +178,8 @@ int dict_flush(struct mno_series *s, struct mno_txn *txn);
 int dict_cool(struct mno_series *s, struct mno_txn *txn, struct hot *h, int64_t last_ms);
 int dict_load(struct mno_series *s);
 /* Forgets stored series last seen before @t_ms; at most @max steps. */
-int dict_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, size_t max, bool *ret_more);
+int dict_expire(
+	struct mno_series *s, struct mno_txn *txn, int64_t t_ms, size_t max, bool *ret_more);
 int counters_save(struct mno_series *s, struct mno_txn *txn);
 int counters_load(struct mno_series *s);
 

@@ -13,7 +13,7 @@
 #include "mno/log.h"
 #include "series_internal.h"
 
-#define CARRY	  1
+#define CARRY     1
 #define INT_LIMIT 4503599627370496.0 /* 2^52 */
 
 static bool as_int(uint64_t bits, int64_t *ret)
@@ -85,7 +85,8 @@ static int put_entry(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, ui
 	if (s->raw.err)
 		return s->raw.err;
 	mno_be64(key, mno_time_key(t_ms));
-	return mno_seal_put(txn, MNO_DB_TAIL, key, sizeof(key), &info, s->raw.data, s->raw.len, NULL);
+	return mno_seal_put(
+		txn, MNO_DB_TAIL, key, sizeof(key), &info, s->raw.data, s->raw.len, NULL);
 }
 
 int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms)
@@ -98,8 +99,8 @@ int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms)
 		const struct rows *rw = h->rows[i];
 
 		if (rw && rw->present[r + 1])
-			put_group(&s->raw, (uint32_t)i, &last, rows_before(rw, r), rw->alive, rows_at(rw, r),
-				rw->present[r + 1]);
+			put_group(&s->raw, (uint32_t)i, &last, rows_before(rw, r), rw->alive,
+				rows_at(rw, r), rw->present[r + 1]);
 	}
 	return put_entry(s, txn, t_ms, 0);
 }
@@ -117,7 +118,8 @@ int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h
 		const struct rows *rw = h->rows[i];
 
 		if (rw && rw->alive)
-			put_group(&s->raw, (uint32_t)i, &last, NULL, 0, rows_at(rw, h->n - 1), rw->alive);
+			put_group(&s->raw, (uint32_t)i, &last, NULL, 0, rows_at(rw, h->n - 1),
+				rw->alive);
 	}
 	return put_entry(s, txn, h->t[h->n - 1], CARRY);
 }
@@ -169,8 +171,8 @@ static int carry_rows(struct mno_series *s, size_t r)
 	return 0;
 }
 
-static int replay_group(struct mno_series *s, struct mno_reader *rd, uint32_t *group, bool carry,
-	size_t r)
+static int replay_group(
+	struct mno_series *s, struct mno_reader *rd, uint32_t *group, bool carry, size_t r)
 {
 	uint64_t gap = mno_read_varint(rd), changed = mno_read_u64(rd);
 	struct rows *rw;
@@ -240,19 +242,20 @@ static int replay_entry(struct mno_series *s, const struct mno_buf *raw, bool ca
 	return 0;
 }
 
-static int replay_value(struct mno_series *s, struct mno_buf *key, struct mno_buf *val,
-	struct mno_buf *raw)
+static int replay_value(
+	struct mno_series *s, struct mno_buf *key, struct mno_buf *val, struct mno_buf *raw)
 {
 	struct mno_seal info;
 	int r;
 
 	if (key->len != 8)
 		return -MNO_ECORRUPT;
-	r = mno_seal_open(NULL, key->data, key->len, val->data, val->len, MNO_SEAL_TAIL, &info, raw);
+	r = mno_seal_open(
+		NULL, key->data, key->len, val->data, val->len, MNO_SEAL_TAIL, &info, raw);
 	if (r < 0)
 		return r;
-	return replay_entry(s, raw, info.flags & CARRY,
-		mno_time_unkey(mno_get_be64((uint8_t *)key->data)));
+	return replay_entry(
+		s, raw, info.flags & CARRY, mno_time_unkey(mno_get_be64((uint8_t *)key->data)));
 }
 
 int tail_replay(struct mno_series *s)
@@ -263,7 +266,8 @@ int tail_replay(struct mno_series *s)
 	int r;
 
 	r = mno_store_fetch(s->env, MNO_DB_TAIL, MNO_SEEK_GE, from, 8, &key, &val);
-	for (; r == 0; r = mno_store_fetch(s->env, MNO_DB_TAIL, MNO_SEEK_GT, key.data, key.len, &key, &val)) {
+	for (; r == 0; r = mno_store_fetch(
+			       s->env, MNO_DB_TAIL, MNO_SEEK_GT, key.data, key.len, &key, &val)) {
 		int err = lost ? -MNO_ECORRUPT : replay_value(s, &key, &val, &raw);
 
 		if (err == -ENOMEM || err == -MNO_EVERSION)

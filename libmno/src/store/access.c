@@ -55,8 +55,8 @@ int mno_txn_del(struct mno_txn *t, enum mno_db db, const void *key, size_t klen)
 	return mno_txn_error(t, mdb_del(t->t, t->e->dbi[db], &k, NULL));
 }
 
-int mno_txn_get(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
-	const void **ret_p, size_t *ret_len)
+int mno_txn_get(struct mno_txn *t, enum mno_db db, const void *key, size_t klen, const void **ret_p,
+	size_t *ret_len)
 {
 	MDB_val k = {klen, (void *)key}, v;
 	int r = mno_lmdb_error(mdb_get(t->t, t->e->dbi[db], &k, &v));

@@ -12,13 +12,13 @@
 #include "mno/time.h"
 #include "store_internal.h"
 
-#define MAP_DEFAULT	  (16ULL << 30)
-#define MAP_INITIAL	  (1ULL << 30)
-#define FLOOR_DEFAULT	  (256ULL << 20)
-#define MAX_READERS	  512
-#define READER_CHECK_NS	  (10 * NS_PER_SEC)
+#define MAP_DEFAULT     (16ULL << 30)
+#define MAP_INITIAL     (1ULL << 30)
+#define FLOOR_DEFAULT   (256ULL << 20)
+#define MAX_READERS     512
+#define READER_CHECK_NS (10 * NS_PER_SEC)
 /* LMDB leaves the last pages unwritten when the transaction freed them again. */
-#define UNWRITTEN_SLACK	  (4ULL << 20)
+#define UNWRITTEN_SLACK (4ULL << 20)
 
 static const char format_key[] = "format", hash_key_key[] = "hash_key";
 
@@ -144,8 +144,8 @@ static int open_dbs(struct mno_env *e, MDB_txn *t)
 
 	if (r < 0)
 		return r;
-	r = mno_lmdb_error(mdb_dbi_open(t, db_names[MNO_DB_META], empty ? flags : 0,
-		&e->dbi[MNO_DB_META]));
+	r = mno_lmdb_error(
+		mdb_dbi_open(t, db_names[MNO_DB_META], empty ? flags : 0, &e->dbi[MNO_DB_META]));
 	if (r == -ENOENT)
 		return -MNO_ECORRUPT; /* a database, but not ours */
 	if (r < 0)
@@ -163,8 +163,7 @@ static int open_format(struct mno_env *e)
 	MDB_txn *t;
 	int r;
 
-	r = mno_lmdb_error(
-		mdb_txn_begin(e->env, NULL, e->opts.read_only ? MDB_RDONLY : 0, &t));
+	r = mno_lmdb_error(mdb_txn_begin(e->env, NULL, e->opts.read_only ? MDB_RDONLY : 0, &t));
 	if (r < 0)
 		return r;
 	r = open_dbs(e, t);
@@ -188,8 +187,8 @@ static int open_lmdb(struct mno_env *e, const char *dir)
 	mdb_env_set_maxdbs(e->env, MNO_DB_MAX + 4);
 	mdb_env_set_maxreaders(e->env, MAX_READERS);
 	mdb_env_set_mapsize(e->env, initial);
-	r = mno_lmdb_error(mdb_env_open(
-		e->env, dir, flags | (e->opts.read_only ? MDB_RDONLY : 0), 0600));
+	r = mno_lmdb_error(
+		mdb_env_open(e->env, dir, flags | (e->opts.read_only ? MDB_RDONLY : 0), 0600));
 	if (r < 0)
 		return r;
 	r = check_length(e);
@@ -219,7 +218,8 @@ static int open_locks(struct mno_env *e)
 
 int mno_env_open(const char *dir, const struct mno_env_opts *o, struct mno_env **ret)
 {
-	_cleanup_(mno_env_close_p) struct mno_env *e = calloc(1, sizeof(*e));
+	_cleanup_(mno_env_close_p)
+	struct mno_env *e = calloc(1, sizeof(*e));
 	int r;
 
 	if (!e)
@@ -360,7 +360,8 @@ void mno_env_abort(struct mno_env *e, struct mno_txn *t)
 
 int mno_env_stat(struct mno_env *e, struct mno_env_stat *ret)
 {
-	struct mno_env_stat s = {.map_bytes = e->map_bytes, .commits = e->commits};
+	struct mno_env_stat s = {
+		.map_bytes = e->map_bytes, .commits = e->commits, .damaged = e->damaged};
 	mdb_filehandle_t fd;
 	struct statvfs v;
 	struct stat f;
@@ -381,8 +382,9 @@ int mno_env_stat(struct mno_env *e, struct mno_env_stat *ret)
 		MDB_stat st;
 
 		if (mdb_stat(t, e->dbi[i], &st) == 0)
-			s.used_bytes += (st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) *
-					(uint64_t)st.ms_psize;
+			s.used_bytes +=
+				(st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) *
+				(uint64_t)st.ms_psize;
 	}
 	mno_read_end(e, t);
 	*ret = s;

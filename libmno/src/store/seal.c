@@ -9,9 +9,9 @@
 #define SEAL_VERSION 1
 #define SEAL_LEVEL   1
 #define IN_LEAF_MAX  2000 /* a larger value gets pages of its own, 16 bytes of the first taken */
-#define PAGE	     4096
+#define PAGE         4096
 #define PAGE_HEAD    16
-#define SLACK	     8 /* readable zero bytes behind unpacked data */
+#define SLACK        8 /* readable zero bytes behind unpacked data */
 
 struct seal_head {
 	uint16_t magic;
@@ -78,8 +78,13 @@ static int pack(struct mno_env *e, const void *raw, size_t len, const void **ret
 int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
 	const struct mno_seal *s, const void *raw, size_t raw_len, size_t *ret_bytes)
 {
-	struct seal_head h = {.magic = SEAL_MAGIC, .version = SEAL_VERSION, .kind = s->kind,
-		.flags = s->flags, .count = s->count, .a = s->a, .b = s->b};
+	struct seal_head h = {.magic = SEAL_MAGIC,
+		.version = SEAL_VERSION,
+		.kind = s->kind,
+		.flags = s->flags,
+		.count = s->count,
+		.a = s->a,
+		.b = s->b};
 	MDB_val k = {.mv_size = klen, .mv_data = (void *)key}, v;
 	const void *p;
 	size_t len, total;
@@ -119,7 +124,8 @@ static int head_check(const void *val, size_t len, enum mno_seal_kind kind, stru
 		return -MNO_EVERSION;
 	if (h->stored_len > len - sizeof(*h) || h->raw_len > MNO_SEAL_RAW_MAX)
 		return -MNO_ECORRUPT;
-	if (padded(sizeof(*h) + h->stored_len) != len || (!h->packed && h->raw_len != h->stored_len))
+	if (padded(sizeof(*h) + h->stored_len) != len ||
+		(!h->packed && h->raw_len != h->stored_len))
 		return -MNO_ECORRUPT;
 	return 0;
 }
@@ -131,7 +137,8 @@ int mno_seal_peek(const void *val, size_t len, enum mno_seal_kind kind, struct m
 
 	if (r < 0)
 		return r;
-	*ret = (struct mno_seal){.kind = h.kind, .flags = h.flags, .count = h.count, .a = h.a, .b = h.b};
+	*ret = (struct mno_seal){
+		.kind = h.kind, .flags = h.flags, .count = h.count, .a = h.a, .b = h.b};
 	return 0;
 }
 

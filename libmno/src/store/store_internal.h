@@ -12,27 +12,27 @@
 #include "mno/buf.h"
 #include "mno/store.h"
 
-#define MNO_STORE_FORMAT   1u	       /* of the directory; a newer one is refused */
-#define MNO_SEAL_RAW_MAX   (16u << 20) /* bytes in one sealed value before compression */
-#define MNO_READ_SLICE_NS  (100 * NS_PER_MS) /* longest life of a read transaction */
+#define MNO_STORE_FORMAT  1u                /* of the directory; a newer one is refused */
+#define MNO_SEAL_RAW_MAX  (16u << 20)       /* bytes in one sealed value before compression */
+#define MNO_READ_SLICE_NS (100 * NS_PER_MS) /* longest life of a read transaction */
 
 /* Databases of the environment. Append only: the names are on disk. */
 #define MNO_DBS(X)                                                                                 \
-	X(META, "meta")		   /* text -> small values */                                      \
-	X(SERIES, "series")	   /* id u32 -> sealed {last_ms, key text} */                      \
-	X(SERIES_FP, "series_fp")  /* fingerprint u64 | id u32 -> "" */                            \
-	X(SERIES_HOT, "series_hot") /* id u32 -> "": in the head */                                \
+	X(META, "meta")               /* text -> small values */                                   \
+	X(SERIES, "series")           /* id u32 -> sealed {last_ms, key text} */                   \
+	X(SERIES_FP, "series_fp")     /* fingerprint u64 | id u32 -> "" */                         \
+	X(SERIES_HOT, "series_hot")   /* id u32 -> "": in the head */                              \
 	X(SERIES_COLD, "series_cold") /* last seen u64 | id u32 -> "": order of expiry */          \
-	X(BLOCK, "block")	   /* group u32 | t0 u64 -> sealed block */                        \
-	X(TAIL, "tail")		   /* t u64 -> sealed row */                                       \
-	X(PROC, "proc")		   /* end u64 | seq u32 -> sealed batch of ledger rows */          \
-	X(EVENT, "event")	   /* last u64 | seq u32 -> sealed batch of records */
+	X(BLOCK, "block")             /* group u32 | t0 u64 -> sealed block */                     \
+	X(TAIL, "tail")               /* t u64 -> sealed row */                                    \
+	X(PROC, "proc")               /* end u64 | seq u32 -> sealed batch of ledger rows */       \
+	X(EVENT, "event")             /* last u64 | seq u32 -> sealed batch of records */
 
 enum mno_db {
 #define X(id, name) MNO_DB_##id,
 	MNO_DBS(X)
 #undef X
-	MNO_DB_MAX
+		MNO_DB_MAX
 };
 
 struct mno_txn {
@@ -45,16 +45,17 @@ struct mno_env {
 	MDB_dbi dbi[MNO_DB_MAX];
 	struct mno_env_opts opts;
 	int dir_fd, lock_fd;
-	ZSTD_CCtx *cctx; /* the writer's */
+	ZSTD_CCtx *cctx;        /* the writer's */
 	struct mno_buf scratch; /* the writer's: compressed form of a value */
 	struct mno_txn txn;
 	/* Held shared by read transactions, exclusively while the map is resized. */
 	pthread_rwlock_t map_lock;
 	_Atomic uint64_t map_bytes;
 	_Atomic uint64_t commits;
+	_Atomic uint64_t damaged;
 	uint64_t reader_check_ns;
 	uint8_t hash_key[16]; /* random per store, for fingerprints */
-	bool map_full;	      /* the last transaction ran out of map */
+	bool map_full;        /* the last transaction ran out of map */
 };
 
 /* LMDB's result as ours (0, -errno, -MNO_E*). */
@@ -67,8 +68,8 @@ int mno_txn_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
 /* -ENOENT if absent. */
 int mno_txn_del(struct mno_txn *t, enum mno_db db, const void *key, size_t klen);
 /* *@ret_p borrowed until the next write of the transaction. -ENOENT. */
-int mno_txn_get(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
-	const void **ret_p, size_t *ret_len);
+int mno_txn_get(struct mno_txn *t, enum mno_db db, const void *key, size_t klen, const void **ret_p,
+	size_t *ret_len);
 
 /* One read transaction, any thread. The longest section may not exceed MNO_READ_SLICE_NS. */
 int mno_read_begin(struct mno_env *e, MDB_txn **ret);
@@ -94,8 +95,8 @@ enum mno_seal_kind {
 };
 struct mno_seal {
 	uint8_t kind, flags; /* flags: the kind's own */
-	uint32_t count;	     /* items inside */
-	uint64_t a, b;	     /* the kind's own, readable without unpacking (e.g. first and last time) */
+	uint32_t count;      /* items inside */
+	uint64_t a, b; /* the kind's own, readable without unpacking (e.g. first and last time) */
 };
 /* Seals @raw and puts it. Writer thread. *@ret_bytes (may be NULL) is the stored size. */
 int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,

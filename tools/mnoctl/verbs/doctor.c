@@ -80,7 +80,7 @@ static void show_probes(struct ctl *c, struct json_object *probes)
 			if (strcmp(jstr(p, "state"), styles[k].state) == 0)
 				s = styles[k].style;
 		ctl_field(c, ctl_esc(c, jstr(p, "name")), s, "%s%s%s%s%s", ctl_esc(c, jstr(p, "state")),
-			*jstr(p, "attach") ? " by " : "", ctl_esc(c, jstr(p, "attach")),
+			*jstr(p, "attach") ? ", by " : "", ctl_esc(c, jstr(p, "attach")),
 			*jstr(p, "reason") ? "   " : "", ctl_esc(c, jstr(p, "reason")));
 	}
 }

@@ -41,7 +41,7 @@ static size_t show_signals(struct ctl *c, struct json_object *probes)
 			mno_buf_addf(&text, "   %zu %s: %s", n_bad[i], bad[i], mno_buf_cstr(&names));
 	}
 	ctl_field(c, "signals", n_bad[1] ? CTL_BAD : n_bad[0] + n_bad[2] ? CTL_WARN : CTL_PLAIN,
-		"%zu/%zu probes running%s%s%s", n + n_bad[0], jlen(probes) - n_off,
+		"%zu/%zu probes running%s%s%s", n, jlen(probes) - n_off,
 		mno_buf_cstr(&text), n_off ? "   on demand: " : "", mno_buf_cstr(&off));
 	return n_bad[1];
 }

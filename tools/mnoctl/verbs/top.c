@@ -76,7 +76,7 @@ static int draw(struct top *t)
 	}
 	/* header, keys, footer of up to two lines, and the cursor's own */
 	n = top_table(c, t->a.root, t->by, t->sort,
-		t->live ? (size_t)MNO_MAX(t->rows - 5, 1) : 0);
+		c->tty ? (size_t)MNO_MAX(t->rows - 5, 1) : 0);
 	show_footer(t, n);
 	if (t->live) {
 		add_screen(&screen, c->out.data, c->out.len);
@@ -178,7 +178,6 @@ static void put(const char *s)
 
 static int run_live(struct top *t)
 {
-	struct ctl_error e = {0};
 	struct termios raw = t->before;
 	int r;
 
@@ -190,11 +189,8 @@ static int run_live(struct top *t)
 	r = loop(t);
 	put(SCREEN_OFF);
 	tcsetattr(STDIN_FILENO, TCSANOW, &t->before);
-	/* what was printed on the alternate screen is gone with it */
-	if (r) {
-		ctl_error_set(&e, r, "mnoctl status tells more", "top ended: the agent does not answer");
-		return ctl_error_print(t->c, &e);
-	}
+	if (r) /* printed again: the alternate screen is gone */
+		return ctl_error_print(t->c, &t->c->last);
 	t->live = false;
 	return t->a.root && !*t->c->stop ? draw(t) : 0;
 }
