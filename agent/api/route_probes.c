@@ -106,20 +106,22 @@ static int answer_change(struct mno_req *q, int r, const char *already)
 	if (r == -ENOENT || !find_probe(q, &s))
 		return no_such_probe(q);
 	if (r == -EALREADY)
-		return api_problem(q, 409, "conflict", NULL, "probe %s is %s already", q->name, already);
+		return api_problem(
+			q, 409, "conflict", NULL, "probe %s is %s already", q->name, already);
 	if (r < 0)
-		return api_problem(q, 503, "unavailable", "mnoctl doctor shows what this host allows",
-			"probe %s: %s", q->name, *s.reason ? s.reason : mno_strerror(r));
+		return api_problem(q, 503, "unavailable",
+			"mnoctl doctor shows what this host allows", "probe %s: %s", q->name,
+			*s.reason ? s.reason : mno_strerror(r));
 	api_put_probe(q, &s, true);
 	return api_done(q);
 }
 
 static int need_probes(struct mno_req *q)
 {
-	return q->agent->probes ? 0
-				: api_problem(q, 503, "unavailable",
-					  "start mnod without --no-bpf, as root",
-					  "the agent runs without BPF");
+	return q->agent->probes
+		       ? 0
+		       : api_problem(q, 503, "unavailable", "start mnod without --no-bpf, as root",
+				 "the agent runs without BPF");
 }
 
 int api_probe_enable(struct mno_req *q)

@@ -139,7 +139,8 @@ static __always_inline int leave(long ret)
 	struct mno_syscall_task *st = bpf_task_storage_get(&syscall_tasks, t, 0, 0);
 	struct mno_syscall_entry *e;
 	struct mno_pstats *s;
-	__u64 ns, i;
+	__u64 ns;
+	__u32 i;
 
 	if (!st || !st->start)
 		return 0;
@@ -157,8 +158,7 @@ static __always_inline int leave(long ret)
 	if ((__u64)ret >= (__u64)-MAX_ERRNO)
 		bank_add(e->errors, 1);
 	i = mno_hist_index(ns);
-	/* 64 bits wide: the 6.1 verifier forgets the bound when it copies a 32-bit register */
-	barrier_var(i);
+	barrier_var(i); /* or the check is done on what it was computed from */
 	if (i < MNO_HIST_BUCKETS)
 		bank_add(e->hist[i], 1);
 	return 0;
