@@ -23,7 +23,8 @@ struct block_stat {
 	__u64 queue_count; /* requests whose allocation time the kernel had noted */
 	__u64 _pad[2];
 	__u32 latency[MNO_HIST_BUCKETS];
-	__u32 size[MNO_HIST_BUCKETS];
+	__u32 size
+		[MNO_HIST_BUCKETS]; /* of bytes - 1: powers of two are then a bucket's last value */
 };
 _Static_assert(sizeof(struct block_stat) == 64 + 8 * MNO_HIST_BUCKETS, "stat layout");
 

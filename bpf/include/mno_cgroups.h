@@ -28,6 +28,20 @@ size_t mno_cgroups_slots(const struct mno_cgroups *c, const struct mno_cgroup **
  * although mno_cgroups_slots() never showed them. Valid until the next refresh.
  */
 size_t mno_cgroups_retired(const struct mno_cgroups *c, const uint32_t **ret);
+/* Both at once, for a probe's tick. */
+struct mno_slots {
+	const struct mno_cgroup *v;
+	const uint32_t *retired;
+	size_t n, n_retired;
+};
+static inline struct mno_slots mno_cgroups_view(const struct mno_cgroups *c)
+{
+	struct mno_slots s;
+
+	s.n = mno_cgroups_slots(c, &s.v);
+	s.n_retired = mno_cgroups_retired(c, &s.retired);
+	return s;
+}
 /* All v2 cgroups of the host (bounded), parents first; valid until the next refresh. */
 size_t mno_cgroups_all(const struct mno_cgroups *c, const struct mno_cgroup **ret);
 /* Path of an id into @buf, NULL when unknown. Any thread. Remembers recently removed ones. */

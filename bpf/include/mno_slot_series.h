@@ -6,13 +6,11 @@
  */
 #pragma once
 
-#include "mno/json.h"
-#include "mno/metric.h"
-#include "mno_cgroups.h"
+#include "mno_probe.h"
 #include "mno_hist.h"
 
 enum mno_col_kind {
-	MNO_COL_U64,  /* u64 counter at .off, times .scale */
+	MNO_COL_U64,  /* u64 counter at .off */
 	MNO_COL_HIST, /* u32[MNO_HIST_BUCKETS] at .off, u64 sum at .sum, u64 count at .count */
 };
 
@@ -21,7 +19,7 @@ struct mno_col {
 	const struct mno_family *family;
 	enum mno_col_kind kind;
 	uint32_t off, sum, count;
-	double scale;           /* to base units: 1e-9 for ns */
+	double per;             /* raw units in a base unit: 1e9 for ns in seconds */
 	struct mno_label label; /* .name NULL: none */
 	const uint64_t *bounds; /* of a histogram, raw units, ascending powers of two */
 	size_t n_bounds;
@@ -59,11 +57,16 @@ struct mno_table_recent {
 /* False when the row has no data in this column. */
 bool mno_table_recent(struct mno_table *t, size_t row, size_t col, struct mno_table_recent *ret);
 
+/* The cgroup slots of the tick; none on a host without cgroup v2. Valid during the tick. */
+static inline struct mno_slots mno_slots_now(const struct mno_probe_tick *t)
+{
+	return t->cgroups ? mno_cgroups_view(t->cgroups) : (struct mno_slots){0};
+}
 /*
  * Rows of cgroup slots: begin, a row for each slot in use (labels {cgroup="path"}, values at
  * @values + slot * @stride), end; and notes the paths for the snapshot.
  */
-void mno_table_cgroups(struct mno_table *t, struct mno_metrics *m, const struct mno_cgroups *cg,
+void mno_table_cgroups(struct mno_table *t, struct mno_metrics *m, struct mno_slots slots,
 	const void *values, size_t stride);
 /*
  * Member "cgroups" of the open object: an array of {path, <name>_p50_seconds, <name>_p99_seconds,

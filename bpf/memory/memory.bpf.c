@@ -13,6 +13,7 @@
 #define MM_SHMEMPAGES 3
 
 const volatile __u32 page_size = 4096;
+const volatile bool read_kernel = true; /* off where lockdown=confidentiality forbids it */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -143,19 +144,23 @@ int major_fault(void *ctx)
 
 /* --- OOM kills -------------------------------------------------------------------------------- */
 
+/* 6.1's verifier does not follow typed loads into the older array: read by helper, if allowed */
 static __always_inline __u64 pages_of(struct mm_struct *mm)
 {
 	struct mm_struct___old *old = (void *)mm;
 	struct mm_struct___new *new = (void *)mm;
 	__s64 n;
 
-	if (bpf_core_type_exists(struct mm_rss_stat___old))
-		n = old->rss_stat.count[MM_FILEPAGES].counter +
-		    old->rss_stat.count[MM_ANONPAGES].counter +
-		    old->rss_stat.count[MM_SHMEMPAGES].counter;
-	else
+	if (bpf_core_type_exists(struct mm_rss_stat___old)) {
+		if (!read_kernel)
+			return 0;
+		n = BPF_CORE_READ(old, rss_stat.count[MM_FILEPAGES].counter) +
+		    BPF_CORE_READ(old, rss_stat.count[MM_ANONPAGES].counter) +
+		    BPF_CORE_READ(old, rss_stat.count[MM_SHMEMPAGES].counter);
+	} else {
 		n = new->rss_stat[MM_FILEPAGES].count + new->rss_stat[MM_ANONPAGES].count +
 		    new->rss_stat[MM_SHMEMPAGES].count;
+	}
 	return n > 0 ? n : 0;
 }
 

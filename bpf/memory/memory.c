@@ -25,9 +25,13 @@ static const char *const by_pid[] = {RECLAIM, MEMCG, "oom_signal", "oom_pid"};
 /* a kernel without memory cgroups has no tracepoints for them */
 static const char *const no_memcg[] = {RECLAIM, "oom_task"};
 static const char *const no_memcg_pid[] = {RECLAIM, "oom_signal", "oom_pid"};
+/* lockdown=confidentiality forbids the helper that reads a victim's size on kernels before 6.2 */
+#define FIRST_WITHOUT_READS 2
 static const struct mno_rung rungs[] = {
 	{"tp_btf", by_task, ARRAY_SIZE(by_task)},
 	{"tp_btf, OOM by pid", by_pid, ARRAY_SIZE(by_pid)},
+	{"tp_btf, OOM without size", by_task, ARRAY_SIZE(by_task)},
+	{"tp_btf, OOM by pid, without size", by_pid, ARRAY_SIZE(by_pid)},
 	{"tp_btf, no cgroup reclaim", no_memcg, ARRAY_SIZE(no_memcg)},
 	{"tp_btf, OOM by pid, no cgroup reclaim", no_memcg_pid, ARRAY_SIZE(no_memcg_pid)},
 };
@@ -63,6 +67,7 @@ static int memory_open(
 		return r;
 	}
 	m->skel->rodata->page_size = (uint32_t)sysconf(_SC_PAGESIZE);
+	m->skel->rodata->read_kernel = cfg->rung < FIRST_WITHOUT_READS;
 	*ret_priv = m;
 	*ret_obj = m->skel->obj;
 	return 0;
@@ -136,7 +141,7 @@ static void memory_tick(void *priv, const struct mno_probe_tick *t)
 {
 	struct memory *m = priv;
 
-	memory_series_tick(&m->series, t, m->cgroups, m->stalls);
+	memory_series_tick(&m->series, t->metrics, mno_slots_now(t), m->cgroups, m->stalls);
 }
 
 const struct mno_probe mno_probe_memory = {

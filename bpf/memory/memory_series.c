@@ -21,7 +21,7 @@ static const char *const kind_names[MEMORY_KINDS] = {
 #define U64(fam, member, factor, name, value)                                                      \
 	{                                                                                          \
 		.family = &fam, .kind = MNO_COL_U64,                                               \
-		.off = offsetof(struct memory_cgroup, member), .scale = factor,                    \
+		.off = offsetof(struct memory_cgroup, member), .per = factor,                      \
 		.label = {name, value},                                                            \
 	}
 #define BY_KIND(fam, member, factor)                                                               \
@@ -29,7 +29,7 @@ static const char *const kind_names[MEMORY_KINDS] = {
 		U64(fam, member[MEMORY_CGROUP], factor, "shortage", "cgroup")
 
 static const struct mno_col cgroup_cols[] = {
-	BY_KIND(reclaim_seconds, reclaim_ns, 1e-9),
+	BY_KIND(reclaim_seconds, reclaim_ns, 1e9),
 	BY_KIND(reclaims, reclaim_count, 1),
 	BY_KIND(reclaimed, reclaimed_pages, 1),
 	U64(faults, major_faults, 1, NULL, NULL),
@@ -42,7 +42,7 @@ static const struct mno_col stall_cols[] = {{
 	.off = offsetof(struct memory_stall, hist),
 	.sum = offsetof(struct memory_stall, ns),
 	.count = offsetof(struct memory_stall, count),
-	.scale = 1e-9,
+	.per = 1e9,
 	.bounds = mno_bounds_latency,
 	.n_bounds = ARRAY_SIZE(mno_bounds_latency),
 }};
@@ -66,18 +66,17 @@ void memory_series_done(struct memory_series *s)
 	s->stalls = mno_table_free(s->stalls);
 }
 
-void memory_series_tick(struct memory_series *s, const struct mno_probe_tick *t,
+void memory_series_tick(struct memory_series *s, struct mno_metrics *m, struct mno_slots slots,
 	const struct memory_cgroup *cgs, const struct memory_stall *stalls)
 {
-	mno_table_begin(s->stalls, t->metrics);
+	mno_table_begin(s->stalls, m);
 	for (size_t i = 0; i < MEMORY_KINDS; i++) {
 		const struct mno_label l = {"shortage", kind_names[i]};
 
 		mno_table_row(s->stalls, i, 0, &l, 1, &stalls[i]);
 	}
 	mno_table_end(s->stalls);
-	if (t->cgroups)
-		mno_table_cgroups(s->cgroups, t->metrics, t->cgroups, cgs, sizeof(*cgs));
+	mno_table_cgroups(s->cgroups, m, slots, cgs, sizeof(*cgs));
 }
 
 #define E struct memory_oom

@@ -49,7 +49,8 @@ sleep 60 &
 victim=$!
 kill -9 $victim
 wait $victim 2>/dev/null
-killed() { ctl -j proc list --since 1m --pid $victim | jq -e --argjson me $$ '.[0].exit_signal == 9 and .[0].killer.pid == $me'; }
+killed() { ctl -j proc list --since 1m --limit 100000 | jq -e --argjson me $$ --argjson v $victim \
+  '.[] | select(.pid == $v) | .exit_signal == 9 and .killer.pid == $me'; }
 ok "who killed it is known" until_ok killed
 
 ok "metrics pass promtool" sh -c "curl -sf --unix-socket '$SOCK' http://mno/metrics | promtool check metrics"

@@ -25,12 +25,12 @@ char *ctl_scratch(struct ctl *c)
 	return c->text[c->next_text++ % ARRAY_SIZE(c->text)];
 }
 
-/* Marks that reorder or hide text around them: a name could pose as another. */
-static bool is_deceptive(const unsigned char *s, size_t len)
+/* With such marks a name could pose as another. */
+bool ctl_is_deceptive(const char *s, size_t n)
 {
 	unsigned cp;
 
-	if (len != 3)
+	if (n != 3)
 		return false;
 	cp = (s[0] & 0x0fu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu);
 	return (cp >= 0x200b && cp <= 0x200f) || (cp >= 0x2028 && cp <= 0x202e) ||
@@ -48,7 +48,7 @@ const char *ctl_esc(struct ctl *c, const char *s)
 
 		if (o + 12 >= CTL_TEXT_MAX)
 			break;
-		if (is_deceptive((const unsigned char *)p, n)) {
+		if (ctl_is_deceptive(p, n)) {
 			for (size_t i = 0; i < n; i++)
 				o += (size_t)snprintf(out + o, 5, "\\x%02x", (unsigned char)p[i]);
 		} else {
@@ -146,7 +146,7 @@ size_t ctl_fit(const char *s, size_t columns)
 static void add_wrapped(struct ctl *c, size_t indent, const char *text)
 {
 	size_t room = c->width > 0 && (size_t)c->width > indent + 20 ? (size_t)c->width - indent
-								      : SIZE_MAX;
+								     : SIZE_MAX;
 
 	while (ctl_columns(text) > room) {
 		size_t cut = ctl_fit(text, room), at = cut;
@@ -182,6 +182,23 @@ void ctl_field(struct ctl *c, const char *label, enum ctl_style s, const char *f
 	mno_buf_addc(&c->out, '\n');
 }
 
+void ctl_head(struct ctl *c, const char *title, const char *fmt, ...)
+{
+	_cleanup_buf_ struct mno_buf text = {0};
+	bool fits;
+	va_list ap;
+
+	va_start(ap, fmt);
+	add_formatted(&text, fmt, ap);
+	va_end(ap);
+	fits = !c->width ||
+	       ctl_columns(title) + ctl_columns(mno_buf_cstr(&text)) + 2 <= (size_t)c->width;
+	ctl_printf(c, CTL_BOLD, "%s", title);
+	mno_buf_adds(&c->out, fits ? "  " : "\n  ");
+	add_wrapped(c, 2, mno_buf_cstr(&text));
+	mno_buf_addc(&c->out, '\n');
+}
+
 void ctl_footer(struct ctl *c, const char *fmt, ...)
 {
 	_cleanup_buf_ struct mno_buf text = {0};
@@ -202,10 +219,22 @@ void ctl_footer(struct ctl *c, const char *fmt, ...)
 static const struct {
 	const char *utf8, *ascii;
 } plain[] = {
-	{"\u00b7", "|"}, {"\u2013", "-"}, {"\u2190", "<-"}, {"\u2026", "~"}, {"\u00d7", "x"},
-	{"\u2581", "_"}, {"\u2582", "."}, {"\u2583", ","}, {"\u2584", "-"}, {"\u2585", "="},
-	{"\u2586", "+"}, {"\u2587", "*"}, {"\u2588", "#"}, {"\u251c\u2500 ", "|- "},
-	{"\u2514\u2500 ", "`- "}, {"\u2502", "|"},
+	{"\u00b7", "|"},
+	{"\u2013", "-"},
+	{"\u2190", "<-"},
+	{"\u2026", "~"},
+	{"\u00d7", "x"},
+	{"\u2581", "_"},
+	{"\u2582", "."},
+	{"\u2583", ","},
+	{"\u2584", "-"},
+	{"\u2585", "="},
+	{"\u2586", "+"},
+	{"\u2587", "*"},
+	{"\u2588", "#"},
+	{"\u251c\u2500 ", "|- "},
+	{"\u2514\u2500 ", "`- "},
+	{"\u2502", "|"},
 };
 
 static void to_ascii(struct mno_buf *b, const char *s, size_t n)
@@ -375,14 +404,15 @@ const char *ctl_completeness(struct ctl *c, struct json_object *o)
 	if (share >= 1)
 		snprintf(s, CTL_TEXT_MAX, "complete 100 %%");
 	else
-		snprintf(s, CTL_TEXT_MAX, "complete %.4g %%", MNO_MIN(floor(share * 1e6) / 1e4, 99.99));
+		snprintf(s, CTL_TEXT_MAX, "complete %.4g %%",
+			MNO_MIN(floor(share * 1e6) / 1e4, 99.99));
 	return s;
 }
 
 const char *ctl_spark(struct ctl *c, const double *v, size_t n, size_t columns)
 {
-	static const char *const bars[] = {"\u2581", "\u2582", "\u2583", "\u2584", "\u2585",
-		"\u2586", "\u2587", "\u2588"};
+	static const char *const bars[] = {
+		"\u2581", "\u2582", "\u2583", "\u2584", "\u2585", "\u2586", "\u2587", "\u2588"};
 	double lo = INFINITY, hi = -INFINITY;
 	char *s = ctl_scratch(c), *o = s;
 

@@ -185,7 +185,8 @@ static void tables_are_sound(void **state)
 		const struct ctl_verb *v = &ctl_verbs[i];
 		char letters[128] = "";
 
-		assert_true(v->fn && *v->summary && v->examples[0].command && v->max <= CTL_MAX_POS);
+		assert_true(
+			v->fn && *v->summary && v->examples[0].command && v->max <= CTL_MAX_POS);
 		assert_true(v->min <= v->max && (v->max == 0) == (*v->args == '\0'));
 		for (const struct ctl_option *o = ctl_globals; o->name; o++)
 			if (o->letter)
@@ -205,7 +206,8 @@ static void tables_are_sound(void **state)
 	ctl_help_man(&pages);
 	assert_int_equal(pages.err, 0);
 	for (size_t i = 0; i < pages.len; i++)
-		assert_true(pages.data[i] == '\n' || (pages.data[i] >= ' ' && pages.data[i] < 0x7f));
+		assert_true(
+			pages.data[i] == '\n' || (pages.data[i] >= ' ' && pages.data[i] < 0x7f));
 }
 
 static void words_for_people(void **state)
@@ -287,7 +289,8 @@ static void tables_fit(void **state)
 	mno_buf_reset(&c.out);
 	c.width = 0; /* a pipe: everything */
 	ctl_table_print(&c, &t);
-	assert_non_null(strstr(mno_buf_cstr(&c.out), "a-rather-long-name-that-is-cut  42  seldom\n"));
+	assert_non_null(
+		strstr(mno_buf_cstr(&c.out), "a-rather-long-name-that-is-cut  42  seldom\n"));
 	mno_buf_done(&c.out);
 }
 
