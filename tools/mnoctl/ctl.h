@@ -15,7 +15,7 @@ struct ctl {
 	struct mno_client *client; /* owned */
 	bool json;
 	bool tty, color, utf8;    /* of standard output */
-	size_t label; /* columns of ctl_field()'s labels, at least 10 */
+	size_t label;             /* columns of ctl_field()'s labels, at least 10 */
 	int width;                /* columns; 0 = not a terminal, no limit */
 	int quiet;                /* errors are expected: do not print them */
 	struct ctl_error last;    /* printed or not */

@@ -73,7 +73,7 @@ void ctl_style_off(struct ctl *c, enum ctl_style s)
 		mno_buf_adds(&c->out, "\033[0m");
 }
 
-static void add_formatted(struct mno_buf *b, const char *fmt, va_list ap)
+_printf_(2, 0) static void add_formatted(struct mno_buf *b, const char *fmt, va_list ap)
 {
 	va_list again;
 	char *room;

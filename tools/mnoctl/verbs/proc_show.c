@@ -189,8 +189,8 @@ static void show_story(struct ctl *c, struct json_object *p, size_t others)
 	show_end(c, p);
 	ctl_field(c, "used", CTL_PLAIN, "cpu %s   read %s   wrote %s   peak memory %s   life %s",
 		ctl_ns(c, ctl_used(p, "cpu_ns")), ctl_bytes(c, ctl_used(p, "io_read_bytes")),
-		ctl_bytes(c, ctl_used(p, "io_write_bytes")), ctl_bytes(c, ctl_used(p, "rss_peak_bytes")),
-		ctl_ns(c, life));
+		ctl_bytes(c, ctl_used(p, "io_write_bytes")),
+		ctl_bytes(c, ctl_used(p, "rss_peak_bytes")), ctl_ns(c, life));
 	ctl_field(c, "command", CTL_PLAIN, "%s", ctl_argv(c, p));
 	show_doubts(c, p, others);
 	show_next(c, p);
