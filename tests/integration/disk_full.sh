@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # A full disk: the agent lives, says so, counts what is lost, and goes on when there is room again.
 # timeout: 120
+# shellcheck disable=SC2034
 . "$(dirname "$0")/lib.bash"
 need_root
 mkdir "$W/disk"
 mount -t tmpfs -o size=24m mno-test "$W/disk" 2>/dev/null || { echo "cannot mount a tmpfs"; exit 77; }
 trap 'end_agent; umount "$W/disk"; rm -rf "$W"' EXIT
 "$O/mnod" --no-bpf --state "$W/disk/state" --socket "$SOCK" >"$W/log" 2>&1 &
-AGENT=$!
+AGENT=$! # for end_agent
 answers() { ctl -j status; }
 ok "starts on a small disk" until_ok answers
 stored() { ctl -j status | jq -e '.store.commits >= 2'; }
