@@ -29,14 +29,14 @@ size_t mno_cgroups_slots(const struct mno_cgroups *c, const struct mno_cgroup **
  */
 size_t mno_cgroups_retired(const struct mno_cgroups *c, const uint32_t **ret);
 /* Both at once, for a probe's tick. */
-struct mno_slots {
+struct mno_cgroup_view {
 	const struct mno_cgroup *v;
 	const uint32_t *retired;
 	size_t n, n_retired;
 };
-static inline struct mno_slots mno_cgroups_view(const struct mno_cgroups *c)
+static inline struct mno_cgroup_view mno_cgroups_view(const struct mno_cgroups *c)
 {
-	struct mno_slots s;
+	struct mno_cgroup_view s;
 
 	s.n = mno_cgroups_slots(c, &s.v);
 	s.n_retired = mno_cgroups_retired(c, &s.retired);
