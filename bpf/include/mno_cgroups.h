@@ -28,7 +28,7 @@ size_t mno_cgroups_slots(const struct mno_cgroups *c, const struct mno_cgroup **
  * although mno_cgroups_slots() never showed them. Valid until the next refresh.
  */
 size_t mno_cgroups_retired(const struct mno_cgroups *c, const uint32_t **ret);
-/* Both at once, for a probe's tick. */
+/* Both at once, for a probe's tick; without a cgroup v2 tree (@c NULL) there is ~other alone. */
 struct mno_cgroup_view {
 	const struct mno_cgroup *v;
 	const uint32_t *retired;
@@ -36,8 +36,11 @@ struct mno_cgroup_view {
 };
 static inline struct mno_cgroup_view mno_cgroups_view(const struct mno_cgroups *c)
 {
-	struct mno_cgroup_view s;
+	static const struct mno_cgroup other = {.path = "~other"};
+	struct mno_cgroup_view s = {.v = &other, .n = 1};
 
+	if (!c)
+		return s;
 	s.n = mno_cgroups_slots(c, &s.v);
 	s.n_retired = mno_cgroups_retired(c, &s.retired);
 	return s;

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -91,18 +92,15 @@ static double calls_ns(struct agent *a)
 
 static double forks_ns(struct agent *a)
 {
+	char *argv[] = {"true", NULL};
 	uint64_t ns = 0, t;
 
 	for (int i = 0; i < FORKS; i++) {
 		pid_t pid;
 
 		t = mno_now_ns(CLOCK_MONOTONIC);
-		pid = vfork();
-		if (pid == 0) {
-			execl("/bin/true", "true", NULL);
-			_exit(127);
-		}
-		if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+		if (posix_spawn(&pid, "/bin/true", NULL, NULL, argv, environ) ||
+			waitpid(pid, NULL, 0) != pid)
 			return NAN;
 		ns += mno_now_ns(CLOCK_MONOTONIC) - t;
 		drain(a);
