@@ -92,7 +92,7 @@ static double calls_ns(struct agent *a)
 
 static double forks_ns(struct agent *a)
 {
-	char *argv[] = {"true", NULL};
+	char name[] = "true", *argv[] = {name, NULL};
 	uint64_t ns = 0, t;
 
 	for (int i = 0; i < FORKS; i++) {
