@@ -219,6 +219,12 @@ static int start_threads(struct mno_life *l)
 	return r;
 }
 
+/* While files may still be given to a group; clients wait until all is there. */
+static int open_socket(struct mno_life *l)
+{
+	return mno_api_listen(&l->a, &l->api);
+}
+
 static int start_api(struct mno_life *l)
 {
 	return mno_api_start(&l->a, &l->api);
@@ -250,9 +256,10 @@ static const struct {
 	{"sources", start_sources},
 	{"first sample", first_sample},
 	{"loading probes", load_probes},
+	{"socket", open_socket},
 	{"dropping privileges", drop_privileges},
 	{"threads", start_threads},
-	{"socket", start_api},
+	{"interface", start_api},
 };
 
 /* Many slow clients and kept-open files of many cgroups: as many descriptors as allowed. */

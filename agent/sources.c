@@ -169,8 +169,8 @@ static void runner_tick(struct mno_sources *s, struct runner *r, const struct mn
 			(unsigned long long)cost / 1000);
 	r->total_ns += cost;
 	if (r->open)
-		mno_source_put(&r->ctx, &r->cost_slot, &cost_family, &label, 1,
-			(double)r->total_ns / 1e9);
+		mno_source_put(
+			&r->ctx, &r->cost_slot, &cost_family, &label, 1, (double)r->total_ns / 1e9);
 	pthread_mutex_lock(&s->lock);
 	r->status.state = err < 0            ? MNO_SOURCE_FAILED
 			  : r->ctx.reason[0] ? MNO_SOURCE_DEGRADED

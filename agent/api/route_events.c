@@ -18,7 +18,7 @@ struct pick {
 	uint16_t want[KINDS_MAX];
 	size_t n_want;
 	uint64_t t0, t1;     /* boottime, as the records have it */
-	uint64_t found;	     /* records of these kinds and time */
+	uint64_t found;      /* records of these kinds and time */
 	uint64_t skip, left; /* in the second pass */
 	uint64_t unreadable; /* of another version, or damaged */
 	struct mno_event_ctx ctx;
@@ -39,8 +39,8 @@ static int no_such_kind(struct mno_req *q, const struct mno_kinds *k, const char
 		}
 	}
 	return api_problem(q, 400, "bad_request", "mnoctl probes lists the kinds of each probe",
-		guess ? "there is no kind %.100s; did you mean %s?" : "there is no kind %.100s", name,
-		guess);
+		guess ? "there is no kind %.100s; did you mean %s?" : "there is no kind %.100s",
+		name, guess);
 }
 
 /* kind=, repeated or with commas; 0 or a status */
@@ -62,7 +62,8 @@ static int read_kinds(struct mno_req *q, struct pick *p)
 			if (!k)
 				return no_such_kind(q, p->kinds, name);
 			if (p->n_want == KINDS_MAX)
-				return api_problem(q, 400, "limit", NULL, "more than %d kinds", KINDS_MAX);
+				return api_problem(
+					q, 400, "limit", NULL, "more than %d kinds", KINDS_MAX);
 			p->want[p->n_want++] = k->kind;
 		}
 	}

@@ -49,7 +49,7 @@ static bool in_cgroup(const char *path, const char *want)
 	if (!strcmp(want, "/"))
 		return true;
 	return at && !strncmp(at, want, n) && (at[n] == 0 || at[n] == '/') &&
-		(at == path || at[-1] == '/');
+	       (at == path || at[-1] == '/');
 }
 
 /* the whole path, or its last component */
@@ -66,12 +66,13 @@ static bool wanted(const struct rows *r, const struct mno_proc *p)
 
 	if (p->start_ns > r->t1 || (ended && p->end_ns && p->end_ns < r->t0))
 		return false;
-	if ((r->running && ended) || (r->has_pid && p->pid != r->pid) || (r->has_uid && p->uid != r->uid))
+	if ((r->running && ended) || (r->has_pid && p->pid != r->pid) ||
+		(r->has_uid && p->uid != r->uid))
 		return false;
 	if (r->comm && strncmp(p->comm, r->comm, sizeof(p->comm) - 1))
 		return false;
 	return (!r->exe || is_exe(p->exe ?: "", r->exe)) &&
-		(!r->cgroup || in_cgroup(p->cgroup ?: "", r->cgroup));
+	       (!r->cgroup || in_cgroup(p->cgroup ?: "", r->cgroup));
 }
 
 static int newest_first(const void *pa, const void *pb)
@@ -145,8 +146,8 @@ static int take_row(void *arg, const struct mno_proc *p)
 	off = r->text.len;
 	mno_json_init(&j, &r->text);
 	mno_proc_json(p, &j);
-	r->v[r->n++] = (struct row){p->start_ns, p->start_boottime_ns, p->pid, r->nth++, off,
-		r->text.len - off};
+	r->v[r->n++] = (struct row){
+		p->start_ns, p->start_boottime_ns, p->pid, r->nth++, off, r->text.len - off};
 	return r->text.err;
 }
 
@@ -198,15 +199,17 @@ static int read_filter(struct mno_req *q, struct rows *r)
 
 int api_proc(struct mno_req *q)
 {
-	_cleanup_(rows_done) struct rows r = {.text = {.max = API_ANSWER_MAX / 2}};
+	_cleanup_(rows_done)
+	struct rows r = {.text = {.max = API_ANSWER_MAX / 2}};
 	int e = read_filter(q, &r);
 
 	if (e)
 		return e;
 	e = read_rows(q->agent, &r);
 	if (e == -E2BIG)
-		return api_problem(q, 422, "limit", "ask for a shorter window, or set limit=",
-			"more rows than fit into %u MiB", API_ANSWER_MAX >> 21);
+		return api_problem(q, 422, "limit",
+			"ask for a shorter window, or set limit=", "more rows than fit into %u MiB",
+			API_ANSWER_MAX >> 21);
 	if (e < 0)
 		return api_problem(q, 500, "internal", NULL, "the ledger could not be read: %s",
 			mno_strerror(e));

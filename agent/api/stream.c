@@ -13,9 +13,9 @@
 
 #include "mno/time.h"
 
-#define CHUNK	  (16 * 1024) /* text is made up to about so much at once */
-#define TEXT_MAX  (1024 * 1024)
-#define BLOCK	  (32 * 1024)
+#define CHUNK    (16 * 1024) /* text is made up to about so much at once */
+#define TEXT_MAX (1024 * 1024)
+#define BLOCK    (32 * 1024)
 
 struct api_stream {
 	struct api_stream *prev, *next; /* api->lock */
@@ -49,7 +49,8 @@ static const char *cgroup_path(void *arg, uint64_t id, char *buf, size_t size)
 static void put_lost(struct api_stream *s, uint64_t lost)
 {
 	if (lost)
-		mno_buf_addf(&s->text, "event: lost\ndata: {\"lost\":%llu}\n\n", (unsigned long long)lost);
+		mno_buf_addf(&s->text, "event: lost\ndata: {\"lost\":%llu}\n\n",
+			(unsigned long long)lost);
 }
 
 static void put_record(struct api_stream *s)

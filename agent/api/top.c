@@ -15,14 +15,14 @@
 #include "mno/time.h"
 #include "top_files.h"
 
-#define ROWS_MAX	1024
-#define PROCS_MAX	200
+#define ROWS_MAX        1024
+#define PROCS_MAX       200
 #define LOOK_MAX_AGE_NS (30 * NS_PER_SEC)
 
 struct api_top {
 	pthread_mutex_t lock;
 	struct top_look looks[2]; /* [0] the older */
-	bool with_procs;	  /* the looks have processes */
+	bool with_procs;          /* the looks have processes */
 };
 
 int api_top_new(struct api_top **ret)
@@ -59,7 +59,7 @@ struct table {
 	size_t n;
 	struct mno_map *by_path;
 	struct json_object *sched, *block, *tcp, *syscall; /* NULL: probe not running */
-	double interval; /* seconds */
+	double interval;                                   /* seconds */
 };
 
 static void table_done(struct table *t)
@@ -96,18 +96,20 @@ static struct json_object *member(struct json_object *o, const char *key)
 {
 	struct json_object *v = NULL;
 
-	return o && json_object_is_type(o, json_type_object) && json_object_object_get_ex(o, key, &v)
-		? v
-		: NULL;
+	return o && json_object_is_type(o, json_type_object) &&
+			       json_object_object_get_ex(o, key, &v)
+		       ? v
+		       : NULL;
 }
 
 static double number(struct json_object *o, const char *key)
 {
 	struct json_object *v = member(o, key);
 
-	return v && (json_object_is_type(v, json_type_double) || json_object_is_type(v, json_type_int))
-		? json_object_get_double(v)
-		: NAN;
+	return v && (json_object_is_type(v, json_type_double) ||
+			    json_object_is_type(v, json_type_int))
+		       ? json_object_get_double(v)
+		       : NAN;
 }
 
 static const char *text(struct json_object *o, const char *key)
@@ -131,8 +133,14 @@ static struct row *row_of(struct table *t, const char *path)
 	if (r || !n || t->n == ROWS_MAX)
 		return r;
 	r = &t->v[t->n];
-	*r = (struct row){.path = strdup(path), .cpu = NAN, .wait = NAN, .throttled = NAN,
-		.block_p99 = NAN, .tcp_p99 = NAN, .syscalls = NAN, .culprit_percent = NAN};
+	*r = (struct row){.path = strdup(path),
+		.cpu = NAN,
+		.wait = NAN,
+		.throttled = NAN,
+		.block_p99 = NAN,
+		.tcp_p99 = NAN,
+		.syscalls = NAN,
+		.culprit_percent = NAN};
 	if (!r->path || mno_map_put(t->by_path, path, n, r, NULL) < 0) {
 		free(r->path);
 		return NULL;
@@ -179,13 +187,15 @@ static void merge_files(struct table *t, const struct top_look *before, const st
 	double us = (double)(now->at_ns - before->at_ns) / 1000;
 
 	for (size_t i = 0; i < now->n_cgroups; i++) {
-		const struct top_cgroup_usage *c = &now->cgroups[i], *b = top_find_cgroup(before, c->path);
+		const struct top_cgroup_usage *c = &now->cgroups[i],
+					      *b = top_find_cgroup(before, c->path);
 		struct row *r;
 
 		if (!b || c->cpu_us < b->cpu_us)
 			continue;
 		/* with the probe, cgroups that did nothing are left out */
-		r = t->sched ? mno_map_get(t->by_path, c->path, strlen(c->path)) : row_of(t, c->path);
+		r = t->sched ? mno_map_get(t->by_path, c->path, strlen(c->path))
+			     : row_of(t, c->path);
 		if (!r)
 			continue;
 		if (!t->sched)
@@ -253,8 +263,9 @@ static int by_weight(const void *pa, const void *pb)
 
 	if (a->weight != b->weight)
 		return a->weight < b->weight ? 1 : -1;
-	return a->now->rss_bytes != b->now->rss_bytes ? (a->now->rss_bytes < b->now->rss_bytes ? 1 : -1)
-						      : 0;
+	return a->now->rss_bytes != b->now->rss_bytes
+		       ? (a->now->rss_bytes < b->now->rss_bytes ? 1 : -1)
+		       : 0;
 }
 
 static double rate(uint64_t now, uint64_t before, double seconds)
@@ -274,7 +285,8 @@ static void put_proc_of_files(struct mno_json *j, const struct busy *b, double s
 	mno_json_kstr(j, "cgroup", top_proc_cgroup(n->pid, path, sizeof(path)) ? path : NULL);
 	mno_json_kf64(j, "cpu_percent", 100 / hz * rate(n->cpu_ticks, o->cpu_ticks, seconds));
 	mno_json_kf64(j, "wait_percent", 1e-7 * rate(n->wait_ns, o->wait_ns, seconds));
-	mno_json_kf64(j, "io_read_bps", n->has_io ? rate(n->read_bytes, o->read_bytes, seconds) : NAN);
+	mno_json_kf64(
+		j, "io_read_bps", n->has_io ? rate(n->read_bytes, o->read_bytes, seconds) : NAN);
 	mno_json_kf64(
 		j, "io_write_bps", n->has_io ? rate(n->write_bytes, o->write_bytes, seconds) : NAN);
 	mno_json_kf64(j, "block_wait_percent", NAN);
@@ -283,8 +295,8 @@ static void put_proc_of_files(struct mno_json *j, const struct busy *b, double s
 	mno_json_end(j);
 }
 
-static void put_files_procs(
-	struct mno_json *j, const struct top_look *before, const struct top_look *now, double seconds)
+static void put_files_procs(struct mno_json *j, const struct top_look *before,
+	const struct top_look *now, double seconds)
 {
 	_cleanup_free_ struct busy *v = calloc(now->n_procs + 1, sizeof(*v));
 	size_t n = 0;
@@ -312,11 +324,13 @@ static void put_degraded(struct mno_json *j, const struct table *t, bool cut)
 			"the sched probe is not running", "mnoctl probes shows why"},
 		{!t->block, "no block latency", "the block probe is not running",
 			"mnoctl probes shows why"},
-		{!t->tcp, "no TCP latency", "the tcp probe is not running", "mnoctl probes shows why"},
+		{!t->tcp, "no TCP latency", "the tcp probe is not running",
+			"mnoctl probes shows why"},
 		{!t->syscall, "no system calls per second",
 			"the syscall probe is on demand: it costs every call of the host",
 			"mnoctl probes enable syscall --for 60s"},
-		{cut, "not all cgroups or processes were read", "there are more than the bound", NULL},
+		{cut, "not all cgroups or processes were read", "there are more than the bound",
+			NULL},
 	};
 
 	mno_json_key(j, "degraded");
@@ -370,7 +384,8 @@ static int look(struct api_top *t, struct mno_agent *a, bool procs, uint64_t int
 
 	if (r < 0)
 		return r;
-	if (t->with_procs != procs || (t->looks[1].at_ns && now.at_ns - t->looks[1].at_ns > LOOK_MAX_AGE_NS)) {
+	if (t->with_procs != procs ||
+		(t->looks[1].at_ns && now.at_ns - t->looks[1].at_ns > LOOK_MAX_AGE_NS)) {
 		top_look_done(&t->looks[0]);
 		top_look_done(&t->looks[1]);
 		t->with_procs = procs;
@@ -385,8 +400,9 @@ static int look(struct api_top *t, struct mno_agent *a, bool procs, uint64_t int
 		top_look_done(&t->looks[1]);
 	}
 	t->looks[1] = now;
-	*ret_before = t->looks[0].at_ns && now.at_ns - t->looks[0].at_ns >= interval / 8 ? &t->looks[0]
-											 : NULL;
+	*ret_before = t->looks[0].at_ns && now.at_ns - t->looks[0].at_ns >= interval / 8
+			      ? &t->looks[0]
+			      : NULL;
 	return 0;
 }
 
@@ -395,8 +411,8 @@ static bool too_early(const struct table *t, const struct top_look *before)
 	return !before || (t->sched && !(number(t->sched, "processes_interval_seconds") > 0));
 }
 
-static void put_top(
-	struct mno_req *q, struct table *t, const struct top_look *before, const struct top_look *now)
+static void put_top(struct mno_req *q, struct table *t, const struct top_look *before,
+	const struct top_look *now)
 {
 	static const struct top_look none;
 
@@ -423,7 +439,9 @@ static int read_interval(struct mno_req *q, uint64_t *ret)
 	const char *s = mno_params_get(&q->params, "interval");
 
 	*ret = NS_PER_SEC;
-	if (s && *s && (mno_duration_parse(s, ret) < 0 || *ret < 100 * NS_PER_MS || *ret > 60 * NS_PER_SEC))
+	if (s && *s &&
+		(mno_duration_parse(s, ret) < 0 || *ret < 100 * NS_PER_MS ||
+			*ret > 60 * NS_PER_SEC))
 		return api_problem(q, 400, "bad_request", "write interval=1s",
 			"interval=%.100s: expected a duration from 100ms to 60s", s);
 	return 0;
@@ -431,7 +449,8 @@ static int read_interval(struct mno_req *q, uint64_t *ret)
 
 int api_top(struct mno_req *q)
 {
-	_cleanup_(table_done) struct table t = {};
+	_cleanup_(table_done)
+	struct table t = {};
 	struct api_top *top = q->api->top;
 	const struct top_look *before = NULL;
 	uint64_t interval;

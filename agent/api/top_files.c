@@ -59,7 +59,8 @@ static int read_cgroup(struct top_look *l, const char *dir, size_t root_len)
 	char file[4200], text[2048];
 
 	snprintf(file, sizeof(file), "%s/cpu.stat", dir);
-	if (!slurp(AT_FDCWD, file, text, sizeof(text)) || !flat_value(text, "usage_usec", &c.cpu_us))
+	if (!slurp(AT_FDCWD, file, text, sizeof(text)) ||
+		!flat_value(text, "usage_usec", &c.cpu_us))
 		return 0;
 	c.has_throttled = flat_value(text, "throttled_usec", &c.throttled_us);
 	c.path = strdup(dir[root_len] ? dir + root_len : "/");
@@ -104,7 +105,8 @@ static bool parse_stat(const char *text, struct top_proc_usage *p)
 		return false;
 	snprintf(p->comm, sizeof(p->comm), "%.*s", (int)MNO_MIN(close - open - 1, 15), open + 1);
 	if (sscanf(close + 1,
-		    " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %llu "
+		    " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d "
+		    "%*d %llu "
 		    "%*u %ld",
 		    &utime, &stime, &start, &rss) != 4)
 		return false;
@@ -124,18 +126,20 @@ static bool read_proc(const char *pid, struct top_proc_usage *p)
 	if (!slurp(AT_FDCWD, name, text, sizeof(text)) || !parse_stat(text, p))
 		return false;
 	snprintf(name, sizeof(name), "/proc/%s/schedstat", pid);
-	if (slurp(AT_FDCWD, name, text, sizeof(text)) && sscanf(text, "%llu %llu", &run, &wait) == 2)
+	if (slurp(AT_FDCWD, name, text, sizeof(text)) &&
+		sscanf(text, "%llu %llu", &run, &wait) == 2)
 		p->wait_ns = wait;
 	snprintf(name, sizeof(name), "/proc/%s/io", pid);
 	if (slurp(AT_FDCWD, name, text, sizeof(text)))
 		p->has_io = flat_value(text, "read_bytes", &p->read_bytes) &&
-			flat_value(text, "write_bytes", &p->write_bytes);
+			    flat_value(text, "write_bytes", &p->write_bytes);
 	return true;
 }
 
 static int compare_procs(const void *a, const void *b)
 {
-	uint32_t x = ((const struct top_proc_usage *)a)->pid, y = ((const struct top_proc_usage *)b)->pid;
+	uint32_t x = ((const struct top_proc_usage *)a)->pid,
+		 y = ((const struct top_proc_usage *)b)->pid;
 
 	return (x > y) - (x < y);
 }
@@ -197,9 +201,8 @@ const struct top_cgroup_usage *top_find_cgroup(const struct top_look *l, const c
 {
 	struct top_cgroup_usage key = {.path = (char *)path};
 
-	return l->n_cgroups
-		? bsearch(&key, l->cgroups, l->n_cgroups, sizeof(key), compare_cgroups)
-		: NULL;
+	return l->n_cgroups ? bsearch(&key, l->cgroups, l->n_cgroups, sizeof(key), compare_cgroups)
+			    : NULL;
 }
 
 const struct top_proc_usage *top_find_proc(const struct top_look *l, const struct top_proc_usage *p)

@@ -9,7 +9,7 @@
 #include "mno/macro.h"
 
 #define TOP_CGROUPS_MAX 1024
-#define TOP_PROCS_MAX	32768
+#define TOP_PROCS_MAX   32768
 
 struct top_cgroup_usage {
 	char *path; /* below the v2 root */
@@ -43,6 +43,7 @@ int top_look_take(const char *root, bool procs, struct top_look *ret);
 
 const struct top_cgroup_usage *top_find_cgroup(const struct top_look *l, const char *path);
 /* The same process in @l, NULL if it was not there. */
-const struct top_proc_usage *top_find_proc(const struct top_look *l, const struct top_proc_usage *p);
+const struct top_proc_usage *top_find_proc(
+	const struct top_look *l, const struct top_proc_usage *p);
 /* cgroup v2 path of @pid into @buf; false when unknown. */
 bool top_proc_cgroup(uint32_t pid, char *buf, size_t size);

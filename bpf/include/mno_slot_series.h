@@ -57,19 +57,10 @@ struct mno_table_recent {
 /* False when the row has no data in this column. */
 bool mno_table_recent(struct mno_table *t, size_t row, size_t col, struct mno_table_recent *ret);
 
-/* The cgroup slots in use. */
-struct mno_slots {
-	const struct mno_cgroup *v;
-	size_t n;
-};
-/* Those of the tick; none on a host without cgroup v2. Valid during the tick. */
+/* The cgroup slots of the tick; none on a host without cgroup v2. Valid during the tick. */
 static inline struct mno_slots mno_slots_now(const struct mno_probe_tick *t)
 {
-	struct mno_slots s = {0};
-
-	if (t->cgroups)
-		s.n = mno_cgroups_slots(t->cgroups, &s.v);
-	return s;
+	return t->cgroups ? mno_cgroups_view(t->cgroups) : (struct mno_slots){0};
 }
 /*
  * Rows of cgroup slots: begin, a row for each slot in use (labels {cgroup="path"}, values at

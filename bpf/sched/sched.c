@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -116,10 +116,11 @@ static int sched_attached(void *priv, struct bpf_object *obj,
 
 static void sched_tick(void *priv, const struct mno_probe_tick *t)
 {
+	struct mno_cgroup_view slots = mno_cgroups_view(t->cgroups);
 	struct sched *s = priv;
 
 	pthread_mutex_lock(&s->lock);
-	mno_sched_table_tick(&s->table, t);
+	mno_sched_table_tick(&s->table, t->metrics, &slots, t->interval_ns);
 	for (size_t i = 0; i < ARRAY_SIZE(s->looks); i++)
 		if (s->looks[i].at_ns && s->looks[i].at_ns + LOOK_MAX_NS < t->now_ns)
 			mno_sched_look_done(&s->looks[i]); /* nobody looks any more */

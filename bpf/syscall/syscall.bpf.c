@@ -158,6 +158,7 @@ static __always_inline int leave(long ret)
 	if ((__u64)ret >= (__u64)-MAX_ERRNO)
 		bank_add(e->errors, 1);
 	i = mno_hist_index(ns);
+	barrier_var(i); /* or the check is done on what it was computed from */
 	if (i < MNO_HIST_BUCKETS)
 		bank_add(e->hist[i], 1);
 	return 0;

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -113,10 +113,11 @@ static void look_done(struct look *l)
 
 static void syscall_tick(void *priv, const struct mno_probe_tick *t)
 {
+	struct mno_cgroup_view slots = mno_cgroups_view(t->cgroups);
 	struct syscall *s = priv;
 
 	pthread_mutex_lock(&s->lock);
-	mno_syscall_table_tick(&s->table, t);
+	mno_syscall_table_tick(&s->table, t->metrics, &slots, t->interval_ns);
 	if (s->before.at_ns && s->before.at_ns + LOOK_MAX_NS < t->now_ns)
 		look_done(&s->before);
 	pthread_mutex_unlock(&s->lock);

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From the entries' counters to series, and entries back when their cgroup is gone. */
 #include <errno.h>
 #include <math.h>
@@ -208,14 +208,13 @@ static void forget_none_left(struct mno_syscall_table *t)
 			__atomic_store_n(&t->maps.index[i], 0, __ATOMIC_RELAXED);
 }
 
-static void take_back(struct mno_syscall_table *t, const struct mno_probe_tick *tick)
+static void take_back(
+	struct mno_syscall_table *t, struct mno_metrics *m, const struct mno_cgroup_view *slots)
 {
-	const uint32_t *gone;
-	size_t n = mno_cgroups_retired(tick->cgroups, &gone);
 	unsigned freed = 0;
 
-	for (size_t i = 0; i < n; i++)
-		freed += slot_free(t, tick->metrics, gone[i]);
+	for (size_t i = 0; i < slots->n_retired; i++)
+		freed += slot_free(t, m, slots->retired[i]);
 	if (freed)
 		forget_none_left(t);
 }
@@ -250,22 +249,23 @@ static void slot_tick(struct mno_syscall_table *t, struct mno_metrics *m, uint32
 	}
 }
 
-void mno_syscall_table_tick(struct mno_syscall_table *t, const struct mno_probe_tick *tick)
+void mno_syscall_table_tick(struct mno_syscall_table *t, struct mno_metrics *m,
+	const struct mno_cgroup_view *slots, uint64_t interval_ns)
 {
 	struct mno_syscall_pair *rest = &t->pairs[0];
-	const struct mno_cgroup *v;
-	size_t n = mno_cgroups_slots(tick->cgroups, &v);
+	const struct mno_cgroup *v = slots->v;
+	size_t n = slots->n;
 
-	t->interval_ns = tick->interval_ns;
-	take_back(t, tick);
+	t->interval_ns = interval_ns;
+	take_back(t, m, slots);
 	for (size_t i = 0; i < n; i++)
-		if (slot_meet(t, tick->metrics, &v[i]))
-			slot_tick(t, tick->metrics, v[i].slot);
+		if (slot_meet(t, m, &v[i]))
+			slot_tick(t, m, v[i].slot);
 	sum_pair(t, rest, 0);
 	rest->nr = MNO_SYSCALL_UNKNOWN;
 	rest->used = rest->count > 0;
 	if (rest->used)
-		pair_set(tick->metrics, rest, "~other");
+		pair_set(m, rest, "~other");
 }
 
 static double per_second(const struct mno_syscall_table *t, uint64_t n)

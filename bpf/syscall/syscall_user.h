@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Parts of the syscall probe's user side, apart so that they can be tested without a kernel. */
 #pragma once
 
@@ -46,6 +46,7 @@ const char *mno_syscall_label(unsigned nr, char *buf, size_t size);
 void mno_syscall_table_init(struct mno_syscall_table *t, const struct mno_syscall_maps *maps,
 	int (*give_back)(void *arg, uint32_t entry), void *arg);
 void mno_syscall_table_done(struct mno_syscall_table *t);
-void mno_syscall_table_tick(struct mno_syscall_table *t, const struct mno_probe_tick *tick);
+void mno_syscall_table_tick(struct mno_syscall_table *t, struct mno_metrics *m,
+	const struct mno_cgroup_view *slots, uint64_t interval_ns);
 /* "syscalls": per cgroup rates of the last tick, and the pairs with the most time. */
 void mno_syscall_table_json(const struct mno_syscall_table *t, struct mno_json *j);

@@ -25,12 +25,12 @@ char *ctl_scratch(struct ctl *c)
 	return c->text[c->next_text++ % ARRAY_SIZE(c->text)];
 }
 
-/* Marks that reorder or hide text around them: a name could pose as another. */
-static bool is_deceptive(const unsigned char *s, size_t len)
+/* With such marks a name could pose as another. */
+bool ctl_is_deceptive(const char *s, size_t n)
 {
 	unsigned cp;
 
-	if (len != 3)
+	if (n != 3)
 		return false;
 	cp = (s[0] & 0x0fu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu);
 	return (cp >= 0x200b && cp <= 0x200f) || (cp >= 0x2028 && cp <= 0x202e) ||
@@ -48,7 +48,7 @@ const char *ctl_esc(struct ctl *c, const char *s)
 
 		if (o + 12 >= CTL_TEXT_MAX)
 			break;
-		if (is_deceptive((const unsigned char *)p, n)) {
+		if (ctl_is_deceptive(p, n)) {
 			for (size_t i = 0; i < n; i++)
 				o += (size_t)snprintf(out + o, 5, "\\x%02x", (unsigned char)p[i]);
 		} else {
@@ -73,7 +73,7 @@ void ctl_style_off(struct ctl *c, enum ctl_style s)
 		mno_buf_adds(&c->out, "\033[0m");
 }
 
-static void add_formatted(struct mno_buf *b, const char *fmt, va_list ap)
+_printf_(2, 0) static void add_formatted(struct mno_buf *b, const char *fmt, va_list ap)
 {
 	va_list again;
 	char *room;
@@ -146,7 +146,7 @@ size_t ctl_fit(const char *s, size_t columns)
 static void add_wrapped(struct ctl *c, size_t indent, const char *text)
 {
 	size_t room = c->width > 0 && (size_t)c->width > indent + 20 ? (size_t)c->width - indent
-								      : SIZE_MAX;
+								     : SIZE_MAX;
 
 	while (ctl_columns(text) > room) {
 		size_t cut = ctl_fit(text, room), at = cut;
@@ -166,7 +166,7 @@ static void add_wrapped(struct ctl *c, size_t indent, const char *text)
 void ctl_field(struct ctl *c, const char *label, enum ctl_style s, const char *fmt, ...)
 {
 	_cleanup_buf_ struct mno_buf text = {0};
-	size_t pad = MNO_MAX(ctl_columns(label) + 1, (size_t)11);
+	size_t pad = MNO_MAX(ctl_columns(label), MNO_MAX(c->label, (size_t)10)) + 1;
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -179,6 +179,31 @@ void ctl_field(struct ctl *c, const char *label, enum ctl_style s, const char *f
 	ctl_style_on(c, s);
 	add_wrapped(c, pad + 2, mno_buf_cstr(&text));
 	ctl_style_off(c, s);
+	mno_buf_addc(&c->out, '\n');
+}
+
+void ctl_labels(struct ctl *c, struct json_object *rows, const char *key)
+{
+	c->label = 0;
+	for (size_t i = 0; i < jlen(rows); i++)
+		c->label = MNO_MAX(c->label, ctl_columns(ctl_esc(c, jstr(jidx(rows, i), key))));
+	c->label = MNO_MIN(c->label, (size_t)36);
+}
+
+void ctl_head(struct ctl *c, const char *title, const char *fmt, ...)
+{
+	_cleanup_buf_ struct mno_buf text = {0};
+	bool fits;
+	va_list ap;
+
+	va_start(ap, fmt);
+	add_formatted(&text, fmt, ap);
+	va_end(ap);
+	fits = !c->width ||
+	       ctl_columns(title) + ctl_columns(mno_buf_cstr(&text)) + 2 <= (size_t)c->width;
+	ctl_printf(c, CTL_BOLD, "%s", title);
+	mno_buf_adds(&c->out, fits ? "  " : "\n  ");
+	add_wrapped(c, 2, mno_buf_cstr(&text));
 	mno_buf_addc(&c->out, '\n');
 }
 
@@ -202,10 +227,22 @@ void ctl_footer(struct ctl *c, const char *fmt, ...)
 static const struct {
 	const char *utf8, *ascii;
 } plain[] = {
-	{"\u00b7", "|"}, {"\u2013", "-"}, {"\u2190", "<-"}, {"\u2026", "~"}, {"\u00d7", "x"},
-	{"\u2581", "_"}, {"\u2582", "."}, {"\u2583", ","}, {"\u2584", "-"}, {"\u2585", "="},
-	{"\u2586", "+"}, {"\u2587", "*"}, {"\u2588", "#"}, {"\u251c\u2500 ", "|- "},
-	{"\u2514\u2500 ", "`- "}, {"\u2502", "|"},
+	{"\u00b7", "|"},
+	{"\u2013", "-"},
+	{"\u2190", "<-"},
+	{"\u2026", "~"},
+	{"\u00d7", "x"},
+	{"\u2581", "_"},
+	{"\u2582", "."},
+	{"\u2583", ","},
+	{"\u2584", "-"},
+	{"\u2585", "="},
+	{"\u2586", "+"},
+	{"\u2587", "*"},
+	{"\u2588", "#"},
+	{"\u251c\u2500 ", "|- "},
+	{"\u2514\u2500 ", "`- "},
+	{"\u2502", "|"},
 };
 
 static void to_ascii(struct mno_buf *b, const char *s, size_t n)
@@ -375,14 +412,15 @@ const char *ctl_completeness(struct ctl *c, struct json_object *o)
 	if (share >= 1)
 		snprintf(s, CTL_TEXT_MAX, "complete 100 %%");
 	else
-		snprintf(s, CTL_TEXT_MAX, "complete %.4g %%", MNO_MIN(floor(share * 1e6) / 1e4, 99.99));
+		snprintf(s, CTL_TEXT_MAX, "complete %.4g %%",
+			MNO_MIN(floor(share * 1e6) / 1e4, 99.99));
 	return s;
 }
 
 const char *ctl_spark(struct ctl *c, const double *v, size_t n, size_t columns)
 {
-	static const char *const bars[] = {"\u2581", "\u2582", "\u2583", "\u2584", "\u2585",
-		"\u2586", "\u2587", "\u2588"};
+	static const char *const bars[] = {
+		"\u2581", "\u2582", "\u2583", "\u2584", "\u2585", "\u2586", "\u2587", "\u2588"};
 	double lo = INFINITY, hi = -INFINITY;
 	char *s = ctl_scratch(c), *o = s;
 

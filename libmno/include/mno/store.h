@@ -19,6 +19,7 @@ struct mno_env_opts {
 	uint64_t
 		floor_bytes; /* refuse to write below this much free disk; 0 = 256 MiB or 5 %, the less */
 	bool read_only;
+	uint64_t map_initial; /* address space taken at first; grows to map_size. 0 = 1 GiB */
 };
 
 /*

@@ -10,6 +10,7 @@
 #define TOMBS        8192u
 #define CGROUP_SLOTS 1024u
 #define WAIFS        256u
+#define STRAYS       64u
 #define PATH_BYTES   4096
 
 /* What a process runs: shared by a parent and its children until they exec. */
@@ -75,6 +76,12 @@ struct mno_ledger {
 		uint64_t start, parent_start;
 	} waifs[WAIFS];
 	size_t n_waifs; /* ever; 0 again when none is left */
+	/* Signals to processes that are not known yet; asked when one of them dies by a signal. */
+	struct stray {
+		uint32_t target;
+		struct sender from;
+	} strays[STRAYS];
+	size_t n_strays;
 	struct {
 		uint32_t pid;
 		uint64_t start;

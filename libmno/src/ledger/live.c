@@ -239,6 +239,43 @@ static int exec_locked(struct mno_ledger *l, const struct mno_exec_fact *f)
 	return 0;
 }
 
+/* Of several SIGKILLs the first one worked, of other signals the last one was not handled. */
+static void note_sender(struct entry *e, const struct sender *from)
+{
+	struct sender *s = &e->sent[from->signo == 9 ? 0 : 1];
+	bool oom = from->oom || (s->signo == 9 && s->oom);
+
+	if (!s->signo || (from->signo == 9 ? from->ktime < s->ktime : from->ktime >= s->ktime))
+		*s = *from;
+	s->oom = s->signo == 9 && oom;
+}
+
+static int signal_locked(struct mno_ledger *l, const struct mno_signal_fact *f)
+{
+	uint32_t i = table_find_pid(l, f->target_pid, f->ktime);
+	struct sender from = {
+		.signo = f->signo, .pid = f->sender_pid, .ktime = f->ktime, .oom = f->oom};
+
+	if (f->sender_comm)
+		strncpy(from.comm, f->sender_comm, sizeof(from.comm) - 1);
+	if (i != NO_ENTRY)
+		note_sender(entry_at(l, i), &from);
+	else
+		l->strays[l->n_strays++ % STRAYS] = (struct stray){f->target_pid, from};
+	return 0;
+}
+
+static void claim_strays(struct mno_ledger *l, struct entry *e)
+{
+	for (size_t k = 0; k < MNO_MIN(l->n_strays, (size_t)STRAYS); k++) {
+		const struct stray *s = &l->strays[k];
+
+		if (s->target == e->pid && s->from.ktime >= e->start &&
+			s->from.ktime <= e->end_ktime)
+			note_sender(e, &s->from);
+	}
+}
+
 static void take_exit(struct mno_ledger *l, struct entry *e, const struct mno_exit_fact *f)
 {
 	e->flags = (e->flags & ~(uint32_t)MNO_PROC_LOST_EXIT) | MNO_PROC_ENDED;
@@ -252,6 +289,8 @@ static void take_exit(struct mno_ledger *l, struct entry *e, const struct mno_ex
 	note_parent(e, f->ppid, f->parent_start_boottime_ns, false);
 	note_comm(e, f->comm, f->ktime);
 	cgroup_note(l, e, f->cgroup_id, f->ktime);
+	if (f->code & 0x7f && l->n_strays)
+		claim_strays(l, e);
 }
 
 static int exit_locked(struct mno_ledger *l, const struct mno_exit_fact *f)
@@ -270,28 +309,6 @@ static int exit_locked(struct mno_ledger *l, const struct mno_exit_fact *f)
 	take_exit(l, e, f);
 	end_entry(l, i);
 	trim_ended(l);
-	return 0;
-}
-
-static int signal_locked(struct mno_ledger *l, const struct mno_signal_fact *f)
-{
-	uint32_t i = table_find_pid(l, f->target_pid, f->ktime);
-	struct sender *s;
-
-	if (i == NO_ENTRY)
-		return 0;
-	s = &entry_at(l, i)->sent[f->signo == 9 ? 0 : 1];
-	/* of several SIGKILLs the first one worked, of others the last one was not handled */
-	if (s->signo && (f->signo == 9 ? f->ktime >= s->ktime : f->ktime < s->ktime)) {
-		s->oom |= f->signo == 9 && f->oom;
-		return 0;
-	}
-	*s = (struct sender){.signo = f->signo,
-		.pid = f->sender_pid,
-		.ktime = f->ktime,
-		.oom = f->oom || (f->signo == 9 && s->oom)};
-	if (f->sender_comm)
-		strncpy(s->comm, f->sender_comm, sizeof(s->comm) - 1);
 	return 0;
 }
 

@@ -143,7 +143,8 @@ static int scan_batch(struct row_scan *q)
 	_cleanup_free_ struct mno_proc *rows = NULL;
 	struct mno_seal info;
 	size_t n = 0;
-	int r = mno_seal_peek(q->val.data, q->val.len, MNO_SEAL_PROC, &info);
+	int r = mno_seal_peek(
+		q->key.data, q->key.len, q->val.data, q->val.len, MNO_SEAL_PROC, &info);
 
 	if (r == 0 && info.a > q->t1)
 		return 0;
@@ -263,7 +264,8 @@ static int scan_events(struct event_scan *q)
 {
 	struct mno_seal info;
 	uint64_t min = 0;
-	int r = mno_seal_peek(q->val.data, q->val.len, MNO_SEAL_EVENT, &info);
+	int r = mno_seal_peek(
+		q->key.data, q->key.len, q->val.data, q->val.len, MNO_SEAL_EVENT, &info);
 
 	if (r == 0 && info.a > q->t1) {
 		q->past = info.a - q->t1 > SPAN_NS;

@@ -167,6 +167,10 @@ static bool exact(double v, unsigned e, int64_t *m)
 
 	if (!(fabs(x) < INT_LIMIT))
 		return false;
+	if (e == 0) {
+		*m = (int64_t)x;
+		return bits_of((double)*m) == bits_of(v);
+	}
 	*m = (int64_t)(x >= 0 ? x + 0.5 : x - 0.5);
 	return bits_of((double)*m / pow10_table[e]) == bits_of(v);
 }

@@ -159,7 +159,7 @@ static int from_block(struct gather *g)
 	struct block b;
 	int r;
 
-	r = mno_seal_peek(g->val.data, g->val.len, MNO_SEAL_BLOCK, &info);
+	r = mno_seal_peek(g->key.data, g->key.len, g->val.data, g->val.len, MNO_SEAL_BLOCK, &info);
 	if (r == 0 && mno_time_unkey(info.a) < g->t0)
 		return 0;
 	if (r == 0)

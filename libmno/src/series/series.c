@@ -108,7 +108,7 @@ static int expire_block(struct expiry *x, const MDB_val *k, const MDB_val *v)
 	int r;
 
 	/* A damaged header cannot say when the block ends: it begins before the limit, it goes. */
-	r = mno_seal_peek(v->mv_data, v->mv_size, MNO_SEAL_BLOCK, &info);
+	r = mno_seal_peek(k->mv_data, k->mv_size, v->mv_data, v->mv_size, MNO_SEAL_BLOCK, &info);
 	if (t0 >= x->t_ms || (r == 0 && mno_time_unkey(info.a) >= x->t_ms)) {
 		if (t0 < x->s->expire_first)
 			x->s->expire_first = t0;

@@ -177,7 +177,7 @@ static int open_format(struct mno_env *e)
 static int open_lmdb(struct mno_env *e, const char *dir)
 {
 	unsigned flags = MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT;
-	uint64_t initial = MNO_MIN(MAP_INITIAL, e->opts.map_size);
+	uint64_t initial = MNO_MIN(e->opts.map_initial, e->opts.map_size);
 	MDB_envinfo info;
 	int dead = 0, r;
 
@@ -229,6 +229,8 @@ int mno_env_open(const char *dir, const struct mno_env_opts *o, struct mno_env *
 		memcpy(&e->opts, o, MNO_MIN(o->sz, sizeof(*o)));
 	if (!e->opts.map_size)
 		e->opts.map_size = MAP_DEFAULT;
+	if (!e->opts.map_initial)
+		e->opts.map_initial = MAP_INITIAL;
 	r = open_locks(e);
 	if (r < 0)
 		return r;

@@ -17,27 +17,32 @@ struct seal_head {
 	uint16_t magic;
 	uint8_t version, kind, flags, packed;
 	uint16_t _zero;
-	uint32_t stored_len, raw_len, count, _zero2;
+	uint32_t stored_len, raw_len, count;
+	uint32_t head_sum; /* over the key and the header with both sums = 0 */
 	uint64_t a, b;
-	uint64_t sum; /* over the key, the header with sum = 0, and the stored bytes */
+	uint64_t sum; /* over the same and the stored bytes */
 };
 _Static_assert(sizeof(struct seal_head) == 48, "on disk");
 
 /* Detects damage, not forgery: the key is no secret. */
 static const uint8_t sum_key[16] = "mno sealed value";
 
-static uint64_t seal_sum(const void *key, size_t klen, const struct seal_head *h, const void *p)
+static uint64_t head_sum(const void *key, size_t klen, const struct seal_head *h)
 {
 	struct seal_head clean = *h;
-	struct {
-		uint64_t part[3];
-	} all;
+	uint64_t part[2];
 
-	clean.sum = 0;
-	all.part[0] = mno_siphash(sum_key, key, klen);
-	all.part[1] = mno_siphash(sum_key, &clean, sizeof(clean));
-	all.part[2] = mno_siphash(sum_key, p, h->stored_len);
-	return mno_siphash(sum_key, &all, sizeof(all));
+	clean.sum = clean.head_sum = 0;
+	part[0] = mno_siphash(sum_key, key, klen);
+	part[1] = mno_siphash(sum_key, &clean, sizeof(clean));
+	return mno_siphash(sum_key, part, sizeof(part));
+}
+
+static uint64_t seal_sum(const void *key, size_t klen, const struct seal_head *h, const void *p)
+{
+	uint64_t part[2] = {head_sum(key, klen, h), mno_siphash(sum_key, p, h->stored_len)};
+
+	return mno_siphash(sum_key, part, sizeof(part));
 }
 
 /* Room that a value of @n bytes takes anyway; using whole pages keeps the free list uniform. */
@@ -99,6 +104,7 @@ int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen
 	h.packed = packed;
 	h.stored_len = (uint32_t)len;
 	h.raw_len = (uint32_t)raw_len;
+	h.head_sum = (uint32_t)head_sum(key, klen, &h);
 	h.sum = seal_sum(key, klen, &h, p);
 	total = sizeof(h) + len;
 	v = (MDB_val){.mv_size = padded(total)};
@@ -118,7 +124,7 @@ static int head_check(const void *val, size_t len, enum mno_seal_kind kind, stru
 	if (len < sizeof(*h))
 		return -MNO_ECORRUPT;
 	memcpy(h, val, sizeof(*h));
-	if (h->magic != SEAL_MAGIC || h->kind != kind || h->packed > 1 || h->_zero || h->_zero2)
+	if (h->magic != SEAL_MAGIC || h->kind != kind || h->packed > 1 || h->_zero)
 		return -MNO_ECORRUPT;
 	if (h->version > SEAL_VERSION)
 		return -MNO_EVERSION;
@@ -130,13 +136,16 @@ static int head_check(const void *val, size_t len, enum mno_seal_kind kind, stru
 	return 0;
 }
 
-int mno_seal_peek(const void *val, size_t len, enum mno_seal_kind kind, struct mno_seal *ret)
+int mno_seal_peek(const void *key, size_t klen, const void *val, size_t len,
+	enum mno_seal_kind kind, struct mno_seal *ret)
 {
 	struct seal_head h;
 	int r = head_check(val, len, kind, &h);
 
 	if (r < 0)
 		return r;
+	if ((uint32_t)head_sum(key, klen, &h) != h.head_sum)
+		return -MNO_ECORRUPT;
 	*ret = (struct mno_seal){
 		.kind = h.kind, .flags = h.flags, .count = h.count, .a = h.a, .b = h.b};
 	return 0;
@@ -165,7 +174,8 @@ int mno_seal_open(ZSTD_DCtx *z, const void *key, size_t klen, const void *val, s
 
 	if (r < 0)
 		return r;
-	if (seal_sum(key, klen, &h, src) != h.sum)
+	if ((uint32_t)head_sum(key, klen, &h) != h.head_sum ||
+		seal_sum(key, klen, &h, src) != h.sum)
 		return -MNO_ECORRUPT;
 	mno_buf_reset(raw);
 	dst = mno_buf_reserve(raw, (size_t)h.raw_len + SLACK);

@@ -101,8 +101,9 @@ struct mno_seal {
 /* Seals @raw and puts it. Writer thread. *@ret_bytes (may be NULL) is the stored size. */
 int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
 	const struct mno_seal *s, const void *raw, size_t raw_len, size_t *ret_bytes);
-/* Header only: enough to skip a value. Checks form, not the checksum. -MNO_ECORRUPT, -MNO_EVERSION */
-int mno_seal_peek(const void *val, size_t len, enum mno_seal_kind kind, struct mno_seal *ret);
+/* Header only, with a checksum of its own: enough to skip a value. -MNO_ECORRUPT, -MNO_EVERSION */
+int mno_seal_peek(const void *key, size_t klen, const void *val, size_t len,
+	enum mno_seal_kind kind, struct mno_seal *ret);
 /*
  * Checks and unpacks a value into @raw (reset first; its bytes are followed by 8 zero bytes that
  * are not counted, so that decoders may load words). @z may be NULL (slower).

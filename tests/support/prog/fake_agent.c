@@ -35,8 +35,8 @@ static void put_head(int fd, const char *status, const char *type, const char *f
 {
 	char text[512];
 	int n = snprintf(text, sizeof(text),
-		"HTTP/1.1 %s X\r\nContent-Type: %s\r\nX-Mno-Completeness: 0.9975\r\n%s\r\n\r\n", status,
-		type, framing);
+		"HTTP/1.1 %s X\r\nContent-Type: %s\r\nX-Mno-Completeness: 0.9975\r\n%s\r\n\r\n",
+		status, type, framing);
 
 	put(fd, text, (size_t)n);
 }

@@ -12,7 +12,8 @@
 #include "mno/err.h"
 #include "mno/promql.h"
 
-#define EMPTY_MATCHER "1:1: parse error: vector selector must contain at least one non-empty matcher"
+#define EMPTY_MATCHER                                                                              \
+	"1:1: parse error: vector selector must contain at least one non-empty matcher"
 
 /* query and Prometheus' own error; NULL = it parses */
 static const struct {
@@ -83,27 +84,25 @@ static const struct {
 	{"up @ end(", "1:10: parse error: unclosed left parenthesis"},
 	{"up @ inf", "1:1: parse error: timestamp out of bounds for @ modifier: +Inf"},
 	{"up @ nan", "1:1: parse error: timestamp out of bounds for @ modifier: NaN"},
-	{"up @ 9223372036854775807",
-		"1:1: parse error: timestamp out of bounds for @ modifier: 9223372036854775808.000000"},
+	{"up @ 9223372036854775807", "1:1: parse error: timestamp out of bounds for @ modifier: "
+				     "9223372036854775808.000000"},
 	{"up @ 1 @ 2", "1:1: parse error: @ <timestamp> may not be set multiple times"},
 	{"up @ 1.5.5", "1:9: parse error: unexpected number \".5\""},
 	{"up{job=\"\\q\"}", "1:8: parse error: unknown escape sequence U+0071 'q'"},
-	{"up{job=\"\\400\"}",
-		"1:8: parse error: escape sequence is an invalid Unicode code point"},
+	{"up{job=\"\\400\"}", "1:8: parse error: escape sequence is an invalid Unicode code point"},
 	{"up{job=\"\\ud800\"}",
 		"1:8: parse error: escape sequence is an invalid Unicode code point"},
-	{"up{job=\"\\u12\"}",
-		"1:8: parse error: illegal character U+0022 '\"' in escape sequence"},
-	{"up{,}",
-		"1:4: parse error: unexpected \",\" in label matching, expected identifier or \"}\""},
-	{"up{job=\"x\",,}",
-		"1:12: parse error: unexpected \",\" in label matching, expected identifier or \"}\""},
-	{"up{job=\"a\" instance=\"b\"}",
-		"1:12: parse error: unexpected identifier \"instance\" in label matching, expected \",\" or "
-		"\"}\""},
-	{"up{job==\"a\"}",
-		"1:8: parse error: unexpected \"=\" in label matching, expected string"},
-	{"up{job=x}", "1:8: parse error: unexpected identifier \"x\" in label matching, expected string"},
+	{"up{job=\"\\u12\"}", "1:8: parse error: illegal character U+0022 '\"' in escape sequence"},
+	{"up{,}", "1:4: parse error: unexpected \",\" in label matching, expected identifier or "
+		  "\"}\""},
+	{"up{job=\"x\",,}", "1:12: parse error: unexpected \",\" in label matching, expected "
+			    "identifier or \"}\""},
+	{"up{job=\"a\" instance=\"b\"}", "1:12: parse error: unexpected identifier \"instance\" in "
+					 "label matching, expected \",\" or "
+					 "\"}\""},
+	{"up{job==\"a\"}", "1:8: parse error: unexpected \"=\" in label matching, expected string"},
+	{"up{job=x}",
+		"1:8: parse error: unexpected identifier \"x\" in label matching, expected string"},
 	{"up{job=5}", "1:8: parse error: unexpected character inside braces: '5'"},
 	{"up{1a=\"b\"}", "1:4: parse error: unexpected character inside braces: '1'"},
 	{"up{job@=\"a\"}", "1:7: parse error: unexpected character inside braces: '@'"},
@@ -156,7 +155,8 @@ static int parse(const char *text, struct mno_selector **ret, struct mno_promql_
 static void test_syntax(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(syntax); i++) {
-		_cleanup_(mno_selector_free_p) struct mno_selector *s = NULL;
+		_cleanup_(mno_selector_free_p)
+		struct mno_selector *s = NULL;
 		struct mno_promql_error err = {};
 		int r = parse(syntax[i].query, &s, &err);
 
@@ -174,23 +174,27 @@ static void test_syntax(void **state)
 static void test_unsupported(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(unsupported); i++) {
-		_cleanup_(mno_selector_free_p) struct mno_selector *s = NULL;
+		_cleanup_(mno_selector_free_p)
+		struct mno_selector *s = NULL;
 		struct mno_promql_error err = {};
 
 		assert_int_equal(parse(unsupported[i].query, &s, &err), -MNO_ESYNTAX);
 		if (strncmp(err.msg, unsupported[i].position, strlen(unsupported[i].position)) ||
-			!strstr(err.msg, unsupported[i].what) || !strstr(err.msg, "not supported: ask for"))
+			!strstr(err.msg, unsupported[i].what) ||
+			!strstr(err.msg, "not supported: ask for"))
 			fail_msg("%s: %s", unsupported[i].query, err.msg);
 	}
 }
 
 static void test_parts(void **state)
 {
-	_cleanup_(mno_selector_free_p) struct mno_selector *s = NULL;
+	_cleanup_(mno_selector_free_p)
+	struct mno_selector *s = NULL;
 	struct mno_promql_error err;
 
 	assert_int_equal(
-		parse("up{a=\"\\x41\\n\\u00e9\\\"\",b!~`c.*`}[1h5s] @ 1.5 offset -1m", &s, &err), 0);
+		parse("up{a=\"\\x41\\n\\u00e9\\\"\",b!~`c.*`}[1h5s] @ 1.5 offset -1m", &s, &err),
+		0);
 	assert_int_equal(s->n, 3);
 	assert_string_equal(s->matchers[0].name, "__name__");
 	assert_string_equal(s->matchers[0].value, "up");
@@ -204,7 +208,8 @@ static void test_parts(void **state)
 
 static void test_match_param(void **state)
 {
-	_cleanup_(mno_selector_free_p) struct mno_selector *s = NULL;
+	_cleanup_(mno_selector_free_p)
+	struct mno_selector *s = NULL;
 	struct mno_promql_error err;
 
 	assert_int_equal(mno_selector_parse("up[5m]", 6, true, &s, &err), -MNO_ESYNTAX);
@@ -216,7 +221,8 @@ static void test_match_param(void **state)
 static void test_bounds(void **state)
 {
 	_cleanup_buf_ struct mno_buf b = {};
-	_cleanup_(mno_selector_free_p) struct mno_selector *s = NULL;
+	_cleanup_(mno_selector_free_p)
+	struct mno_selector *s = NULL;
 	struct mno_promql_error err;
 
 	mno_buf_adds(&b, "up{");
@@ -242,10 +248,11 @@ static void test_durations(void **state)
 		const char *text;
 		int r;
 		int64_t ms;
-	} cases[] = {{"0", 0, 0}, {"5m", 0, 300000}, {"1w3d4h5m6s7ms", 0, 604800000 + 3 * 86400000 + 4 * 3600000 + 306007},
-		{"1y", 0, 31536000000},
-		{"", -EINVAL, 0}, {"5", -EINVAL, 0}, {"m", -EINVAL, 0}, {"5m5m", -EINVAL, 0},
-		{"1.5m", -EINVAL, 0}, {"300y", -ERANGE, 0}, {"99999999999999999999s", -ERANGE, 0}};
+	} cases[] = {{"0", 0, 0}, {"5m", 0, 300000},
+		{"1w3d4h5m6s7ms", 0, 604800000 + 3 * 86400000 + 4 * 3600000 + 306007},
+		{"1y", 0, 31536000000}, {"", -EINVAL, 0}, {"5", -EINVAL, 0}, {"m", -EINVAL, 0},
+		{"5m5m", -EINVAL, 0}, {"1.5m", -EINVAL, 0}, {"300y", -ERANGE, 0},
+		{"99999999999999999999s", -ERANGE, 0}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		int64_t ms = -1;
@@ -270,7 +277,8 @@ struct fixture {
 static const char *const keys[] = {"up{instance=\"b\",job=\"x\"}", "up{instance=\"a\",job=\"x\"}",
 	"load{}", "up{instance=\"c\",job=\"y\"}"};
 
-static void append(struct fixture *f, struct mno_txn *txn, int64_t t, const char *which, double base)
+static void append(
+	struct fixture *f, struct mno_txn *txn, int64_t t, const char *which, double base)
 {
 	uint32_t ids[4];
 	double v[4];
@@ -300,7 +308,11 @@ static int set_up(void **state)
 			mno_series_resolve(f->series, txn, keys[i], strlen(keys[i]), &f->id[i]), 0);
 	/* c ends after the 5th row, load comes with the 3rd */
 	for (int i = 0; i < 10; i++)
-		append(f, txn, T0 + i * 10000, i < 2 ? "xx-x" : i < 5 ? "xxxx" : "xxx-", i * 10 + 0.5);
+		append(f, txn, T0 + i * 10000,
+			i < 2   ? "xx-x"
+			: i < 5 ? "xxxx"
+				: "xxx-",
+			i * 10 + 0.5);
 	assert_int_equal(mno_env_commit(f->env, txn), 0);
 	mno_series_committed(f->series);
 	*state = f;
@@ -327,7 +339,8 @@ static int tear_down(void **state)
 static void expect(struct fixture *f, const char *query, int64_t start, int64_t end, int64_t step,
 	const char *want)
 {
-	_cleanup_(mno_selector_free_p) struct mno_selector *s = NULL;
+	_cleanup_(mno_selector_free_p)
+	struct mno_selector *s = NULL;
 	_cleanup_buf_ struct mno_buf out = {};
 	struct mno_promql_error err;
 	struct mno_json j;
@@ -356,7 +369,8 @@ static void test_instant(void **state)
 		"{\"resultType\":\"vector\",\"result\":["
 		"{\"metric\":{\"__name__\":\"up\",\"instance\":\"c\",\"job\":\"y\"},"
 		"\"value\":[1700000049.999,\"43.5\"]}]}");
-	expect(f, "up{instance=\"c\"}", T0 + 50000, 0, 0, "{\"resultType\":\"vector\",\"result\":[]}");
+	expect(f, "up{instance=\"c\"}", T0 + 50000, 0, 0,
+		"{\"resultType\":\"vector\",\"result\":[]}");
 	/* the value of the row itself, and exactly 5 minutes later, but not after */
 	expect(f, "load", T0 + 20000, 0, 0,
 		"{\"resultType\":\"vector\",\"result\":["
@@ -372,15 +386,17 @@ static void test_instant(void **state)
 static void test_offset_and_at(void **state)
 {
 	struct fixture *f = *state;
-	static const char want[] = "{\"resultType\":\"vector\",\"result\":["
-				   "{\"metric\":{\"__name__\":\"load\"},\"value\":[1700000090,\"32.5\"]}]}";
+	static const char want[] =
+		"{\"resultType\":\"vector\",\"result\":["
+		"{\"metric\":{\"__name__\":\"load\"},\"value\":[1700000090,\"32.5\"]}]}";
 
 	expect(f, "load offset 1m", T0 + 90000, 0, 0, want);
 	expect(f, "load @ 1700000030", T0 + 90000, 0, 0, want);
 	expect(f, "load @ 1700000020 offset -10s", T0 + 90000, 0, 0, want);
 	expect(f, "load @ end() offset 1m", T0 + 90000, 0, 0, want);
 	expect(f, "load @ start()", T0 + 20000, T0 + 40000, 10000,
-		"{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":\"load\"},\"values\":["
+		"{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":\"load\"},"
+		"\"values\":["
 		"[1700000020,\"22.5\"],[1700000030,\"22.5\"],[1700000040,\"22.5\"]]}]}");
 }
 
@@ -393,9 +409,11 @@ static void test_matrix(void **state)
 		"{\"resultType\":\"matrix\",\"result\":["
 		"{\"metric\":{\"__name__\":\"up\",\"instance\":\"c\",\"job\":\"y\"},\"values\":["
 		"[1700000030,\"33.5\"],[1700000040,\"43.5\"]]}]}");
-	expect(f, "up{instance=\"c\"}[10s]", T0 + 90000, 0, 0, "{\"resultType\":\"matrix\",\"result\":[]}");
+	expect(f, "up{instance=\"c\"}[10s]", T0 + 90000, 0, 0,
+		"{\"resultType\":\"matrix\",\"result\":[]}");
 	expect(f, "load[10s] offset 20s", T0 + 90000, 0, 0,
-		"{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":\"load\"},\"values\":["
+		"{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":\"load\"},"
+		"\"values\":["
 		"[1700000060,\"62.5\"],[1700000070,\"72.5\"]]}]}");
 }
 
@@ -414,7 +432,8 @@ static void test_steps(void **state)
 static void expect_error(struct fixture *f, const char *query, int64_t end, int64_t step,
 	const struct mno_promql_limits *lim, enum mno_promql_error_type type, const char *part)
 {
-	_cleanup_(mno_selector_free_p) struct mno_selector *s = NULL;
+	_cleanup_(mno_selector_free_p)
+	struct mno_selector *s = NULL;
 	_cleanup_buf_ struct mno_buf out = {.max = lim ? lim->max_bytes : 0};
 	struct mno_promql_error err = {};
 	struct mno_json j;
@@ -452,7 +471,8 @@ static void test_series_list(void **state)
 	struct mno_json j;
 
 	for (size_t i = 0; i < 3; i++)
-		assert_int_equal(mno_selector_parse(texts[i], strlen(texts[i]), true, &s[i], &err), 0);
+		assert_int_equal(
+			mno_selector_parse(texts[i], strlen(texts[i]), true, &s[i], &err), 0);
 	mno_json_init(&j, &out);
 	assert_int_equal(mno_promql_series(f->series, s, 3, NULL, &j, &err), 0);
 	assert_string_equal(mno_buf_cstr(&out),

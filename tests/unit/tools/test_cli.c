@@ -48,7 +48,7 @@ static const struct {
 	{"statu", 2, "unknown verb \"statu\". Did you mean \"status\"?"},
 	{"Status", 2, "Did you mean \"status\"?"},
 	{"stauts", 2, "Did you mean \"status\"?"},
-	{"evnts", 2, "Did you mean \"events\"?"},
+	{"eventz", 2, "Did you mean \"events\"?"},
 	{"frobnicate", 2, "unknown verb \"frobnicate\""},
 	{"st\x1b[31m", 2, "unknown verb \"st\\x1b[31m\""},
 	{"status|--sokcet|x", 2, "unknown option \"--sokcet\". Did you mean \"--socket\"?"},
@@ -59,7 +59,7 @@ static const struct {
 	{"status|more", 2, "unexpected argument \"more\""},
 	{"query", 2, "query needs EXPR"},
 	{"query|a|b", 2, "unexpected argument \"b\""},
-	{"probes|enabel|x", 2, "Did you mean \"enable\"?"},
+	{"probes|enabl|x", 2, "Did you mean \"enable\"?"},
 	{"proc|kill|1", 2, "unknown argument \"kill\""},
 	{"completion|fish", 2, "unknown argument \"fish\""},
 	{"status|-s", 2, "--socket needs a value: --socket SOCKET"},
@@ -73,7 +73,7 @@ static const struct {
 	{"proc|list|-n|0", 5, "--limit \"0\" is not a whole number from 1"},
 	{"proc|list|-n|99999999999999999999", 5, "is not a whole number"},
 	{"proc|list|--comm|", 5, "--comm \"\" is not some text"},
-	{"top|--by|proces", 5, "Did you mean \"process\"?"},
+	{"top|--by|proc", 5, "Did you mean \"process\"?"},
 	{"top|--sort|zzzzzz", 5, "--sort \"zzzzzz\" is not known"},
 };
 
@@ -185,7 +185,8 @@ static void tables_are_sound(void **state)
 		const struct ctl_verb *v = &ctl_verbs[i];
 		char letters[128] = "";
 
-		assert_true(v->fn && *v->summary && v->examples[0].command && v->max <= CTL_MAX_POS);
+		assert_true(
+			v->fn && *v->summary && v->examples[0].command && v->max <= CTL_MAX_POS);
 		assert_true(v->min <= v->max && (v->max == 0) == (*v->args == '\0'));
 		for (const struct ctl_option *o = ctl_globals; o->name; o++)
 			if (o->letter)
@@ -205,7 +206,8 @@ static void tables_are_sound(void **state)
 	ctl_help_man(&pages);
 	assert_int_equal(pages.err, 0);
 	for (size_t i = 0; i < pages.len; i++)
-		assert_true(pages.data[i] == '\n' || (pages.data[i] >= ' ' && pages.data[i] < 0x7f));
+		assert_true(
+			pages.data[i] == '\n' || (pages.data[i] >= ' ' && pages.data[i] < 0x7f));
 }
 
 static void words_for_people(void **state)
@@ -287,7 +289,8 @@ static void tables_fit(void **state)
 	mno_buf_reset(&c.out);
 	c.width = 0; /* a pipe: everything */
 	ctl_table_print(&c, &t);
-	assert_non_null(strstr(mno_buf_cstr(&c.out), "a-rather-long-name-that-is-cut  42  seldom\n"));
+	assert_non_null(
+		strstr(mno_buf_cstr(&c.out), "a-rather-long-name-that-is-cut  42  seldom\n"));
 	mno_buf_done(&c.out);
 }
 

@@ -12,7 +12,7 @@
 
 #define SCREEN_ON   "\033[?1049h\033[?25l"
 #define SCREEN_OFF  "\033[?25h\033[?1049l"
-#define HOME	    "\033[H"
+#define HOME        "\033[H"
 #define CLEAR_LINE  "\033[K"
 #define CLEAR_BELOW "\033[J"
 #define SLICE_MS    200
@@ -20,7 +20,8 @@
 const struct ctl_option top_options[] = {
 	{"by", 0, CTL_WORD, .metavar = "WHAT", .help = "what a row is", .words = "cgroup process"},
 	{"sort", 0, CTL_WORD, .metavar = "COLUMN", .help = "largest first", .words = TOP_SORTS},
-	{"interval", 'i', CTL_DURATION, .metavar = "DURATION", .help = "time between two looks (1s)"},
+	{"interval", 'i', CTL_DURATION, .metavar = "DURATION",
+		.help = "time between two looks (1s)"},
 	{"count", 'n', CTL_COUNT, .metavar = "COUNT", .help = "look so often, then end"},
 	{0},
 };
@@ -75,8 +76,7 @@ static int draw(struct top *t)
 		t->rows = ws.ws_row;
 	}
 	/* header, keys, footer of up to two lines, and the cursor's own */
-	n = top_table(c, t->a.root, t->by, t->sort,
-		c->tty ? (size_t)MNO_MAX(t->rows - 5, 1) : 0);
+	n = top_table(c, t->a.root, t->by, t->sort, c->tty ? (size_t)MNO_MAX(t->rows - 5, 1) : 0);
 	show_footer(t, n);
 	if (t->live) {
 		add_screen(&screen, c->out.data, c->out.len);
