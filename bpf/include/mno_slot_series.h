@@ -57,11 +57,6 @@ struct mno_table_recent {
 /* False when the row has no data in this column. */
 bool mno_table_recent(struct mno_table *t, size_t row, size_t col, struct mno_table_recent *ret);
 
-/* The cgroup slots in use. */
-struct mno_slots {
-	const struct mno_cgroup *v;
-	size_t n;
-};
 /* Those of the tick; none on a host without cgroup v2. Valid during the tick. */
 static inline struct mno_slots mno_slots_now(const struct mno_probe_tick *t)
 {
