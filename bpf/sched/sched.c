@@ -116,7 +116,7 @@ static int sched_attached(void *priv, struct bpf_object *obj,
 
 static void sched_tick(void *priv, const struct mno_probe_tick *t)
 {
-	struct mno_slots slots = mno_cgroups_view(t->cgroups);
+	struct mno_cgroup_view slots = mno_cgroups_view(t->cgroups);
 	struct sched *s = priv;
 
 	pthread_mutex_lock(&s->lock);

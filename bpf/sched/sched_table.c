@@ -357,7 +357,7 @@ static void slot_zero(struct mno_sched_table *t, uint32_t slot)
 }
 
 static void take_back(
-	struct mno_sched_table *t, struct mno_metrics *m, const struct mno_slots *slots)
+	struct mno_sched_table *t, struct mno_metrics *m, const struct mno_cgroup_view *slots)
 {
 
 	for (size_t i = 0; i < slots->n_retired; i++) {
@@ -387,7 +387,7 @@ static bool slot_meet(struct mno_sched_table *t, struct mno_metrics *m, const st
 }
 
 void mno_sched_table_tick(struct mno_sched_table *t, struct mno_metrics *m,
-	const struct mno_slots *slots, uint64_t interval_ns)
+	const struct mno_cgroup_view *slots, uint64_t interval_ns)
 {
 	const struct mno_cgroup *v = slots->v;
 	size_t n = slots->n;

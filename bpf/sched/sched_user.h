@@ -62,7 +62,7 @@ int mno_sched_table_init(struct mno_sched_table *t, const struct mno_sched_maps 
 void mno_sched_table_done(struct mno_sched_table *t);
 /* One tick: sums of the slots in use into their series; retired slots are zeroed in the maps. */
 void mno_sched_table_tick(struct mno_sched_table *t, struct mno_metrics *m,
-	const struct mno_slots *slots, uint64_t interval_ns);
+	const struct mno_cgroup_view *slots, uint64_t interval_ns);
 /* "cgroups": rates of the last tick. */
 void mno_sched_table_json(const struct mno_sched_table *t, struct mno_json *j);
 

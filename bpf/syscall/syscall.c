@@ -113,7 +113,7 @@ static void look_done(struct look *l)
 
 static void syscall_tick(void *priv, const struct mno_probe_tick *t)
 {
-	struct mno_slots slots = mno_cgroups_view(t->cgroups);
+	struct mno_cgroup_view slots = mno_cgroups_view(t->cgroups);
 	struct syscall *s = priv;
 
 	pthread_mutex_lock(&s->lock);

@@ -209,7 +209,7 @@ static void forget_none_left(struct mno_syscall_table *t)
 }
 
 static void take_back(
-	struct mno_syscall_table *t, struct mno_metrics *m, const struct mno_slots *slots)
+	struct mno_syscall_table *t, struct mno_metrics *m, const struct mno_cgroup_view *slots)
 {
 	unsigned freed = 0;
 
@@ -250,7 +250,7 @@ static void slot_tick(struct mno_syscall_table *t, struct mno_metrics *m, uint32
 }
 
 void mno_syscall_table_tick(struct mno_syscall_table *t, struct mno_metrics *m,
-	const struct mno_slots *slots, uint64_t interval_ns)
+	const struct mno_cgroup_view *slots, uint64_t interval_ns)
 {
 	struct mno_syscall_pair *rest = &t->pairs[0];
 	const struct mno_cgroup *v = slots->v;

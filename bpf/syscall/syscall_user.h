@@ -47,6 +47,6 @@ void mno_syscall_table_init(struct mno_syscall_table *t, const struct mno_syscal
 	int (*give_back)(void *arg, uint32_t entry), void *arg);
 void mno_syscall_table_done(struct mno_syscall_table *t);
 void mno_syscall_table_tick(struct mno_syscall_table *t, struct mno_metrics *m,
-	const struct mno_slots *slots, uint64_t interval_ns);
+	const struct mno_cgroup_view *slots, uint64_t interval_ns);
 /* "syscalls": per cgroup rates of the last tick, and the pairs with the most time. */
 void mno_syscall_table_json(const struct mno_syscall_table *t, struct mno_json *j);

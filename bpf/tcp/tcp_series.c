@@ -44,7 +44,7 @@ int tcp_series_new(struct mno_table **ret)
 	return mno_table_new(cols, ARRAY_SIZE(cols), TCP_SLOTS, ret);
 }
 
-void tcp_series_tick(struct mno_table *table, struct mno_metrics *m, struct mno_slots slots,
+void tcp_series_tick(struct mno_table *table, struct mno_metrics *m, struct mno_cgroup_view slots,
 	const struct tcp_cgroup *cgs)
 {
 	mno_table_cgroups(table, m, slots, cgs, sizeof(*cgs));

@@ -73,7 +73,7 @@ void ctl_style_off(struct ctl *c, enum ctl_style s)
 		mno_buf_adds(&c->out, "\033[0m");
 }
 
-static void add_formatted(struct mno_buf *b, const char *fmt, va_list ap)
+_printf_(2, 0) static void add_formatted(struct mno_buf *b, const char *fmt, va_list ap)
 {
 	va_list again;
 	char *room;
@@ -166,7 +166,7 @@ static void add_wrapped(struct ctl *c, size_t indent, const char *text)
 void ctl_field(struct ctl *c, const char *label, enum ctl_style s, const char *fmt, ...)
 {
 	_cleanup_buf_ struct mno_buf text = {0};
-	size_t pad = MNO_MAX(ctl_columns(label) + 1, (size_t)11);
+	size_t pad = MNO_MAX(ctl_columns(label), MNO_MAX(c->label, (size_t)10)) + 1;
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -180,6 +180,14 @@ void ctl_field(struct ctl *c, const char *label, enum ctl_style s, const char *f
 	add_wrapped(c, pad + 2, mno_buf_cstr(&text));
 	ctl_style_off(c, s);
 	mno_buf_addc(&c->out, '\n');
+}
+
+void ctl_labels(struct ctl *c, struct json_object *rows, const char *key)
+{
+	c->label = 0;
+	for (size_t i = 0; i < jlen(rows); i++)
+		c->label = MNO_MAX(c->label, ctl_columns(ctl_esc(c, jstr(jidx(rows, i), key))));
+	c->label = MNO_MIN(c->label, (size_t)36);
 }
 
 void ctl_head(struct ctl *c, const char *title, const char *fmt, ...)

@@ -49,7 +49,7 @@ static int teardown(void **state)
 
 static void run_tick(struct state *s)
 {
-	block_series_tick(&s->series, s->m, (struct mno_slots){.v = s->slots, .n = s->n}, s->devs, s->cgs);
+	block_series_tick(&s->series, s->m, (struct mno_cgroup_view){.v = s->slots, .n = s->n}, s->devs, s->cgs);
 }
 
 static void add(struct block_stat *b, uint64_t ns, uint32_t bytes)

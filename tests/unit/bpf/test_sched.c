@@ -20,7 +20,7 @@ struct world {
 	struct mno_metrics *m;
 	struct mno_cgroup v[8];
 	uint32_t retired[4];
-	struct mno_slots slots;
+	struct mno_cgroup_view slots;
 };
 
 static int setup(void **state)

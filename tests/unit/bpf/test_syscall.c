@@ -16,7 +16,7 @@ struct world {
 	struct mno_metrics *m;
 	struct mno_cgroup v[4];
 	uint32_t retired[4];
-	struct mno_slots slots;
+	struct mno_cgroup_view slots;
 	uint32_t back[8]; /* entries given back */
 	size_t n_back;
 };

@@ -174,7 +174,7 @@ static void counters_become_series(void **state)
 	cgs[255].connect[mno_hist_index(1000000)]++;
 	cgs[255].connect[mno_hist_index(2000000)]++;
 	cgs[255].rtt[mno_hist_index(500000)]++;
-	tcp_series_tick(table, m, (struct mno_slots){.v = slots, .n = 2}, cgs);
+	tcp_series_tick(table, m, (struct mno_cgroup_view){.v = slots, .n = 2}, cgs);
 	assert_metric(m, "mno_cgroup_tcp_connections_total{cgroup=\"/web\",direction=\"out\"}", 2);
 	assert_metric(m, "mno_cgroup_tcp_connections_total{cgroup=\"/web\",direction=\"in\"}", 3);
 	assert_metric(m, "mno_cgroup_tcp_connect_failures_total{cgroup=\"/web\"}", 1);

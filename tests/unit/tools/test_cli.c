@@ -48,7 +48,7 @@ static const struct {
 	{"statu", 2, "unknown verb \"statu\". Did you mean \"status\"?"},
 	{"Status", 2, "Did you mean \"status\"?"},
 	{"stauts", 2, "Did you mean \"status\"?"},
-	{"evnts", 2, "Did you mean \"events\"?"},
+	{"eventz", 2, "Did you mean \"events\"?"},
 	{"frobnicate", 2, "unknown verb \"frobnicate\""},
 	{"st\x1b[31m", 2, "unknown verb \"st\\x1b[31m\""},
 	{"status|--sokcet|x", 2, "unknown option \"--sokcet\". Did you mean \"--socket\"?"},
@@ -59,7 +59,7 @@ static const struct {
 	{"status|more", 2, "unexpected argument \"more\""},
 	{"query", 2, "query needs EXPR"},
 	{"query|a|b", 2, "unexpected argument \"b\""},
-	{"probes|enabel|x", 2, "Did you mean \"enable\"?"},
+	{"probes|enabl|x", 2, "Did you mean \"enable\"?"},
 	{"proc|kill|1", 2, "unknown argument \"kill\""},
 	{"completion|fish", 2, "unknown argument \"fish\""},
 	{"status|-s", 2, "--socket needs a value: --socket SOCKET"},
@@ -73,7 +73,7 @@ static const struct {
 	{"proc|list|-n|0", 5, "--limit \"0\" is not a whole number from 1"},
 	{"proc|list|-n|99999999999999999999", 5, "is not a whole number"},
 	{"proc|list|--comm|", 5, "--comm \"\" is not some text"},
-	{"top|--by|proces", 5, "Did you mean \"process\"?"},
+	{"top|--by|proc", 5, "Did you mean \"process\"?"},
 	{"top|--sort|zzzzzz", 5, "--sort \"zzzzzz\" is not known"},
 };
 

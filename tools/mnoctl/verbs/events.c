@@ -41,9 +41,12 @@ static const struct {
 	{"_percent", 1, ctl_percent},
 };
 
+#define UNIX_NS 1e17 /* no duration is three years long, no event older than 1973 */
+
 static bool add_with_unit(struct ctl *c, const char *key, struct json_object *v)
 {
 	size_t len = strlen(key);
+	double value;
 
 	if (!json_object_is_type(v, json_type_int) && !json_object_is_type(v, json_type_double))
 		return false;
@@ -52,9 +55,12 @@ static bool add_with_unit(struct ctl *c, const char *key, struct json_object *v)
 
 		if (len <= n || strcmp(key + len - n, units[i].suffix) != 0)
 			continue;
+		value = json_object_get_double(v) * units[i].scale;
 		mno_buf_addf(&c->out, "  %.*s=%s", (int)MNO_MIN(len - n, (size_t)64),
 			ctl_esc(c, key),
-			units[i].show(c, json_object_get_double(v) * units[i].scale));
+			units[i].show == ctl_ns && value > UNIX_NS
+				? ctl_clock(c, json_object_get_uint64(v))
+				: units[i].show(c, value));
 		return true;
 	}
 	return false;
