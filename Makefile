@@ -30,7 +30,7 @@ WARN     := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototype
 OPT      := -O2 -g -fno-omit-frame-pointer
 comma    := ,
 ifneq ($(filter 1,$(SANITIZE) $(FUZZ)),)
-SANFLAGS := -fsanitize=address$(comma)undefined -fno-sanitize-recover=all
+SANFLAGS := -fsanitize=address$(comma)undefined$(if $(filter 1,$(FUZZ)),$(comma)fuzzer-no-link) -fno-sanitize-recover=all
 OPT      := -O1 -g -fno-omit-frame-pointer
 else
 HARDEN   := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
@@ -51,7 +51,7 @@ BPFFLAGS := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) -Wall -Wextra -W
             -I/usr/include/$(shell uname -m)-linux-gnu
 
 # ---- what there is to build (folders are found, never listed) --------------------------------
-bpf_src   := $(wildcard bpf/*/*.bpf.c)
+bpf_src   := $(wildcard bpf/*/*.bpf.c tests/bench/bpf/*.bpf.c)
 probes    := $(notdir $(bpf_src:.bpf.c=))
 skels     := $(probes:%=$(O)/skel/%.skel.h)
 obj        = $(patsubst %.c,$(O)/obj/%.o,$(1))
@@ -95,8 +95,8 @@ $(O)/obj/%.o: %.c Makefile | $(skels)
 	$(call say,CC,$<)$(CC) $(CPPFLAGS) $(ALLCFLAGS) -MMD -MP -c -o $@ $<
 $(O)/skel/%.bpf.o: Makefile
 	@mkdir -p $(@D)
-	$(call say,BPF,$@)$(CLANG) $(BPFFLAGS) -MMD -MP -MT $@ -c -o $@ bpf/$*/$*.bpf.c && $(STRIP) -g $@
-$(foreach p,$(probes),$(eval $(O)/skel/$(p).bpf.o: bpf/$(p)/$(p).bpf.c))
+	$(call say,BPF,$@)$(CLANG) $(BPFFLAGS) -MMD -MP -MT $@ -c -o $@ $(filter %/$*.bpf.c,$^) && $(STRIP) -g $@
+$(foreach s,$(bpf_src),$(eval $(O)/skel/$(notdir $(s:.c=.o)): $(s)))
 $(O)/skel/%.skel.h: $(O)/skel/%.bpf.o
 	$(call say,SKEL,$@)$(BPFTOOL) gen skeleton $< name $*_bpf >$@
 

@@ -7,10 +7,15 @@
 struct mno_api;
 
 /*
- * Listens on a->opts.socket_path (mode 0660, group "mno" if it exists; the folder must exist) and
- * serves on two threads plus one for time-outs. @a must outlive it and its parts be set. Memory:
- * about 12 KiB per connection, at most 1,024 of them; 64 MiB per answer.
- * -EADDRINUSE (somebody answers on the socket), -ENAMETOOLONG, -errno.
+ * Binds a->opts.socket_path (mode 0660, group "mno" if it exists; the folder must exist): to be
+ * called while the process may still change owners. Clients that connect wait for
+ * mno_api_start(). -EADDRINUSE (somebody answers on the socket), -ENAMETOOLONG, -errno.
+ */
+int mno_api_listen(struct mno_agent *a, struct mno_api **ret);
+/*
+ * Serves on two threads plus one for time-outs, on the socket of mno_api_listen() if *@ret has it,
+ * else binds it first. @a must outlive it and its parts be set. Memory: about 12 KiB per
+ * connection, at most 1,024 of them; 64 MiB per answer. On failure *@ret is as before.
  */
 int mno_api_start(struct mno_agent *a, struct mno_api **ret);
 /* Ends streams and connections, joins the threads, removes the socket. NULL-safe, returns NULL. */

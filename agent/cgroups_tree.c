@@ -235,6 +235,8 @@ static void sweep(
 {
 	size_t k = 0;
 
+	if (!t->changed)
+		return;
 	for (size_t i = 0; i < t->n; i++) {
 		if (!t->nodes[i]->gone) {
 			t->nodes[k++] = t->nodes[i];
@@ -256,6 +258,8 @@ static void child_removed(struct mno_cgtree *t, const struct mno_cgnode *parent,
 	n = len < (int)sizeof(path) ? mno_map_get(t->by_path, path, (size_t)len) : NULL;
 	if (n)
 		node_drop(t, n);
+	if (t->skipped) /* what did not fit before may fit now */
+		t->overflow = true;
 }
 
 static void event_apply(struct mno_cgtree *t, const struct inotify_event *e)
@@ -298,15 +302,18 @@ static void events_read(struct mno_cgtree *t)
 bool mno_cgtree_update(
 	struct mno_cgtree *t, void (*removed)(void *arg, const struct mno_cgnode *n), void *arg)
 {
+	bool changed;
+
 	t->changed = t->overflow = false;
 	events_read(t);
-	/* what did not fit before may fit now */
-	if (t->watch_fd < 0 || t->overflow || (t->skipped && t->changed) ||
-		++t->updates % WALK_EVERY == 0)
+	changed = t->changed;
+	sweep(t, removed, arg);
+	if (t->watch_fd < 0 || t->overflow || ++t->updates % WALK_EVERY == 0) {
 		walk_all(t);
-	if (t->changed)
 		sweep(t, removed, arg);
-	return t->changed;
+		changed |= t->changed;
+	}
+	return changed;
 }
 
 struct mno_cgtree *mno_cgtree_free(struct mno_cgtree *t)

@@ -7,14 +7,15 @@
 struct figure {
 	struct mno_family f;
 	size_t off;
+	double scale; /* 0 = 1 */
 };
 #define COUNTER(name, help, st, m)                                                                 \
 	{                                                                                          \
-		{name, help, MNO_COUNTER}, offsetof(struct st, m)                                  \
+		{name, help, MNO_COUNTER}, offsetof(struct st, m), 0                               \
 	}
 #define GAUGE(name, help, st, m)                                                                   \
 	{                                                                                          \
-		{name, help, MNO_GAUGE}, offsetof(struct st, m)                                    \
+		{name, help, MNO_GAUGE}, offsetof(struct st, m), 0                                 \
 	}
 
 static const struct figure writer_figures[] = {
@@ -49,8 +50,8 @@ static const struct figure probe_figures[] = {
 		mno_probe_status, sampled),
 	COUNTER("mno_probe_dropped_total", "Records lost.", mno_probe_status, dropped),
 	GAUGE("mno_probe_bpf_bytes", "Kernel memory of the probe.", mno_probe_status, bpf_bytes),
-	GAUGE("mno_probe_cost_nanoseconds", "Run time per program run, as last measured.",
-		mno_probe_status, cost_ns_per_event),
+	{{"mno_probe_run_seconds", "Run time per program run, as last measured.", MNO_GAUGE},
+		offsetof(struct mno_probe_status, cost_ns_per_event), 1e-9},
 };
 
 static const struct figure ledger_figures[] = {
@@ -64,7 +65,8 @@ static void put(const struct figure *f, size_t n, const void *st, const char *la
 {
 	for (size_t i = 0; i < n; i++)
 		emit(arg, &f[i].f, label, value,
-			(double)*(const uint64_t *)((const char *)st + f[i].off));
+			(double)*(const uint64_t *)((const char *)st + f[i].off) *
+				(f[i].scale ?: 1));
 }
 
 void mno_figures(void *agent, mno_self_emit_fn emit, void *arg)

@@ -170,7 +170,12 @@ static int first_sample(struct mno_life *l)
 static int load_probes(struct mno_life *l)
 {
 	struct mno_router_opts ro = {
-		.sz = sizeof(ro), .ledger = l->a.ledger, .hub = l->a.hub, .writer = l->a.writer};
+		.sz = sizeof(ro),
+		.ledger = l->a.ledger,
+		.hub = l->a.hub,
+		.writer = l->a.writer,
+		.boot_offset_ns = l->a.boot_offset_ns,
+	};
 	struct mno_doctor_opts dopt = {.sz = sizeof(dopt),
 		.cgroup_root = l->a.opts.cgroup_root,
 		.probes = l->a.probes,
@@ -196,6 +201,8 @@ static int drop_privileges(struct mno_life *l)
 		.dirs = {l->config.state, l->a.probes ? "/sys/fs/bpf/mno" : NULL},
 		.no_bpf = l->a.opts.no_bpf};
 
+	if (po.user)
+		mno_doctor_level(l->a.doctor); /* its tests need root: let them end */
 	return mno_privilege_drop(&po);
 }
 
@@ -210,6 +217,12 @@ static int start_threads(struct mno_life *l)
 		r = mno_tick_start(&l->tick_opts, &l->tick);
 	malloc_trim(0); /* reading the kernel's type information took some 14 MB */
 	return r;
+}
+
+/* While files may still be given to a group; clients wait until all is there. */
+static int open_socket(struct mno_life *l)
+{
+	return mno_api_listen(&l->a, &l->api);
 }
 
 static int start_api(struct mno_life *l)
@@ -243,9 +256,10 @@ static const struct {
 	{"sources", start_sources},
 	{"first sample", first_sample},
 	{"loading probes", load_probes},
+	{"socket", open_socket},
 	{"dropping privileges", drop_privileges},
 	{"threads", start_threads},
-	{"socket", start_api},
+	{"interface", start_api},
 };
 
 /* Many slow clients and kept-open files of many cgroups: as many descriptors as allowed. */

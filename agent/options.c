@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include "mno/err.h"
@@ -137,42 +136,69 @@ static enum mno_options_result load(struct mno_options *o)
 	return MNO_OPTIONS_BAD_CONFIG;
 }
 
+static const struct {
+	char letter;
+	enum opt opt;
+} letters[] = {{'h', O_HELP}, {'V', O_VERSION}, {'v', O_VERBOSE}};
+
+/* Row of an option word; whole names only, so that a new option never changes an old script. */
+static int find_row(const char *word)
+{
+	size_t n = strcspn(word, "=");
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		if (!strncmp(word, "--", 2) && strlen(table[i].name) == n - 2 &&
+			!strncmp(word + 2, table[i].name, n - 2))
+			return (int)i;
+		for (size_t k = 0; k < ARRAY_SIZE(letters); k++)
+			if (word[0] == '-' && word[1] == letters[k].letter && !word[2] &&
+				letters[k].opt == table[i].opt)
+				return (int)i;
+	}
+	return -ENOENT;
+}
+
+/* The value of the option at argv[*i], in the same word or the next; NULL if there is none. */
+static const char *value_of(int argc, char **argv, int *i)
+{
+	const char *eq = strchr(argv[*i], '=');
+
+	if (eq)
+		return eq + 1;
+	return *i + 1 < argc ? argv[++*i] : NULL;
+}
+
 /* One pass over the words: the configuration file's name first, then all the rest over it. */
 static int scan(struct mno_options *o, int argc, char **argv, bool only_config)
 {
-	struct option longopts[ARRAY_SIZE(table) + 1] = {0};
-	int c, r = 0;
+	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-		longopts[i] = (struct option){table[i].name,
-			table[i].arg ? required_argument : no_argument, NULL, (int)table[i].opt};
-	optind = 0;
-	opterr = 0;
-	while (r >= 0 && (c = getopt_long(argc, argv, ":hVv", longopts, NULL)) != -1) {
-		if (c == ':' || c == '?') {
-			fprintf(stderr,
-				c == ':' ? "mnod: %s needs a value. " : "mnod: unknown option %s. ",
-				argv[optind - 1]);
-			suggest(argv[optind - 1]);
+	for (int i = 1; i < argc && r >= 0; i++) {
+		const char *word = argv[i], *v = NULL;
+		int row = find_row(word);
+
+		if (row < 0) {
+			fprintf(stderr, "mnod: unknown %s \"%.64s\". ",
+				*word == '-' ? "option" : "argument", word);
+			suggest(word);
 			return -EINVAL;
 		}
-		c = c == 'h' ? O_HELP : c == 'V' ? O_VERSION : c == 'v' ? O_VERBOSE : c;
-		if (c == O_HELP || c == O_VERSION) {
-			if (c == O_HELP)
+		if (table[row].arg && !(v = value_of(argc, argv, &i))) {
+			fprintf(stderr, "mnod: %s needs a value: %s. See mnod --help.\n", word,
+				table[row].arg);
+			return -EINVAL;
+		}
+		if (table[row].opt == O_HELP || table[row].opt == O_VERSION) {
+			if (table[row].opt == O_HELP)
 				print_help();
 			else
 				puts("mnod " MNO_VERSION);
 			return 1;
 		}
-		if (c == O_CONFIG)
-			o->config_path = optarg;
+		if (table[row].opt == O_CONFIG)
+			o->config_path = v;
 		else if (!only_config)
-			r = take(o, (enum opt)c, optarg);
-	}
-	if (r >= 0 && optind < argc) {
-		fprintf(stderr, "mnod: unexpected argument \"%s\". See mnod --help.\n",
-			argv[optind]);
-		return -EINVAL;
+			r = take(o, table[row].opt, v);
 	}
 	return r;
 }

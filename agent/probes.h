@@ -14,6 +14,7 @@ enum mno_probe_state {
 	MNO_PROBE_FAILED,   /* could not load or attach: .reason */
 	MNO_PROBE_SHED,     /* switched off by the overhead governor: .reason */
 };
+/* "off", "running" ...; static. */
 const char *mno_probe_state_name(enum mno_probe_state s);
 
 struct mno_probes_opts {

@@ -193,7 +193,7 @@ static void pin_all(struct mno_probes *p, struct mno_probe_slot *s)
 	{
 		if (bpf_program__fd(prog) < 0)
 			continue;
-		snprintf(path, sizeof(path), "%s/prog_%s", dir, bpf_program__name(prog));
+		snprintf(path, sizeof(path), "%s/%s", dir, bpf_program__name(prog));
 		if (bpf_obj_pin(bpf_program__fd(prog), path) < 0)
 			mno_debug("%s: %s", path, strerror(errno));
 	}

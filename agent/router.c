@@ -160,14 +160,13 @@ static void collect(struct mno_router *r, size_t probe, const struct mno_hdr *h)
 {
 	static const char zero[8];
 	size_t padded = (h->size + 7) & ~(size_t)7;
+	uint64_t at = h->ktime + (uint64_t)r->o.boot_offset_ns;
 	struct mno_hdr copy = *h;
 
 	if (r->round.len + padded > ROUND_MAX)
 		to_writer(r);
-	if (!r->round.len)
-		r->first_ns = h->ktime;
-	r->first_ns = MNO_MIN(r->first_ns, h->ktime);
-	r->last_ns = r->round.len ? MNO_MAX(r->last_ns, h->ktime) : h->ktime;
+	r->first_ns = r->round.len ? MNO_MIN(r->first_ns, at) : at;
+	r->last_ns = r->round.len ? MNO_MAX(r->last_ns, at) : at;
 	copy.size = (uint32_t)padded;
 	mno_buf_add(&r->round, &copy, sizeof(copy));
 	mno_buf_add(&r->round, h + 1, h->size - sizeof(*h));

@@ -15,6 +15,7 @@ struct mno_router_opts {
 	struct mno_ledger *ledger;
 	struct mno_hub *hub;
 	struct mno_writer *writer;
+	int64_t boot_offset_ns; /* batches are filed under Unix time */
 };
 /* The parts are borrowed and must outlive the router. -ENOMEM. */
 int mno_router_new(const struct mno_router_opts *o, struct mno_router **ret);

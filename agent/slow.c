@@ -26,6 +26,7 @@ struct mno_slow {
 	unsigned refs; /* owner, threads, jobs */
 	bool closing, held;
 	struct mno_slow_job *queue, **queue_tail, *running;
+	unsigned n_running;
 	struct mno_slow_stat stat;
 };
 
@@ -95,10 +96,12 @@ static void running_add(struct mno_slow *s, struct mno_slow_job *j)
 	if (j->next)
 		j->next->prev = &j->next;
 	s->running = j;
+	s->n_running++;
 }
 
-static void running_remove(struct mno_slow_job *j)
+static void running_remove(struct mno_slow *s, struct mno_slow_job *j)
 {
+	s->n_running--;
 	*j->prev = j->next;
 	if (j->next)
 		j->next->prev = j->prev;
@@ -154,7 +157,7 @@ static void run_job(struct mno_slow *s, struct mno_slow_job *j)
 	pthread_mutex_unlock(&s->lock);
 	j->fn(j->arg);
 	pthread_mutex_lock(&s->lock);
-	running_remove(j);
+	running_remove(s, j);
 	check_late(s, j, now());
 	if (j->late)
 		s->stat.hung--;
@@ -190,15 +193,17 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-/* Starts a thread if all are busy or hung and there may be one more. Lock held. */
-static int need_thread(struct mno_slow *s)
+/* Starts a thread if more jobs wait (@queued) than threads are idle, and there may be one more.
+ * Lock held. */
+static int need_thread(struct mno_slow *s, uint32_t queued)
 {
 	pthread_attr_t attr;
 	pthread_t id;
 	sigset_t all, old;
 	int r;
 
-	if (s->stat.threads - s->stat.hung >= MNO_SLOW_THREADS ||
+	if (s->stat.threads - s->n_running >= queued ||
+		s->stat.threads - s->stat.hung >= MNO_SLOW_THREADS ||
 		s->stat.threads >= MNO_SLOW_THREADS + MNO_SLOW_SPARE)
 		return 0;
 	pthread_attr_init(&attr);
@@ -233,7 +238,7 @@ static int submit_locked(struct mno_slow *s, struct mno_slow_job *j)
 	if (s->stat.queued >= MNO_SLOW_QUEUE_MAX || s->closing)
 		r = -ENOBUFS;
 	else
-		r = need_thread(s);
+		r = need_thread(s, s->stat.queued + 1);
 	if (r < 0) {
 		s->stat.refused++;
 		return r;
@@ -277,9 +282,13 @@ int mno_slow_poll(struct mno_slow_job *j, void **ret_arg)
 	pthread_mutex_lock(&s->lock);
 	check_running(s);
 	check_late(s, j, now());
+	if (j->state == JOB_QUEUED && j->late) {
+		queue_remove(s, j);
+		j->state = JOB_CANCELLED;
+	}
 	/* Jobs may wait behind one that has just turned out to hang. */
-	if (s->queue && !s->closing)
-		need_thread(s);
+	if (!s->closing)
+		need_thread(s, s->stat.queued);
 	if (j->state == JOB_DONE)
 		r = 0;
 	else if (j->state == JOB_CANCELLED)

@@ -53,4 +53,5 @@ struct mno_slow_stat {
 	uint64_t refused;   /* queue full or no thread */
 	uint32_t threads, hung, queued;
 };
+/* Counts since the start, and what there is now. */
 void mno_slow_stat(struct mno_slow *s, struct mno_slow_stat *ret);

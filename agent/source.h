@@ -100,6 +100,7 @@ struct mno_pressure {
 	bool has_some, has_full;
 	double some, full;
 };
+/* Reads @fd. -errno of the read, -EBADMSG when neither line is there. */
 int mno_pressure_read(struct mno_source_ctx *c, int fd, struct mno_pressure *ret);
 
 /* --- rows ------------------------------------------------------------------------------------- */

@@ -24,7 +24,7 @@ struct runner {
 	struct mno_source_ctx ctx;
 	void *priv;
 	bool open;
-	uint64_t retry_ns;
+	uint64_t retry_ns, total_ns;
 	char open_reason[256];
 	uint32_t cost_slot;
 	struct mno_source_status status; /* under the lock */
@@ -148,6 +148,7 @@ static void complete_reason(struct runner *r, int err)
 
 static void runner_tick(struct mno_sources *s, struct runner *r, const struct mno_source *src)
 {
+	const struct mno_label label = {"source", src->name};
 	uint64_t start = mno_now_ns(CLOCK_THREAD_CPUTIME_ID), cost;
 	bool fresh = r->open;
 	int err = 0;
@@ -166,6 +167,10 @@ static void runner_tick(struct mno_sources *s, struct runner *r, const struct mn
 	if (fresh)
 		mno_debug("source %s: first tick took %llu us", src->name,
 			(unsigned long long)cost / 1000);
+	r->total_ns += cost;
+	if (r->open)
+		mno_source_put(
+			&r->ctx, &r->cost_slot, &cost_family, &label, 1, (double)r->total_ns / 1e9);
 	pthread_mutex_lock(&s->lock);
 	r->status.state = err < 0            ? MNO_SOURCE_FAILED
 			  : r->ctx.reason[0] ? MNO_SOURCE_DEGRADED
@@ -173,7 +178,7 @@ static void runner_tick(struct mno_sources *s, struct runner *r, const struct mn
 	memcpy(r->status.reason, r->ctx.reason, sizeof(r->status.reason));
 	r->status.series = r->ctx.series;
 	r->status.cost_ns = cost;
-	r->status.total_cost_ns += cost;
+	r->status.total_cost_ns = r->total_ns;
 	r->status.ticks++;
 	r->status.errors += err < 0;
 	pthread_mutex_unlock(&s->lock);
@@ -182,14 +187,8 @@ static void runner_tick(struct mno_sources *s, struct runner *r, const struct mn
 void mno_sources_tick(struct mno_sources *s, uint64_t now_ns)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
-		struct runner *r = &s->runner[i];
-		const struct mno_label label = {"source", sources[i]->name};
-
-		r->ctx.now_ns = now_ns;
-		runner_tick(s, r, sources[i]);
-		if (r->open)
-			mno_source_put(&r->ctx, &r->cost_slot, &cost_family, &label, 1,
-				(double)r->status.total_cost_ns / 1e9);
+		s->runner[i].ctx.now_ns = now_ns;
+		runner_tick(s, &s->runner[i], sources[i]);
 	}
 }
 

@@ -36,6 +36,7 @@ enum mno_source_state {
 	MNO_SOURCE_DEGRADED, /* something is missing: .reason */
 	MNO_SOURCE_FAILED,   /* nothing could be read: .reason */
 };
+/* "off", "running", "degraded", "failed". Static. */
 const char *mno_source_state_name(enum mno_source_state s);
 
 struct mno_source_status {

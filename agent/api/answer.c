@@ -15,9 +15,15 @@ static const struct {
 	int status;
 	const char *title;
 } titles[] = {
-	{400, "Bad Request"},	       {403, "Forbidden"},	  {404, "Not Found"},
-	{405, "Method Not Allowed"},   {409, "Conflict"},	  {413, "Content Too Large"},
-	{422, "Unprocessable Content"}, {500, "Internal Server Error"}, {503, "Service Unavailable"},
+	{400, "Bad Request"},
+	{403, "Forbidden"},
+	{404, "Not Found"},
+	{405, "Method Not Allowed"},
+	{409, "Conflict"},
+	{413, "Content Too Large"},
+	{422, "Unprocessable Content"},
+	{500, "Internal Server Error"},
+	{503, "Service Unavailable"},
 };
 
 static const char *title_of(int status)
@@ -51,8 +57,8 @@ static void put_problem(
 	mno_json_end(&q->j);
 }
 
-int api_problem(struct mno_req *q, int status, const char *code, const char *hint,
-	const char *fmt, ...)
+int api_problem(
+	struct mno_req *q, int status, const char *code, const char *hint, const char *fmt, ...)
 {
 	char detail[1024];
 	va_list ap;
@@ -79,8 +85,8 @@ static const char *prom_type(int status)
 	return "internal";
 }
 
-int api_error(struct mno_req *q, int status, const char *code, const char *hint, const char *fmt,
-	...)
+int api_error(
+	struct mno_req *q, int status, const char *code, const char *hint, const char *fmt, ...)
 {
 	char detail[1024];
 	va_list ap;
@@ -97,6 +103,8 @@ int api_error(struct mno_req *q, int status, const char *code, const char *hint,
 	mno_json_obj(&q->j);
 	mno_json_kstr(&q->j, "status", "error");
 	mno_json_kstr(&q->j, "errorType", prom_type(status));
+	if (hint)
+		snprintf(detail + strlen(detail), sizeof(detail) - strlen(detail), "; %s", hint);
 	mno_json_kstr(&q->j, "error", detail);
 	mno_json_end(&q->j);
 	return status;
@@ -108,8 +116,9 @@ int api_done(struct mno_req *q)
 		return 200;
 	if (q->out.err == -ENOMEM)
 		return api_error(q, 500, "internal", NULL, "out of memory");
-	return api_error(q, 422, "limit", "ask for a shorter window, or set limit=",
-		"the answer would be larger than %u MiB", API_ANSWER_MAX >> 20);
+	return api_error(q, 422, "limit",
+		"ask for a shorter window, or set limit=", "the answer would be larger than %u MiB",
+		API_ANSWER_MAX >> 20);
 }
 
 void api_set_completeness(struct mno_req *q, uint64_t seen, uint64_t dropped)
@@ -149,6 +158,8 @@ void api_put_completeness(struct mno_req *q, const char *probe)
 	mno_json_ku64(&q->j, "stored", s.stored);
 	mno_json_ku64(&q->j, "sampled", s.sampled);
 	mno_json_ku64(&q->j, "dropped", s.dropped);
+	/* in the rings, or waiting for the next commit */
+	mno_json_ku64(&q->j, "in_flight", s.in_flight);
 	mno_json_end(&q->j);
 	api_set_completeness(q, s.seen, s.dropped);
 }
@@ -162,7 +173,8 @@ static int parse_rfc3339(const char *s, int64_t *ret_ms)
 	time_t t;
 
 	if (sscanf(s, "%4d-%2d-%2d%*1[Tt]%2d:%2d:%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-		    &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &n) < 6 || n != 19)
+		    &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &n) < 6 ||
+		n != 19)
 		return -EINVAL;
 	s += n;
 	if (*s == '.')
@@ -175,8 +187,8 @@ static int parse_rfc3339(const char *s, int64_t *ret_ms)
 	} else if ((*s != 'Z' && *s != 'z') || s[1]) {
 		return -EINVAL;
 	}
-	if (tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 ||
-		tm.tm_min > 59 || tm.tm_sec > 60 || zone_h > 23 || zone_m > 59)
+	if (tm.tm_mon < 1 || tm.tm_mon > 12 || tm.tm_mday < 1 || tm.tm_mday > 31 ||
+		tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60 || zone_h > 23 || zone_m > 59)
 		return -EINVAL;
 	tm.tm_year -= 1900;
 	tm.tm_mon--;

@@ -3,36 +3,34 @@
 #include "api_internal.h"
 
 #include <errno.h>
-#include <math.h>
 #include <sys/resource.h>
 
 #include "mno/time.h"
 
-static void sample_cpu(struct mno_api *api, uint64_t now)
+static struct api_cpu cpu_now(void)
 {
 	struct rusage u;
 
 	getrusage(RUSAGE_SELF, &u);
-	api->cpu[api->n_cpu++ % API_CPU_SAMPLES] = (struct api_cpu){.mono_ns = now,
+	return (struct api_cpu){.mono_ns = mno_now_ns(CLOCK_MONOTONIC),
 		.used_ns = (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * NS_PER_SEC +
-			(uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000};
+			   (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000};
+}
+
+static void sample_cpu(struct mno_api *api)
+{
+	api->cpu[api->n_cpu++ % API_CPU_SAMPLES] = cpu_now();
 }
 
 double api_cpu_percent(struct mno_api *api)
 {
-	const struct api_cpu *a, *b;
-	double r = NAN;
+	struct api_cpu now = cpu_now(), then;
 
 	pthread_mutex_lock(&api->lock);
-	if (api->n_cpu > 1) {
-		b = &api->cpu[(api->n_cpu - 1) % API_CPU_SAMPLES];
-		a = &api->cpu[api->n_cpu > API_CPU_SAMPLES ? api->n_cpu % API_CPU_SAMPLES : 0];
-		if (b->mono_ns > a->mono_ns)
-			r = 100.0 * (double)(b->used_ns - a->used_ns) /
-				(double)(b->mono_ns - a->mono_ns);
-	}
+	then = api->cpu[api->n_cpu > API_CPU_SAMPLES ? api->n_cpu % API_CPU_SAMPLES : 0];
 	pthread_mutex_unlock(&api->lock);
-	return r;
+	return 100.0 * (double)(now.used_ns - then.used_ns) /
+	       (double)MNO_MAX(now.mono_ns - then.mono_ns, (uint64_t)1);
 }
 
 bool api_clock_later(struct mno_req *q)
@@ -83,13 +81,13 @@ static void *run(void *arg)
 
 		if (now >= tick) {
 			tick = now + NS_PER_SEC;
-			sample_cpu(api, now);
+			sample_cpu(api);
 			api_conn_reap(api, now);
 			api_streams_tick(api, now);
 		}
 		next = wake_due(api, now, tick);
-		ts = (struct timespec){
-			.tv_sec = (time_t)(next / NS_PER_SEC), .tv_nsec = (long)(next % NS_PER_SEC)};
+		ts = (struct timespec){.tv_sec = (time_t)(next / NS_PER_SEC),
+			.tv_nsec = (long)(next % NS_PER_SEC)};
 		pthread_cond_timedwait(&api->cond, &api->lock, &ts);
 	}
 	wake_due(api, 0, 0);
@@ -100,7 +98,10 @@ static void *run(void *arg)
 
 int api_clock_start(struct mno_api *api)
 {
-	int r = pthread_create(&api->thread, NULL, run, api);
+	int r;
+
+	sample_cpu(api);
+	r = pthread_create(&api->thread, NULL, run, api);
 
 	if (r)
 		return -r;

@@ -11,17 +11,17 @@
 #include "params.h"
 #include "peer.h"
 
-#define API_CONNS_MAX	  1024		   /* slow or idle ones are closed beyond that */
-#define API_CONNS_SLACK	  512		   /* room per thread while they go */
-#define API_CONN_MEMORY	  (24 * 1024)	   /* request line and headers of a connection */
-#define API_HEADER_NS	  (10 * NS_PER_SEC) /* a request must be complete after that */
-#define API_IDLE_SECONDS  10
-#define API_BODY_MAX	  (1024 * 1024)
-#define API_ANSWER_MAX	  (64u << 20)
-#define API_QUERY_NS	  (60 * NS_PER_SEC) /* longest evaluation */
-#define API_KEEPALIVE_NS  (15 * NS_PER_SEC)
-#define API_LATER	  0 /* result of a handler: call me again at q->wake_ns */
-#define API_CPU_SAMPLES	  11
+#define API_CONNS_MAX    1024              /* slow or idle ones are closed beyond that */
+#define API_CONNS_SLACK  512               /* room per thread while they go */
+#define API_CONN_MEMORY  (24 * 1024)       /* request line and headers of a connection */
+#define API_HEADER_NS    (10 * NS_PER_SEC) /* a request must be complete after that */
+#define API_IDLE_SECONDS 10
+#define API_BODY_MAX     (1024 * 1024)
+#define API_ANSWER_MAX   (64u << 20)
+#define API_QUERY_NS     (60 * NS_PER_SEC) /* longest evaluation */
+#define API_KEEPALIVE_NS (15 * NS_PER_SEC)
+#define API_LATER        0 /* result of a handler: call me again at q->wake_ns */
+#define API_CPU_SAMPLES  11
 
 struct api_route;
 struct api_stream;
@@ -53,7 +53,7 @@ struct mno_api {
 	bool stopping;
 	struct api_conn *conns; /* newest first */
 	size_t n_conns, max_conns;
-	struct mno_req *later;	/* suspended requests with a wake-up time */
+	struct mno_req *later; /* suspended requests with a wake-up time */
 	struct api_stream *streams;
 	struct api_cpu {
 		uint64_t mono_ns, used_ns;
@@ -67,28 +67,28 @@ struct mno_req {
 	struct mno_agent *agent;
 	struct MHD_Connection *conn;
 	struct api_conn *client; /* NULL only between request line and headers */
-	char *uri;		 /* raw, owned */
-	char *path;		 /* decoded, owned */
+	char *uri;               /* raw, owned */
+	char *path;              /* decoded, owned */
 	const char *method;
 	struct mno_params params; /* body's fields first, then the query string's */
 	struct mno_buf body;
 	bool started, too_large;
-	char name[256]; /* what stood for <name> in the route's pattern */
-	unsigned round; /* 0 at the first call of the handler, 1 after API_LATER, ... */
+	char name[256];   /* what stood for <name> in the route's pattern */
+	unsigned round;   /* 0 at the first call of the handler, 1 after API_LATER, ... */
 	uint64_t wake_ns; /* CLOCK_MONOTONIC */
 	struct mno_req *later_next;
 
 	struct mno_buf out;
-	struct mno_json j; /* writes to .out */
-	const char *type;  /* content type; JSON unless set */
+	struct mno_json j;     /* writes to .out */
+	const char *type;      /* content type; JSON unless set */
 	char completeness[32]; /* header value, "" = none */
 	char allow[32];
 	struct MHD_Response *response; /* a stream's; replaces .out */
 };
 
 struct api_route {
-	const char *methods; /* "GET", "POST" or "GET, POST" */
-	const char *pattern; /* "<name>" stands for one segment */
+	const char *methods;          /* "GET", "POST" or "GET, POST" */
+	const char *pattern;          /* "<name>" stands for one segment */
 	int (*fn)(struct mno_req *q); /* HTTP status, or API_LATER */
 	const char *summary;
 };
@@ -101,8 +101,8 @@ const struct api_route *api_route_find(
 const char *api_route_guess(const char *path);
 
 /* Problem JSON (RFC 9457) as the answer; returns @status. @hint may be NULL. */
-int api_problem(struct mno_req *q, int status, const char *code, const char *hint,
-	const char *fmt, ...) _printf_(5, 6);
+int api_problem(struct mno_req *q, int status, const char *code, const char *hint, const char *fmt,
+	...) _printf_(5, 6);
 /* The error in the shape that the path's family has: problem JSON or Prometheus'. */
 int api_error(struct mno_req *q, int status, const char *code, const char *hint, const char *fmt,
 	...) _printf_(5, 6);
@@ -137,8 +137,7 @@ int api_clock_start(struct mno_api *api);
 void api_clock_stop(struct mno_api *api);
 /* Suspends @q's connection until q->wake_ns; false when the server is stopping. */
 bool api_clock_later(struct mno_req *q);
-/* Percent of one core used by the agent's process over the last ~10 s; NAN before the second
- * sample. */
+/* Percent of one core used by the agent's process over the last ~10 s. */
 double api_cpu_percent(struct mno_api *api);
 
 /* --- streams (stream.c) ----------------------------------------------------------------------- */

@@ -34,8 +34,8 @@ char *mno_url_unescape(const char *s, size_t n, bool plus)
 
 		if (c == '%') {
 			c = i + 2 < n && hex(s[i + 1]) >= 0 && hex(s[i + 2]) >= 0
-				? hex(s[i + 1]) << 4 | hex(s[i + 2])
-				: 0;
+				    ? hex(s[i + 1]) << 4 | hex(s[i + 2])
+				    : 0;
 			i += 2;
 		} else if (c == '+' && plus) {
 			c = ' ';

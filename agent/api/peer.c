@@ -127,5 +127,5 @@ void api_peer_read(struct api_peers *p, int fd, struct api_peer *ret)
 	gid = api_group();
 	if (gid != (gid_t)-1)
 		ret->allowed = cred.gid == gid || process_is_member(fd, gid) ||
-			remembered_member(p, cred.uid, gid);
+			       remembered_member(p, cred.uid, gid);
 }

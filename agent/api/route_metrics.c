@@ -74,7 +74,8 @@ static void put_family(struct mno_json *j, const struct family *f)
 	mno_json_end_arr(j);
 }
 
-static void put_families(struct mno_req *q, const char *text, size_t n, const char *only, uint64_t limit)
+static void put_families(
+	struct mno_req *q, const char *text, size_t n, const char *only, uint64_t limit)
 {
 	const char *end = text + n;
 	struct family f = {};
@@ -83,11 +84,13 @@ static void put_families(struct mno_req *q, const char *text, size_t n, const ch
 		const char *nl = memchr(line, '\n', (size_t)(end - line)) ?: end;
 		size_t len = (size_t)(nl - line);
 
-		if (read_comment(line, len, "# HELP ", &f.name, &f.name_len, &f.help, &f.help_len)) {
+		if (read_comment(
+			    line, len, "# HELP ", &f.name, &f.name_len, &f.help, &f.help_len)) {
 			;
-		} else if (limit && read_comment(line, len, "# TYPE ", &f.name, &f.name_len, &f.type,
-						&f.type_len)) {
-			if (!only || (strlen(only) == f.name_len && !memcmp(only, f.name, f.name_len))) {
+		} else if (limit && read_comment(line, len, "# TYPE ", &f.name, &f.name_len,
+					    &f.type, &f.type_len)) {
+			if (!only ||
+				(strlen(only) == f.name_len && !memcmp(only, f.name, f.name_len))) {
 				put_family(&q->j, &f);
 				limit--;
 			}

@@ -11,13 +11,15 @@
 
 static void put_counts(struct mno_json *j, const struct mno_probe_status *s)
 {
-	mno_json_ku64(j, "events", s->seen);
+	/* facts it was told: a probe that only counts sends no records */
+	mno_json_ku64(j, "events", MNO_MAX(s->seen, s->runs));
 	mno_json_ku64(j, "lost", s->dropped);
 	mno_json_ku64(j, "cost_ns_per_event", s->cost_ns_per_event);
 	mno_json_ku64(j, "seen", s->seen);
 	mno_json_ku64(j, "stored", s->stored);
 	mno_json_ku64(j, "sampled", s->sampled);
 	mno_json_ku64(j, "dropped", s->dropped);
+	mno_json_ku64(j, "in_flight", s->in_flight);
 	mno_json_ku64(j, "errors", s->errors);
 	mno_json_kf64(j, "cpu_percent", s->cpu_percent);
 	mno_json_ku64(j, "bpf_bytes", s->bpf_bytes);
@@ -106,20 +108,22 @@ static int answer_change(struct mno_req *q, int r, const char *already)
 	if (r == -ENOENT || !find_probe(q, &s))
 		return no_such_probe(q);
 	if (r == -EALREADY)
-		return api_problem(q, 409, "conflict", NULL, "probe %s is %s already", q->name, already);
+		return api_problem(
+			q, 409, "conflict", NULL, "probe %s is %s already", q->name, already);
 	if (r < 0)
-		return api_problem(q, 503, "unavailable", "mnoctl doctor shows what this host allows",
-			"probe %s: %s", q->name, *s.reason ? s.reason : mno_strerror(r));
+		return api_problem(q, 503, "unavailable",
+			"mnoctl doctor shows what this host allows", "probe %s: %s", q->name,
+			*s.reason ? s.reason : mno_strerror(r));
 	api_put_probe(q, &s, true);
 	return api_done(q);
 }
 
 static int need_probes(struct mno_req *q)
 {
-	return q->agent->probes ? 0
-				: api_problem(q, 503, "unavailable",
-					  "start mnod without --no-bpf, as root",
-					  "the agent runs without BPF");
+	return q->agent->probes
+		       ? 0
+		       : api_problem(q, 503, "unavailable", "start mnod without --no-bpf, as root",
+				 "the agent runs without BPF");
 }
 
 int api_probe_enable(struct mno_req *q)

@@ -12,12 +12,15 @@
 #include "mno/util.h"
 
 /* "invalid parameter "x": ..." */
-#define BAD_PARAM(q, name, ...) api_error(q, 400, "bad_request", NULL, "invalid parameter \"" name "\": " __VA_ARGS__)
+#define BAD_PARAM(q, name, ...)                                                                    \
+	api_error(q, 400, "bad_request", NULL, "invalid parameter \"" name "\": " __VA_ARGS__)
 
 static int prom_error(struct mno_req *q, const struct mno_promql_error *e, const char *prefix)
 {
-	static const int status[] = {[MNO_PROMQL_BAD_DATA] = 400, [MNO_PROMQL_EXECUTION] = 422,
-		[MNO_PROMQL_TIMEOUT] = 503, [MNO_PROMQL_INTERNAL] = 500};
+	static const int status[] = {[MNO_PROMQL_BAD_DATA] = 400,
+		[MNO_PROMQL_EXECUTION] = 422,
+		[MNO_PROMQL_TIMEOUT] = 503,
+		[MNO_PROMQL_INTERNAL] = 500};
 
 	return api_error(q, status[e->type], "bad_request", NULL, "%s%s", prefix, e->msg);
 }
@@ -50,7 +53,8 @@ static int read_limits(struct mno_req *q, struct mno_promql_limits *lim)
 
 	if (*s) {
 		if (parse_step(s, &ms) < 0)
-			return BAD_PARAM(q, "timeout", "cannot parse \"%.100s\" to a valid duration", s);
+			return BAD_PARAM(
+				q, "timeout", "cannot parse \"%.100s\" to a valid duration", s);
 		wait_ns = MNO_MIN(wait_ns, (uint64_t)MNO_MAX(ms, 0) * NS_PER_MS);
 	}
 	*lim = (struct mno_promql_limits){
@@ -78,7 +82,8 @@ static int close_success(struct mno_req *q)
 
 int api_query(struct mno_req *q)
 {
-	_cleanup_(mno_selector_free_p) struct mno_selector *sel = NULL;
+	_cleanup_(mno_selector_free_p)
+	struct mno_selector *sel = NULL;
 	const char *text = param(q, "query"), *when = param(q, "time");
 	struct mno_promql_limits lim;
 	struct mno_promql_error err;
@@ -87,7 +92,9 @@ int api_query(struct mno_req *q)
 
 	if (*when && api_parse_time(when, &t) < 0)
 		return BAD_PARAM(q, "time",
-			"Invalid time value for 'time': cannot parse \"%.100s\" to a valid timestamp", when);
+			"Invalid time value for 'time': cannot parse \"%.100s\" to a valid "
+			"timestamp",
+			when);
 	r = read_limits(q, &lim);
 	if (r)
 		return r;
@@ -118,18 +125,21 @@ static int read_range(struct mno_req *q, struct range_params *p)
 		return BAD_PARAM(q, "step", "cannot parse \"%.100s\" to a valid duration", step);
 	if (p->step <= 0)
 		return BAD_PARAM(q, "step",
-			"zero or negative query resolution step widths are not accepted. Try a positive "
+			"zero or negative query resolution step widths are not accepted. Try a "
+			"positive "
 			"integer");
 	if ((p->end - p->start) / p->step > MNO_PROMQL_MAX_POINTS)
 		return api_error(q, 400, "bad_request", NULL,
-			"exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the "
+			"exceeded maximum resolution of 11,000 points per timeseries. Try "
+			"decreasing the "
 			"query resolution (?step=XX)");
 	return 0;
 }
 
 int api_query_range(struct mno_req *q)
 {
-	_cleanup_(mno_selector_free_p) struct mno_selector *sel = NULL;
+	_cleanup_(mno_selector_free_p)
+	struct mno_selector *sel = NULL;
 	const char *text = param(q, "query");
 	struct mno_promql_limits lim;
 	struct mno_promql_error err;
@@ -173,10 +183,14 @@ static int read_window(struct mno_req *q, bool *ret_empty)
 
 	if (*s && api_parse_time(s, &start) < 0)
 		return BAD_PARAM(q, "start",
-			"Invalid time value for 'start': cannot parse \"%.100s\" to a valid timestamp", s);
+			"Invalid time value for 'start': cannot parse \"%.100s\" to a valid "
+			"timestamp",
+			s);
 	if (*e && api_parse_time(e, &end) < 0)
 		return BAD_PARAM(q, "end",
-			"Invalid time value for 'end': cannot parse \"%.100s\" to a valid timestamp", e);
+			"Invalid time value for 'end': cannot parse \"%.100s\" to a valid "
+			"timestamp",
+			e);
 	mno_series_stat(q->agent->series, &st);
 	*ret_empty = end < start || (st.first_ms && (end < st.first_ms || start > st.last_ms));
 	return 0;
@@ -201,7 +215,8 @@ static int read_matches(struct mno_req *q, struct matches *m)
 
 int api_series(struct mno_req *q)
 {
-	_cleanup_(matches_done) struct matches m = {};
+	_cleanup_(matches_done)
+	struct matches m = {};
 	struct mno_promql_limits lim = {.max_bytes = API_ANSWER_MAX};
 	struct mno_promql_error err;
 	int r;
@@ -258,7 +273,8 @@ static int compare_texts(const void *a, const void *b)
 static int put_texts(struct mno_req *q, struct texts *t, int r)
 {
 	if (r < 0)
-		return api_error(q, r == -E2BIG ? 422 : 500, "limit", NULL, "the store could not be read");
+		return api_error(
+			q, r == -E2BIG ? 422 : 500, "limit", NULL, "the store could not be read");
 	if (t->n)
 		qsort(t->v, t->n, sizeof(*t->v), compare_texts);
 	open_success(q);
@@ -273,8 +289,10 @@ static int put_texts(struct mno_req *q, struct texts *t, int r)
 /* @label NULL: the names */
 static int list_texts(struct mno_req *q, const char *label)
 {
-	_cleanup_(matches_done) struct matches m = {};
-	_cleanup_(texts_done) struct texts t = {};
+	_cleanup_(matches_done)
+	struct matches m = {};
+	_cleanup_(texts_done)
+	struct texts t = {};
 	struct mno_series *s = q->agent->series;
 	int r = read_matches(q, &m);
 
@@ -305,13 +323,15 @@ static bool is_label_name(const char *s)
 int api_label_values(struct mno_req *q)
 {
 	if (!is_label_name(q->name))
-		return api_error(q, 400, "bad_request", NULL, "invalid label name: \"%s\"", q->name);
+		return api_error(
+			q, 400, "bad_request", NULL, "invalid label name: \"%s\"", q->name);
 	return list_texts(q, q->name);
 }
 
 int api_buildinfo(struct mno_req *q)
 {
-	static const char *const empty[] = {"revision", "branch", "buildUser", "buildDate", "goVersion"};
+	static const char *const empty[] = {
+		"revision", "branch", "buildUser", "buildDate", "goVersion"};
 
 	open_success(q);
 	mno_json_obj(&q->j);

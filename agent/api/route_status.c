@@ -46,7 +46,7 @@ static void put_cost(struct mno_req *q)
 	mno_json_ku64(&q->j, "rss_bytes", own_rss());
 	mno_json_ku64(&q->j, "bpf_bytes", s.bpf_bytes);
 	mno_json_end(&q->j);
-	/* of one core, kernel side included; null in the first second */
+	/* of one core, kernel side included */
 	mno_json_kf64(&q->j, "cpu_percent", own + s.cpu_percent);
 }
 

@@ -16,7 +16,7 @@
 
 #define FDS_WANTED   8192
 #define FDS_RESERVED 256 /* for the rest of the agent */
-#define THREADS	     2
+#define THREADS      2
 
 static struct mno_req *req_free(struct mno_req *q)
 {
@@ -50,8 +50,8 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *conn)
 	return q->uri ? q : req_free(q);
 }
 
-static void on_completed(void *cls, struct MHD_Connection *conn, void **con_cls,
-	enum MHD_RequestTerminationCode why)
+static void on_completed(
+	void *cls, struct MHD_Connection *conn, void **con_cls, enum MHD_RequestTerminationCode why)
 {
 	struct mno_req *q = *con_cls;
 
@@ -91,8 +91,8 @@ static enum MHD_Result send_answer(struct mno_req *q, int status)
 	enum MHD_Result ok;
 
 	if (!r) {
-		r = MHD_create_response_from_buffer(
-			q->out.len, q->out.data, q->out.data ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+		r = MHD_create_response_from_buffer(q->out.len, q->out.data,
+			q->out.data ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
 		if (!r)
 			return MHD_NO;
 		q->out = (struct mno_buf){.max = API_ANSWER_MAX};
@@ -141,7 +141,8 @@ static int read_params(struct mno_req *q)
 	if (r == 0 && *query)
 		r = mno_params_add(&q->params, query + 1, strlen(query + 1));
 	if (r < 0)
-		return api_error(q, 400, "bad_request", NULL, "the parameters could not be read: %s",
+		return api_error(q, 400, "bad_request", NULL,
+			"the parameters could not be read: %s",
 			r == -MNO_ELIMIT ? "more than 256 of them" : mno_strerror(r));
 	if (q->params.bad && strncmp(q->path, "/api/v1/", 8))
 		return api_problem(q, 400, "bad_request", "escape a literal % as %25",
@@ -156,8 +157,7 @@ static int not_found(struct mno_req *q)
 
 	if (guess)
 		snprintf(hint, sizeof(hint), "did you mean %s?", guess);
-	return api_error(q, 404, "not_found", hint, "no such path: %.200s%s%s", q->path,
-		guess ? "; " : "", guess ? hint : "");
+	return api_error(q, 404, "not_found", hint, "no such path: %.200s", q->path);
 }
 
 static int handle(struct mno_req *q)
@@ -236,7 +236,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 	return q->too_large ? send_answer(q, refuse_large(q)) : answer(q);
 }
 
-static void on_log(void *cls, const char *fmt, va_list ap)
+static _printf_(2, 0) void on_log(void *cls, const char *fmt, va_list ap)
 {
 	char msg[512];
 	int n = vsnprintf(msg, sizeof(msg), fmt, ap);
@@ -268,7 +268,7 @@ static int start_server(struct mno_api *api)
 	 * slow ones must go before that. */
 	api->max_conns = MNO_MIN((size_t)API_CONNS_MAX, room / THREADS - room / 16);
 	api->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
-			MHD_USE_ITC | MHD_USE_ERROR_LOG,
+					       MHD_USE_ITC | MHD_USE_ERROR_LOG,
 		0, NULL, NULL, on_request, api, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
 		MHD_OPTION_LISTEN_SOCKET, api->listen_fd, MHD_OPTION_THREAD_POOL_SIZE, THREADS,
 		MHD_OPTION_CONNECTION_LIMIT, (unsigned)room, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
@@ -304,9 +304,10 @@ static int api_new(struct mno_agent *a, struct mno_api **ret)
 	return r;
 }
 
-int mno_api_start(struct mno_agent *a, struct mno_api **ret)
+int mno_api_listen(struct mno_agent *a, struct mno_api **ret)
 {
-	_cleanup_(mno_api_stop_p) struct mno_api *api = NULL;
+	_cleanup_(mno_api_stop_p)
+	struct mno_api *api = NULL;
 	int r = api_new(a, &api);
 
 	if (r < 0)
@@ -319,12 +320,27 @@ int mno_api_start(struct mno_agent *a, struct mno_api **ret)
 		api_unlisten(a->opts.socket_path, api->dev, api->ino);
 		return -ENOMEM;
 	}
+	*ret = TAKE_PTR(api);
+	return 0;
+}
+
+int mno_api_start(struct mno_agent *a, struct mno_api **ret)
+{
+	_cleanup_(mno_api_stop_p)
+	struct mno_api *own = NULL;
+	struct mno_api *api = *ret;
+	int r = api ? 0 : mno_api_listen(a, &own);
+
+	if (r < 0)
+		return r;
+	api = api ?: own;
 	r = api_clock_start(api);
 	if (r == 0)
 		r = start_server(api);
 	if (r < 0)
 		return r;
-	*ret = TAKE_PTR(api);
+	own = NULL;
+	*ret = api;
 	return 0;
 }
 

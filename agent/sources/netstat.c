@@ -166,6 +166,13 @@ static void group_clear(struct group *g, struct mno_source_ctx *c)
 	*g = (struct group){.n = 0};
 }
 
+/* Forgets the pairs from number @from on. */
+static void groups_drop(struct netstat *ns, struct mno_source_ctx *c, size_t file, size_t from)
+{
+	while (ns->n[file] > from)
+		group_clear(&ns->group[file][--ns->n[file]], c);
+}
+
 /* Reads the names anew; nothing is kept when there is no memory: the next tick tries again. */
 static void group_learn(
 	struct group *g, struct mno_source_ctx *c, const char *header, size_t len, const char *path)
@@ -218,15 +225,17 @@ static int file_tick(struct netstat *ns, struct mno_source_ctx *c, size_t file)
 		len = (size_t)((nl ? nl : s.end) - header);
 		if (!mno_scan_line(&s))
 			return -EBADMSG;
-		ns->n[file] = MNO_MAX(ns->n[file], i);
-		if (!g->header || g->len != len || memcmp(g->header, header, len) != 0)
+		if (!g->header || g->len != len || memcmp(g->header, header, len) != 0) {
+			/* a later group may have the series that this one gets */
+			groups_drop(ns, c, file, i - 1);
 			group_learn(g, c, header, len, paths[file]);
+			ns->n[file] = i;
+		}
 		if (g->header)
 			group_values(g, c, &s);
 		mno_scan_line(&s);
 	}
-	while (ns->n[file] > i)
-		group_clear(&ns->group[file][--ns->n[file]], c);
+	groups_drop(ns, c, file, i);
 	return 0;
 }
 

@@ -89,10 +89,13 @@ static int vmstat_tick(void *priv, struct mno_source_ctx *c)
 	do {
 		const char *key;
 		size_t len = mno_scan_word(&s, ' ', &key);
-		uint32_t *slot = mno_rows_next(&v->rows, key, len);
+		uint32_t *slot;
 		uint64_t value;
 
-		if (!slot || *slot == MNO_SLOT_IGNORED || !mno_scan_u64(&s, &value))
+		if (!mno_scan_u64(&s, &value))
+			continue;
+		slot = mno_rows_next(&v->rows, key, len);
+		if (!slot)
 			continue;
 		if (*slot == MNO_SLOT_NONE)
 			*slot = add(c, key, len);

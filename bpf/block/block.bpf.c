@@ -144,7 +144,7 @@ static __always_inline void account_device(const struct flight *f, __u64 ns)
 	mno_add(s->bytes, f->bytes);
 	mno_add(s->latency_ns, ns);
 	mno_hist_add(s->latency, ns);
-	mno_hist_add(s->size, f->bytes);
+	mno_hist_add(s->size, f->bytes ? f->bytes - 1 : 0);
 }
 
 static __always_inline void account_cgroup(const struct flight *f, __u64 ns)

@@ -22,26 +22,26 @@ static const uint64_t size_bounds[] = {1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 
 
 #define U64(fam, st, member, factor)                                                               \
 	{                                                                                          \
-		.family = &fam, .kind = MNO_COL_U64, .off = offsetof(st, member), .scale = factor, \
+		.family = &fam, .kind = MNO_COL_U64, .off = offsetof(st, member), .per = factor,   \
 	}
 #define HIST(fam, st, member, sum_member, count_member, factor, edges)                             \
 	{                                                                                          \
 		.family = &fam, .kind = MNO_COL_HIST, .off = offsetof(st, member),                 \
 		.sum = offsetof(st, sum_member), .count = offsetof(st, count_member),              \
-		.scale = factor, .bounds = edges, .n_bounds = ARRAY_SIZE(edges),                   \
+		.per = factor, .bounds = edges, .n_bounds = ARRAY_SIZE(edges),                     \
 	}
 
 static const struct mno_col device_cols[] = {
-	HIST(latency_family, struct block_stat, latency, latency_ns, count, 1e-9,
+	HIST(latency_family, struct block_stat, latency, latency_ns, count, 1e9,
 		mno_bounds_latency),
 	HIST(size_family, struct block_stat, size, bytes, count, 1, size_bounds),
 	U64(bytes_family, struct block_stat, bytes, 1),
 	U64(errors_family, struct block_stat, errors, 1),
-	U64(queue_family, struct block_stat, queue_ns, 1e-9),
+	U64(queue_family, struct block_stat, queue_ns, 1e9),
 };
 
 static const struct mno_col cgroup_cols[] = {
-	HIST(cg_latency_family, struct block_cgroup, latency, latency_ns, count, 1e-9,
+	HIST(cg_latency_family, struct block_cgroup, latency, latency_ns, count, 1e9,
 		mno_bounds_latency),
 	U64(cg_bytes_family, struct block_cgroup, bytes, 1),
 };
@@ -53,7 +53,8 @@ int block_series_init(struct block_series *s)
 	int r;
 
 	memset(s, 0, sizeof(*s));
-	r = mno_table_new(device_cols, ARRAY_SIZE(device_cols), BLOCK_ROWS * BLOCK_OPS, &s->devices);
+	r = mno_table_new(
+		device_cols, ARRAY_SIZE(device_cols), BLOCK_ROWS * BLOCK_OPS, &s->devices);
 	if (!r)
 		r = mno_table_new(cgroup_cols, ARRAY_SIZE(cgroup_cols), BLOCK_SLOTS, &s->cgroups);
 	if (r)
@@ -101,9 +102,9 @@ static const char *name_of(struct block_series *s, size_t row, uint32_t key)
 }
 
 static void tick_devices(
-	struct block_series *s, const struct mno_probe_tick *t, const struct block_device_row *devs)
+	struct block_series *s, struct mno_metrics *m, const struct block_device_row *devs)
 {
-	mno_table_begin(s->devices, t->metrics);
+	mno_table_begin(s->devices, m);
 	for (size_t i = 0; i < BLOCK_ROWS; i++) {
 		uint32_t key = __atomic_load_n(&devs[i].key, __ATOMIC_RELAXED);
 
@@ -120,12 +121,11 @@ static void tick_devices(
 	mno_table_end(s->devices);
 }
 
-void block_series_tick(struct block_series *s, const struct mno_probe_tick *t,
+void block_series_tick(struct block_series *s, struct mno_metrics *m, struct mno_cgroup_view slots,
 	const struct block_device_row *devs, const struct block_cgroup *cgs)
 {
-	tick_devices(s, t, devs);
-	if (t->cgroups)
-		mno_table_cgroups(s->cgroups, t->metrics, t->cgroups, cgs, sizeof(*cgs));
+	tick_devices(s, m, devs);
+	mno_table_cgroups(s->cgroups, m, slots, cgs, sizeof(*cgs));
 }
 
 void block_series_snapshot(struct block_series *s, struct mno_json *j)

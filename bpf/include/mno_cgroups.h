@@ -28,6 +28,23 @@ size_t mno_cgroups_slots(const struct mno_cgroups *c, const struct mno_cgroup **
  * although mno_cgroups_slots() never showed them. Valid until the next refresh.
  */
 size_t mno_cgroups_retired(const struct mno_cgroups *c, const uint32_t **ret);
+/* Both at once, for a probe's tick; without a cgroup v2 tree (@c NULL) there is ~other alone. */
+struct mno_cgroup_view {
+	const struct mno_cgroup *v;
+	const uint32_t *retired;
+	size_t n, n_retired;
+};
+static inline struct mno_cgroup_view mno_cgroups_view(const struct mno_cgroups *c)
+{
+	static const struct mno_cgroup other = {.path = "~other"};
+	struct mno_cgroup_view s = {.v = &other, .n = 1};
+
+	if (!c)
+		return s;
+	s.n = mno_cgroups_slots(c, &s.v);
+	s.n_retired = mno_cgroups_retired(c, &s.retired);
+	return s;
+}
 /* All v2 cgroups of the host (bounded), parents first; valid until the next refresh. */
 size_t mno_cgroups_all(const struct mno_cgroups *c, const struct mno_cgroup **ret);
 /* Path of an id into @buf, NULL when unknown. Any thread. Remembers recently removed ones. */

@@ -22,7 +22,7 @@ struct hist {
 
 struct cell {
 	uint64_t base, base_count; /* where the row's owner began to count */
-	uint64_t last, count;	   /* at the last tick: counter or sum; a histogram's values */
+	uint64_t last, count;      /* at the last tick: counter or sum; a histogram's values */
 	uint32_t slot;
 	bool added;
 	struct hist *hist;
@@ -50,7 +50,8 @@ static struct cell *cells_of(struct mno_table *t, size_t row)
 
 int mno_table_new(const struct mno_col *cols, size_t n_cols, size_t rows, struct mno_table **ret)
 {
-	_cleanup_(mno_table_free_p) struct mno_table *t = calloc(1, sizeof(*t));
+	_cleanup_(mno_table_free_p)
+	struct mno_table *t = calloc(1, sizeof(*t));
 
 	if (!t)
 		return -ENOMEM;
@@ -126,7 +127,7 @@ static int add_hist(struct mno_table *t, const struct mno_col *c, struct hist *h
 	int r = 0;
 
 	for (size_t i = 0; i <= c->n_bounds && !r; i++) {
-		double bound = i < c->n_bounds ? c->bounds[i] * c->scale : INFINITY;
+		double bound = i < c->n_bounds ? c->bounds[i] / c->per : INFINITY;
 
 		le[mno_f64_format(bound, le)] = 0;
 		r = add(t, c, "_bucket", labels, n, le, &h->slots[made]);
@@ -142,12 +143,12 @@ static int add_hist(struct mno_table *t, const struct mno_col *c, struct hist *h
 }
 
 static void set_recent(
-	struct mno_table *t, struct hist *h, const uint32_t *delta, uint64_t gained, double scale)
+	struct mno_table *t, struct hist *h, const uint32_t *delta, uint64_t gained, double per)
 {
 	pthread_mutex_lock(&t->lock);
 	h->recent.count = gained;
-	h->recent.p50 = gained ? mno_hist_quantile(delta, 0.5) * scale : NAN;
-	h->recent.p99 = gained ? mno_hist_quantile(delta, 0.99) * scale : NAN;
+	h->recent.p50 = gained ? mno_hist_quantile(delta, 0.5) / per : NAN;
+	h->recent.p99 = gained ? mno_hist_quantile(delta, 0.99) / per : NAN;
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -164,7 +165,7 @@ static void drop_cell(struct mno_table *t, size_t col, struct cell *c)
 	if (!c->hist)
 		return;
 	memset(c->hist->cumulative, 0, sizeof(c->hist->cumulative));
-	set_recent(t, c->hist, NULL, 0, 0);
+	set_recent(t, c->hist, NULL, 0, 1);
 }
 
 static void drop_row(struct mno_table *t, size_t row)
@@ -199,7 +200,7 @@ static void tick_counter(struct mno_table *t, const struct mno_col *col, struct 
 			return;
 		c->added = true;
 	}
-	mno_metrics_set(t->metrics, c->slot, v * col->scale);
+	mno_metrics_set(t->metrics, c->slot, v / col->per);
 }
 
 /* One pass over the buckets that changed; bounds are edges of buckets. */
@@ -221,7 +222,7 @@ static void fold(struct mno_table *t, const struct mno_col *col, struct cell *c,
 	for (; b < col->n_bounds; b++)
 		c->hist->cumulative[b] += sum;
 	c->count += gained;
-	set_recent(t, c->hist, delta, gained, col->scale);
+	set_recent(t, c->hist, delta, gained, col->per);
 }
 
 static void tick_hist(struct mno_table *t, const struct mno_col *col, struct cell *c,
@@ -237,7 +238,7 @@ static void tick_hist(struct mno_table *t, const struct mno_col *col, struct cel
 	if (count != c->count)
 		fold(t, col, c, values);
 	else
-		set_recent(t, c->hist, NULL, 0, 0);
+		set_recent(t, c->hist, NULL, 0, 1);
 	if (!c->added && add_hist(t, col, c->hist, labels, n))
 		return;
 	c->added = true;
@@ -247,7 +248,7 @@ static void tick_hist(struct mno_table *t, const struct mno_col *col, struct cel
 		mno_metrics_set(t->metrics, c->hist->slots[i], c->hist->cumulative[i]);
 	mno_metrics_set(t->metrics, c->hist->slots[nb], count);
 	c->last = read_u64(values, col->sum);
-	mno_metrics_set(t->metrics, c->hist->slots[nb + 1], (c->last - c->base) * col->scale);
+	mno_metrics_set(t->metrics, c->hist->slots[nb + 1], (c->last - c->base) / col->per);
 	mno_metrics_set(t->metrics, c->hist->slots[nb + 2], count);
 }
 
@@ -304,27 +305,46 @@ static void note_path(struct mno_table *t, size_t row, const char *path)
 	pthread_mutex_unlock(&t->lock);
 }
 
-void mno_table_cgroups(struct mno_table *t, struct mno_metrics *m, const struct mno_cgroups *cg,
+/* What was counted for an owner that is gone, shown or not, is not the next one's. */
+static void skip_row(struct mno_table *t, size_t row, const void *values)
+{
+	for (size_t i = 0; i < t->n_cols; i++) {
+		const struct mno_col *col = &t->cols[i];
+		struct cell *c = &cells_of(t, row)[i];
+
+		if (col->kind == MNO_COL_U64) {
+			c->last = read_u64(values, col->off);
+			continue;
+		}
+		if (read_u64(values, col->count) != c->count && (c->hist || hist_new(t, c)))
+			fold(t, col, c, values);
+		c->last = read_u64(values, col->sum);
+	}
+	drop_row(t, row);
+}
+
+void mno_table_cgroups(struct mno_table *t, struct mno_metrics *m, struct mno_cgroup_view slots,
 	const void *values, size_t stride)
 {
-	const struct mno_cgroup *slots = NULL;
-	size_t n = mno_cgroups_slots(cg, &slots);
-
 	mno_table_begin(t, m);
-	for (size_t i = 0; i < n; i++) {
-		const struct mno_label l = {"cgroup", slots[i].path};
+	for (size_t i = 0; i < slots.n_retired; i++)
+		if (slots.retired[i] < t->n_rows)
+			skip_row(t, slots.retired[i],
+				(const char *)values + slots.retired[i] * stride);
+	for (size_t i = 0; i < slots.n; i++) {
+		const struct mno_cgroup *c = &slots.v[i];
+		const struct mno_label l = {"cgroup", c->path};
 
-		if (slots[i].slot >= t->n_rows)
+		if (c->slot >= t->n_rows)
 			continue;
-		mno_table_row(t, slots[i].slot, slots[i].gen, &l, 1,
-			(const char *)values + slots[i].slot * stride);
-		note_path(t, slots[i].slot, slots[i].path);
+		mno_table_row(t, c->slot, c->gen, &l, 1, (const char *)values + c->slot * stride);
+		note_path(t, c->slot, c->path);
 	}
 	mno_table_end(t);
 }
 
-static void snapshot_row(const struct row *r, const struct mno_table_recent *v, const char *name,
-	struct mno_json *j)
+static void snapshot_row(
+	const struct row *r, const struct mno_table_recent *v, const char *name, struct mno_json *j)
 {
 	const struct {
 		const char *suffix;

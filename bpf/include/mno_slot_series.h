@@ -6,13 +6,11 @@
  */
 #pragma once
 
-#include "mno/json.h"
-#include "mno/metric.h"
-#include "mno_cgroups.h"
+#include "mno_probe.h"
 #include "mno_hist.h"
 
 enum mno_col_kind {
-	MNO_COL_U64,  /* u64 counter at .off, times .scale */
+	MNO_COL_U64,  /* u64 counter at .off */
 	MNO_COL_HIST, /* u32[MNO_HIST_BUCKETS] at .off, u64 sum at .sum, u64 count at .count */
 };
 
@@ -21,7 +19,7 @@ struct mno_col {
 	const struct mno_family *family;
 	enum mno_col_kind kind;
 	uint32_t off, sum, count;
-	double scale; /* to base units: 1e-9 for ns */
+	double per;             /* raw units in a base unit: 1e9 for ns in seconds */
 	struct mno_label label; /* .name NULL: none */
 	const uint64_t *bounds; /* of a histogram, raw units, ascending powers of two */
 	size_t n_bounds;
@@ -35,8 +33,7 @@ extern const uint64_t mno_bounds_latency[10];
 struct mno_table;
 
 /* @rows is the bound. Per row with data: about 300 B and 2.2 KiB a histogram. -ENOMEM. */
-int mno_table_new(
-	const struct mno_col *cols, size_t n_cols, size_t rows, struct mno_table **ret);
+int mno_table_new(const struct mno_col *cols, size_t n_cols, size_t rows, struct mno_table **ret);
 /* NULL-safe, returns NULL. Does not take the series out of the metrics. */
 struct mno_table *mno_table_free(struct mno_table *t);
 MNO_DEFINE_CLEANUP(struct mno_table *, mno_table_free)
@@ -64,7 +61,7 @@ bool mno_table_recent(struct mno_table *t, size_t row, size_t col, struct mno_ta
  * Rows of cgroup slots: begin, a row for each slot in use (labels {cgroup="path"}, values at
  * @values + slot * @stride), end; and notes the paths for the snapshot.
  */
-void mno_table_cgroups(struct mno_table *t, struct mno_metrics *m, const struct mno_cgroups *cg,
+void mno_table_cgroups(struct mno_table *t, struct mno_metrics *m, struct mno_cgroup_view slots,
 	const void *values, size_t stride);
 /*
  * Member "cgroups" of the open object: an array of {path, <name>_p50_seconds, <name>_p99_seconds,

@@ -71,6 +71,7 @@ struct inet_connection_sock {
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u64 bytes_received, bytes_sent, bytes_retrans;
+	__u64 tcp_wstamp_ns; /* CLOCK_MONOTONIC */
 	__u32 srtt_us, total_retrans;
 };
 struct socket {
@@ -81,6 +82,30 @@ struct bpf_iter__task_file {
 	struct task_struct *task;
 	__u32 fd;
 	struct file *file;
+};
+
+#pragma clang attribute pop
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/* mm_struct.rss_stat: one array of counters until f1a7941243c1 (6.2), then per-CPU counters */
+typedef struct {
+	__s64 counter;
+} mno_atomic_long_t;
+struct mm_rss_stat___old {
+	mno_atomic_long_t count[4];
+};
+struct mm_struct___old {
+	struct mm_rss_stat___old rss_stat;
+};
+struct percpu_counter {
+	__s64 count;
+};
+struct mm_struct___new {
+	struct percpu_counter rss_stat[4];
+};
+struct signal_struct___oom {
+	short oom_score_adj;
 };
 
 #pragma clang attribute pop

@@ -42,8 +42,10 @@ struct mno_proc_exit {
 	struct mno_proc_id id;
 	__u64 cpu_ns;
 	__u64 rss_peak_bytes, io_read_bytes, io_write_bytes;
-	__u32 code; /* as wait(2) */
-	__u32 threads_left;
+	__u32 code;       /* as wait(2) */
+	__u16 exit_code;  /* of exit(); 0 when a signal ended it */
+	__u8 exit_signal; /* what ended it; 0: it exited */
+	__u8 core_dumped;
 };
 _Static_assert(sizeof(struct mno_proc_exit) == 128, "exit layout");
 

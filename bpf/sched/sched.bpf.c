@@ -34,6 +34,8 @@ struct task_struct___rq {
 #pragma clang attribute pop
 
 const volatile __u32 bank_mask = 0;
+/* Kernel memory may be read by address (not under lockdown=confidentiality). */
+const volatile bool read_kernel;
 const volatile bool private_banks = false; /* no two CPUs share a bank: no atomics needed */
 const volatile __u8 wait_class[MNO_SCHED_SYSCALLS] = {};
 
@@ -235,14 +237,17 @@ static __always_inline void wake_up(
 static __always_inline void arrive(struct mno_sched_cpu *c, __u32 cpu, struct task_struct *next,
 	struct mno_sched_task *st, __u64 now, __u64 wait)
 {
-	__u32 slot = task_slot(next, st), i;
+	__u32 slot = task_slot(next, st);
 	struct mno_sched_cgroup *g = bank_slot(cpu, slot);
+	__u64 i;
 
 	if (!g)
 		return;
 	bank_add(g->switches, 1);
 	bank_add(g->runq_ns, wait);
 	i = mno_hist_index(wait);
+	/* 64 bits wide: the 6.1 verifier forgets the bound when it copies a 32-bit register */
+	barrier_var(i);
 	if (i < MNO_HIST_BUCKETS)
 		bank_add(g->runq_hist[i], 1);
 	if (st && st->out)
@@ -413,9 +418,11 @@ static __always_inline __u64 mm_rss_pages(struct mm_struct *mm)
 	__s64 a, b, c;
 
 	if (bpf_core_field_exists(o->rss_stat.count)) {
-		a = o->rss_stat.count[0].counter;
-		b = o->rss_stat.count[1].counter;
-		c = o->rss_stat.count[3].counter;
+		/* the 6.1 verifier takes no typed load through an array of a typedef */
+		if (!read_kernel || bpf_core_read(&a, sizeof(a), &o->rss_stat.count[0].counter) ||
+			bpf_core_read(&b, sizeof(b), &o->rss_stat.count[1].counter) ||
+			bpf_core_read(&c, sizeof(c), &o->rss_stat.count[3].counter))
+			return 0;
 	} else if (bpf_core_field_exists(n->rss_stat[0].count)) {
 		a = n->rss_stat[0].count;
 		b = n->rss_stat[1].count;

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -55,6 +55,8 @@ static int sched_open(const struct mno_probe_cfg *cfg, void **ret_priv, struct b
 	s->n_cpus = cfg->n_cpus;
 	s->skel->rodata->bank_mask = cfg->banks - 1;
 	s->skel->rodata->private_banks = cfg->banks >= cfg->n_cpus;
+	s->skel->rodata->read_kernel = libbpf_probe_bpf_helper(BPF_PROG_TYPE_KPROBE,
+					       BPF_FUNC_probe_read_kernel, NULL) == 1;
 	mno_sched_wait_table((uint8_t *)s->skel->rodata->wait_class);
 	r = size_maps(s->skel, cfg);
 	*ret_priv = s; /* from here on close() frees it */
@@ -114,10 +116,11 @@ static int sched_attached(void *priv, struct bpf_object *obj,
 
 static void sched_tick(void *priv, const struct mno_probe_tick *t)
 {
+	struct mno_cgroup_view slots = mno_cgroups_view(t->cgroups);
 	struct sched *s = priv;
 
 	pthread_mutex_lock(&s->lock);
-	mno_sched_table_tick(&s->table, t);
+	mno_sched_table_tick(&s->table, t->metrics, &slots, t->interval_ns);
 	for (size_t i = 0; i < ARRAY_SIZE(s->looks); i++)
 		if (s->looks[i].at_ns && s->looks[i].at_ns + LOOK_MAX_NS < t->now_ns)
 			mno_sched_look_done(&s->looks[i]); /* nobody looks any more */

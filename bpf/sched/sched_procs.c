@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Threads to processes, and what each process did between two looks. */
 #include <errno.h>
 #include <limits.h>
@@ -135,7 +135,7 @@ static void proc_json(const struct mno_sched_proc *d, const struct mno_sched_loo
 	mno_json_ku64(j, "start_boottime_ns", d->start_ns);
 	mno_json_key(j, "comm");
 	mno_json_strn(j, d->comm, strnlen(d->comm, sizeof(d->comm)));
-	mno_json_kstr(j, "cgroup", mno_cgroups_path(cg, d->cgid, path, sizeof(path)));
+	mno_json_kstr(j, "cgroup", cg ? mno_cgroups_path(cg, d->cgid, path, sizeof(path)) : NULL);
 	mno_json_ku64(j, "threads", d->threads);
 	rate(j, "cpu_percent", d->cpu_ns, 100, interval);
 	rate(j, "wait_percent", d->runq_ns, 100, interval);

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From the slots' counters to series: sums over banks, only for slots in use. */
 #include <errno.h>
 #include <string.h>
@@ -356,16 +356,17 @@ static void slot_zero(struct mno_sched_table *t, uint32_t slot)
 	}
 }
 
-static void take_back(struct mno_sched_table *t, const struct mno_probe_tick *tick)
+static void take_back(
+	struct mno_sched_table *t, struct mno_metrics *m, const struct mno_cgroup_view *slots)
 {
-	const uint32_t *gone;
-	size_t n = mno_cgroups_retired(tick->cgroups, &gone);
 
-	for (size_t i = 0; i < n; i++) {
-		if (!t->slots[gone[i]].used)
-			slot_fold(t, gone[i]);
-		slot_drop(tick->metrics, &t->slots[gone[i]]);
-		slot_zero(t, gone[i]);
+	for (size_t i = 0; i < slots->n_retired; i++) {
+		uint32_t gone = slots->retired[i];
+
+		if (!t->slots[gone].used)
+			slot_fold(t, gone);
+		slot_drop(m, &t->slots[gone]);
+		slot_zero(t, gone);
 	}
 }
 
@@ -385,15 +386,16 @@ static bool slot_meet(struct mno_sched_table *t, struct mno_metrics *m, const st
 	return s->used;
 }
 
-void mno_sched_table_tick(struct mno_sched_table *t, const struct mno_probe_tick *tick)
+void mno_sched_table_tick(struct mno_sched_table *t, struct mno_metrics *m,
+	const struct mno_cgroup_view *slots, uint64_t interval_ns)
 {
-	const struct mno_cgroup *v;
-	size_t n = mno_cgroups_slots(tick->cgroups, &v);
+	const struct mno_cgroup *v = slots->v;
+	size_t n = slots->n;
 
-	t->interval_ns = tick->interval_ns;
-	take_back(t, tick);
+	t->interval_ns = interval_ns;
+	take_back(t, m, slots);
 	for (size_t i = 0; i < n; i++)
-		if (slot_meet(t, tick->metrics, &v[i]))
+		if (slot_meet(t, m, &v[i]))
 			sum_slot(t, &t->slots[v[i].slot], v[i].slot);
 	add_open_stints(t);
 	for (size_t i = 0; i < n; i++) {
@@ -403,9 +405,9 @@ void mno_sched_table_tick(struct mno_sched_table *t, const struct mno_probe_tick
 			continue;
 		/* a stint that ended while we read is in neither part: never step back */
 		s->now.cpu_ns = MNO_MAX(s->now.cpu_ns, s->before.cpu_ns);
-		slot_series(tick->metrics, s);
-		slot_set(tick->metrics, s);
-		slot_culprits(t, tick->metrics, v[i].slot, v, n);
+		slot_series(m, s);
+		slot_set(m, s);
+		slot_culprits(t, m, v[i].slot, v, n);
 	}
 }
 

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Parts of the sched probe's user side, apart so that they can be tested without a kernel. */
 #pragma once
 
@@ -61,7 +61,8 @@ uint64_t mno_sched_bound(unsigned i, const char **ret_text);
 int mno_sched_table_init(struct mno_sched_table *t, const struct mno_sched_maps *maps);
 void mno_sched_table_done(struct mno_sched_table *t);
 /* One tick: sums of the slots in use into their series; retired slots are zeroed in the maps. */
-void mno_sched_table_tick(struct mno_sched_table *t, const struct mno_probe_tick *tick);
+void mno_sched_table_tick(struct mno_sched_table *t, struct mno_metrics *m,
+	const struct mno_cgroup_view *slots, uint64_t interval_ns);
 /* "cgroups": rates of the last tick. */
 void mno_sched_table_json(const struct mno_sched_table *t, struct mno_json *j);
 

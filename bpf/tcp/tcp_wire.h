@@ -5,7 +5,7 @@
 #include "mno_wire.h"
 #include "mno_hist.h"
 
-#define TCP_SLOTS     256 /* MNO_CGROUP_SLOTS */
+#define TCP_SLOTS     256   /* MNO_CGROUP_SLOTS */
 #define TCP_FLOWS     16384 /* connections whose owner and start are known */
 #define TCP_LISTENERS 4096
 
@@ -17,12 +17,12 @@
 enum tcp_direction { TCP_DIR_UNKNOWN, TCP_DIR_OUT, TCP_DIR_IN };
 
 enum tcp_reason {
-	TCP_END_CLOSED,	 /* both sides sent their FIN, this one first */
-	TCP_END_PEER,	 /* both sides sent their FIN, the peer first */
-	TCP_END_RESET,	 /* by the peer */
+	TCP_END_CLOSED,  /* both sides sent their FIN, this one first */
+	TCP_END_PEER,    /* both sides sent their FIN, the peer first */
+	TCP_END_RESET,   /* by the peer */
 	TCP_END_ABORTED, /* by this side */
 	TCP_END_TIMEOUT, /* the peer did not answer any more */
-	TCP_END_ERROR,	 /* another error of the network: .error */
+	TCP_END_ERROR,   /* another error of the network: .error */
 	TCP_REASONS
 };
 
@@ -52,12 +52,12 @@ _Static_assert(TCP_OPEN_SIZE == 120, "connect, accept layout");
 _Static_assert(sizeof(struct tcp_event) == 152, "close layout");
 
 struct tcp_cgroup {
-	__u64 connects, accepts, failures, closes;
+	__u64 connects, accepts, failures;
 	__u64 bytes_in, bytes_out; /* payload, counted at close */
 	__u64 retransmits;
-	__u64 connect_count, connect_ns;
+	__u64 connect_ns;        /* of .connects */
 	__u64 rtt_count, rtt_ns; /* smoothed round trip time at close */
-	__u64 _pad[5];
+	__u64 _pad[7];
 	__u32 connect[MNO_HIST_BUCKETS];
 	__u32 rtt[MNO_HIST_BUCKETS];
 };

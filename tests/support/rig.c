@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include "mno/macro.h"
+#include "probe_util.h"
 #include "rig.h"
 
 #define SLOTS 256
@@ -37,24 +38,6 @@ static void need_bpf(void)
 	close(fd);
 }
 
-/* Writes a constant of .rodata by its name in the object's BTF. */
-static void set_budget(struct bpf_object *obj, uint64_t budget)
-{
-	struct bpf_map *m;
-	size_t size;
-	uint64_t *p;
-
-	/* the first constant of mno_bpf.h, at the start of the section */
-	bpf_object__for_each_map(m, obj)
-	{
-		if (!strstr(bpf_map__name(m), ".rodata"))
-			continue;
-		p = (void *)bpf_map__initial_value(m, &size);
-		if (p && size >= sizeof(*p))
-			*p = budget;
-	}
-}
-
 static int prepare(struct rig *r, size_t rung, uint64_t budget)
 {
 	struct mno_probe_cfg cfg = {.n_cpus = r->n_cpus, .banks = 2, .rung = rung};
@@ -78,7 +61,7 @@ static int prepare(struct rig *r, size_t rung, uint64_t budget)
 		bpf_map__set_max_entries(m, r->probe->ring_bytes ?: 4096);
 	m = bpf_object__find_map_by_name(r->obj, "stats");
 	bpf_map__set_max_entries(m, r->n_cpus);
-	set_budget(r->obj, budget);
+	mno_rodata_set(r->obj, "mno_budget_per_cpu", budget);
 	return bpf_object__load(r->obj);
 }
 

@@ -4,7 +4,7 @@
 boot=$1
 cd /payload || exit 1
 echo 3 >/proc/sys/kernel/printk
-for file in cases/*.sh; do
+for file in /payload/cases/*.sh; do
   case " $(sed -n 's/^# boots: //p' "$file") " in
   *" $boot "*) ;;
   *) continue ;;

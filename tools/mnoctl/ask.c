@@ -34,6 +34,8 @@ int ctl_error_print(struct ctl *c, const struct ctl_error *e)
 {
 	char safe[CTL_TEXT_MAX * 2];
 
+	if (e != &c->last)
+		c->last = *e;
 	if (c->quiet)
 		return e->exit;
 	if (c->json) {
@@ -80,14 +82,14 @@ static const struct {
 		"only root and the group mno may ask: sudo, or usermod -aG mno YOU"},
 	{ETIMEDOUT, CTL_UNREACHABLE, "no answer in time from",
 		"the agent is stopped or overloaded: systemctl status mnod"},
-	{MNO_ECLOSED, CTL_UNREACHABLE, "closed without an answer:",
-		"the agent ended just now: systemctl status mnod"},
+	{MNO_ECLOSED, CTL_UNREACHABLE,
+		"closed without an answer:", "the agent ended just now: systemctl status mnod"},
 	{MNO_ETRUNCATED, CTL_UNREACHABLE, "the answer broke off in the middle:",
 		"the agent ended just now: systemctl status mnod"},
-	{ECONNRESET, CTL_UNREACHABLE, "closed without an answer:",
-		"the agent ended just now: systemctl status mnod"},
-	{EPROTO, CTL_INTERNAL, "this is not an answer of the agent:",
-		"does another program listen there?"},
+	{ECONNRESET, CTL_UNREACHABLE,
+		"closed without an answer:", "the agent ended just now: systemctl status mnod"},
+	{EPROTO, CTL_INTERNAL,
+		"this is not an answer of the agent:", "does another program listen there?"},
 	{MNO_ELIMIT, CTL_INTERNAL, "the answer is larger than 64 MiB or has no end:",
 		"ask for less: --since, --limit"},
 	{ENAMETOOLONG, CTL_INVALID, "a socket path has at most 107 bytes:", NULL},
@@ -111,9 +113,16 @@ static int status_exit(int status)
 	static const struct {
 		int status, exit;
 	} rows[] = {
-		{400, CTL_INVALID}, {401, CTL_REFUSED}, {403, CTL_REFUSED}, {404, CTL_NO},
-		{409, CTL_NO}, {413, CTL_INVALID}, {414, CTL_INVALID}, {422, CTL_INVALID},
-		{429, CTL_NO}, {503, CTL_NO},
+		{400, CTL_INVALID},
+		{401, CTL_REFUSED},
+		{403, CTL_REFUSED},
+		{404, CTL_NO},
+		{409, CTL_NO},
+		{413, CTL_INVALID},
+		{414, CTL_INVALID},
+		{422, CTL_INVALID},
+		{429, CTL_NO},
+		{503, CTL_NO},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -158,8 +167,8 @@ void ctl_explain_status(int status, const char *body, size_t len, struct ctl_err
 	if (*text)
 		ctl_error_set(e, status_exit(status), jstr(o, "hint"), "%s", text);
 	else
-		ctl_error_set(e, status_exit(status), NULL, "the agent answered with HTTP status %d",
-			status);
+		ctl_error_set(e, status_exit(status), NULL,
+			"the agent answered with HTTP status %d", status);
 	json_object_put(o);
 }
 
@@ -208,17 +217,21 @@ void ctl_param(struct mno_buf *target, const char *name, const char *value)
 /* In valid JSON these can stand only inside strings, where \u00XX means the same. */
 static void put_json_text(struct mno_buf *out, const char *s, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		unsigned char ch = (unsigned char)s[i];
-		unsigned char next = i + 1 < n ? (unsigned char)s[i + 1] : 0;
+	while (n) {
+		size_t len = MNO_MAX(mno_utf8_len(s, n), (size_t)1);
+		unsigned char ch = (unsigned char)*s;
 
-		if ((ch < 0x20 && ch != '\n' && ch != '\t') || ch == 0x7f)
+		if (len == 1 && ((ch < 0x20 && ch != '\n' && ch != '\t') || ch == 0x7f))
 			mno_buf_addf(out, "\\u%04x", ch);
-		else if (ch == 0xc2 && next >= 0x80 && next < 0xa0) {
-			mno_buf_addf(out, "\\u%04x", next);
-			i++;
-		} else
-			mno_buf_addc(out, (char)ch);
+		else if (len == 2 && ch == 0xc2 && (s[1] & 0x7f) < 0x20)
+			mno_buf_addf(out, "\\u%04x", (unsigned)(s[1] & 0xff));
+		else if (ctl_is_deceptive(s, len))
+			mno_buf_addf(out, "\\u%04x",
+				(ch & 0xfu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu));
+		else
+			mno_buf_add(out, s, len);
+		s += len;
+		n -= len;
 	}
 }
 

@@ -13,8 +13,16 @@ const struct ctl_option no_options[] = {{0}};
 const struct ctl_verb ctl_verbs[] = {
 #define VERB(n, lo, hi, a, w, s, d, o, ...)                                                        \
 	{                                                                                          \
-		.name = #n, .min = lo, .max = hi, .args = a, .words = w, .summary = s,             \
-		.detail = d, .options = o, .fn = verb_##n, .examples = {__VA_ARGS__},              \
+		.name = #n,                                                                        \
+		.min = lo,                                                                         \
+		.max = hi,                                                                         \
+		.args = a,                                                                         \
+		.words = w,                                                                        \
+		.summary = s,                                                                      \
+		.detail = d,                                                                       \
+		.options = o,                                                                      \
+		.fn = verb_##n,                                                                    \
+		.examples = {__VA_ARGS__},                                                         \
 	},
 #include "verbs.def"
 #undef VERB
@@ -119,8 +127,8 @@ static int unknown(struct ctl_error *err, const char *what, const char *word, co
 	char near[64];
 
 	if (ctl_nearest(words, word, near, sizeof(near)))
-		return ctl_error_set(err, CTL_USAGE, NULL, "unknown %s \"%s\". Did you mean \"%s\"?",
-			what, quote(word).s, near);
+		return ctl_error_set(err, CTL_USAGE, NULL,
+			"unknown %s \"%s\". Did you mean \"%s\"?", what, quote(word).s, near);
 	return ctl_error_set(err, CTL_USAGE, hint, "unknown %s \"%s\"", what, quote(word).s);
 }
 
@@ -227,8 +235,7 @@ static const struct {
 } types[] = {
 	[CTL_TEXT] = {check_text, "some text"},
 	[CTL_DURATION] = {check_duration, "a duration such as 60s, 10m or 1h30m"},
-	[CTL_TIME] = {check_time,
-		"a time: 10m (ago), Unix seconds, or 2026-11-02T14:02:11Z"},
+	[CTL_TIME] = {check_time, "a time: 10m (ago), Unix seconds, or 2026-11-02T14:02:11Z"},
 	[CTL_COUNT] = {check_count, "a whole number from 1 to 1000000"},
 	[CTL_NUMBER] = {check_number, "a whole number"},
 	[CTL_WORD] = {check_text, NULL},
@@ -288,8 +295,7 @@ static int set_option(struct walk *w, const struct ctl_option *o, const char *va
 	if (!o->many && ctl_has(a, o->name) && o->type != CTL_FLAG)
 		return ctl_error_set(w->err, CTL_USAGE, NULL, "--%s is given twice", o->name);
 	if (a->n_set == CTL_MAX_SET)
-		return ctl_error_set(
-			w->err, CTL_USAGE, NULL, "more than %d options", CTL_MAX_SET);
+		return ctl_error_set(w->err, CTL_USAGE, NULL, "more than %d options", CTL_MAX_SET);
 	a->set[a->n_set].opt = o;
 	a->set[a->n_set++].value = value;
 	return 0;
@@ -402,8 +408,8 @@ int ctl_parse(int argc, char *const argv[], struct ctl_args *ret, struct ctl_err
 	if (ctl_has(ret, "help") || ctl_has(ret, "version"))
 		return 0;
 	if (!ret->verb)
-		return ctl_error_set(err, CTL_USAGE, "mnoctl help lists the verbs; try: mnoctl status",
-			"which verb?");
+		return ctl_error_set(err, CTL_USAGE,
+			"mnoctl help lists the verbs; try: mnoctl status", "which verb?");
 	return check_words(ret, err);
 }
 

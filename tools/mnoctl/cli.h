@@ -13,8 +13,8 @@ struct ctl;
 /* Fixed: scripts rely on these. */
 enum ctl_exit {
 	CTL_OK = 0,
-	CTL_NO = 1,	     /* the answer is no: not found, unhealthy, already so */
-	CTL_USAGE = 2,	     /* the command line cannot be understood */
+	CTL_NO = 1,          /* the answer is no: not found, unhealthy, already so */
+	CTL_USAGE = 2,       /* the command line cannot be understood */
 	CTL_UNREACHABLE = 3, /* no agent, or it went away */
 	CTL_REFUSED = 4,     /* the caller lacks the rights */
 	CTL_INVALID = 5,     /* a value or an expression is wrong */
@@ -63,7 +63,8 @@ struct ctl_example {
 struct ctl_verb {
 	const char *name;
 	const char *args; /* synopsis of the positional arguments */
-	const char *words; /* what the first one may be: names, or "@probes", "@verbs" behind them */
+	const char
+		*words; /* what the first one may be: names, or "@probes", "@verbs" behind them */
 	uint8_t min, max;
 	const char *summary, *detail;
 	int (*fn)(struct ctl *c);

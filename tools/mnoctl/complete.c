@@ -76,12 +76,13 @@ static void bash_verb(struct mno_buf *out, const struct ctl_verb *v)
 
 void ctl_complete_bash(struct mno_buf *out)
 {
-	mno_buf_adds(out, "# bash completion of mnoctl; load with: source <(mnoctl completion bash)\n"
-			  "_mnoctl_names()\n{\n"
-			  "\tmnoctl ${sock:+-s \"$sock\"} completion --names \"$1\" 2>/dev/null\n}\n"
-			  "_mnoctl()\n{\n"
-			  "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
-			  "\tlocal verb='' sock='' words='' n=0 i w\n\tlocal globals='");
+	mno_buf_adds(out,
+		"# bash completion of mnoctl; load with: source <(mnoctl completion bash)\n"
+		"_mnoctl_names()\n{\n"
+		"\tmnoctl ${sock:+-s \"$sock\"} completion --names \"$1\" 2>/dev/null\n}\n"
+		"_mnoctl()\n{\n"
+		"\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
+		"\tlocal verb='' sock='' words='' n=0 i w\n\tlocal globals='");
 	add_option_names(out, ctl_globals);
 	mno_buf_adds(out, "'\n\tCOMPREPLY=()\n"
 			  "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n\t\tw=${COMP_WORDS[i]}\n"

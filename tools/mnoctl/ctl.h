@@ -14,10 +14,12 @@ struct ctl {
 	const char *socket;
 	struct mno_client *client; /* owned */
 	bool json;
-	bool tty, color, utf8; /* of standard output */
-	int width;	       /* columns; 0 = not a terminal, no limit */
-	int quiet;	       /* errors are expected: do not print them */
-	struct mno_buf out;    /* written by ctl_flush() */
+	bool tty, color, utf8;    /* of standard output */
+	size_t label;             /* columns of ctl_field()'s labels, at least 10 */
+	int width;                /* columns; 0 = not a terminal, no limit */
+	int quiet;                /* errors are expected: do not print them */
+	struct ctl_error last;    /* printed or not */
+	struct mno_buf out;       /* written by ctl_flush() */
 	volatile const int *stop; /* set by SIGINT and SIGTERM */
 	unsigned next_text;
 	char text[16][CTL_TEXT_MAX]; /* ctl_esc()'s ring */
@@ -35,7 +37,7 @@ int ctl_fail(struct ctl *c, int exit_code, const char *hint, const char *fmt, ..
 struct ctl_answer {
 	struct mno_buf body;
 	struct json_object *root; /* borrowed by the accessors below */
-	double completeness;	  /* 0..1 or -1 */
+	double completeness;      /* 0..1 or -1 */
 	uint64_t took_ns;
 };
 void ctl_answer_done(struct ctl_answer *a);
@@ -61,12 +63,12 @@ int ctl_follow(struct ctl *c, const char *target,
 
 /* JSON of unknown shape: a missing member or one of another type reads as the default. */
 struct json_object *jget(struct json_object *o, const char *key);
-const char *jstr(struct json_object *o, const char *key);  /* "" when missing */
-uint64_t ju64(struct json_object *o, const char *key);	   /* 0 when missing or negative */
-double jf64(struct json_object *o, const char *key);	   /* NaN when missing or null */
+const char *jstr(struct json_object *o, const char *key); /* "" when missing */
+uint64_t ju64(struct json_object *o, const char *key);    /* 0 when missing or negative */
+double jf64(struct json_object *o, const char *key);      /* NaN when missing or null */
 bool jtrue(struct json_object *o, const char *key);
-bool jnull(struct json_object *o, const char *key);	   /* missing or null */
-size_t jlen(struct json_object *arr);			   /* 0 when not an array */
+bool jnull(struct json_object *o, const char *key); /* missing or null */
+size_t jlen(struct json_object *arr);               /* 0 when not an array */
 struct json_object *jidx(struct json_object *arr, size_t i);
 
 /* ---- output: collected in c->out ---- */
@@ -81,6 +83,12 @@ void ctl_printf(struct ctl *c, enum ctl_style s, const char *fmt, ...) _printf_(
 /* "  label      text...", wrapped to the terminal with a hanging indent; one line in a pipe. */
 void ctl_field(struct ctl *c, const char *label, enum ctl_style s, const char *fmt, ...)
 	_printf_(4, 5);
+/* Makes room for the longest @key of @rows as ctl_field()'s label; NULL = back to normal. */
+void ctl_labels(struct ctl *c, struct json_object *rows, const char *key);
+/* "title  text": the text goes below when the terminal is too narrow for both. */
+void ctl_head(struct ctl *c, const char *title, const char *fmt, ...) _printf_(3, 4);
+/* Whether the @n bytes of a UTF-8 character hide or reorder the text around them. */
+bool ctl_is_deceptive(const char *s, size_t n);
 /* The last, dim line; in a pipe it begins with "# ". */
 void ctl_footer(struct ctl *c, const char *fmt, ...) _printf_(2, 3);
 /* "complete 100 %" from {seen,stored,sampled,dropped} or a 0..1 number; "" when unknown. */
@@ -109,8 +117,8 @@ const char *ctl_spark(struct ctl *c, const double *v, size_t n, size_t columns);
 
 struct ctl_col {
 	const char *head;
-	bool right; /* numbers */
-	bool flex;  /* may be cut to fit the terminal */
+	bool right;   /* numbers */
+	bool flex;    /* may be cut to fit the terminal */
 	uint8_t drop; /* 1.. = dropped on a narrow terminal, the highest first; 0 = stays */
 };
 
@@ -140,6 +148,8 @@ void ctl_table_print(struct ctl *c, const struct ctl_table *t);
 
 /* Best name for @word among member @key of the agent's probes ("name" or "kinds"); "" if none. */
 const char *ctl_nearest_probe_word(struct ctl *c, const char *word, bool kinds, bool *ret_known);
+/* What a process used: a running one's figures come with its end, 0 then means not known yet. */
+double ctl_used(struct json_object *row, const char *key);
 /* One line of a process: "48119 worker.sh". */
 const char *ctl_proc_name(struct ctl *c, struct json_object *row);
 const char *ctl_argv(struct ctl *c, struct json_object *row);

@@ -183,11 +183,12 @@ void ctl_help_man(struct mno_buf *out)
 	mno_buf_adds(out, ".SH EXIT STATUS\n");
 	for (int i = 0; i <= CTL_INTERNAL; i++)
 		mno_buf_addf(out, ".TP\n\\fB%d\\fR\n%s.\n", i, ctl_exits[i].help);
-	mno_buf_adds(out, ".SH ENVIRONMENT\n.TP\n\\fBMNO_SOCKET\\fR\nthe agent\\(aqs socket, when "
-			  "\\fB\\-s\\fR is not given.\n.TP\n\\fBNO_COLOR\\fR\nno colours.\n"
-			  ".SH FILES\n.TP\n\\fI/run/mno/mno.sock\\fR\nthe agent\\(aqs socket.\n.TP\n"
-			  "\\fIbuild/run/mno.sock\\fR\nthat of an agent run from a checkout, when none "
-			  "is installed.\n.SH SEE ALSO\n.BR mnod (8)\n");
+	mno_buf_adds(out,
+		".SH ENVIRONMENT\n.TP\n\\fBMNO_SOCKET\\fR\nthe agent\\(aqs socket, when "
+		"\\fB\\-s\\fR is not given.\n.TP\n\\fBNO_COLOR\\fR\nno colours.\n"
+		".SH FILES\n.TP\n\\fI/run/mno/mno.sock\\fR\nthe agent\\(aqs socket.\n.TP\n"
+		"\\fIbuild/run/mno.sock\\fR\nthat of an agent run from a checkout, when none "
+		"is installed.\n.SH SEE ALSO\n.BR mnod (8)\n");
 }
 
 static void json_options(struct mno_json *j, const struct ctl_option *o)

@@ -10,7 +10,7 @@
 #include "mno/util.h"
 
 #define INSTALLED_SOCKET "/run/mno/mno.sock"
-#define BUILD_SOCKET	 "build/run/mno.sock"
+#define BUILD_SOCKET     "build/run/mno.sock"
 
 static volatile int stopped;
 
@@ -81,7 +81,8 @@ static int run(struct ctl *c)
 	int r;
 
 	if (ctl_has(a, "version")) {
-		ctl_printf(c, CTL_PLAIN, c->json ? "{\"version\":\"%s\"}\n" : "mno %s\n", MNO_VERSION);
+		ctl_printf(
+			c, CTL_PLAIN, c->json ? "{\"version\":\"%s\"}\n" : "mno %s\n", MNO_VERSION);
 		return 0;
 	}
 	if (ctl_has(a, "help")) {

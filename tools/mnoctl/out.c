@@ -25,37 +25,49 @@ char *ctl_scratch(struct ctl *c)
 	return c->text[c->next_text++ % ARRAY_SIZE(c->text)];
 }
 
-/* Marks that reorder or hide text around them: a name could pose as another. */
-static bool is_deceptive(const unsigned char *s, size_t len)
+/* With such marks a name could pose as another. */
+bool ctl_is_deceptive(const char *s, size_t n)
 {
 	unsigned cp;
 
-	if (len != 3)
+	if (n != 3)
 		return false;
 	cp = (s[0] & 0x0fu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu);
 	return (cp >= 0x200b && cp <= 0x200f) || (cp >= 0x2028 && cp <= 0x202e) ||
 	       (cp >= 0x2060 && cp <= 0x206f) || cp == 0xfeff;
 }
 
+/* One character of @s made safe into @dst (>= 16 bytes); returns its bytes in @s. */
+static size_t esc_char(char *dst, const char *s, size_t left)
+{
+	size_t n = mno_utf8_len(s, left), step = n ? n : 1;
+	char *o = dst;
+
+	if (!ctl_is_deceptive(s, n)) {
+		mno_escape_terminal(dst, 16, s, step);
+		return step;
+	}
+	for (size_t i = 0; i < n; i++)
+		o += sprintf(o, "\\x%02x", (unsigned char)s[i]);
+	return step;
+}
+
 const char *ctl_esc(struct ctl *c, const char *s)
 {
-	char safe[CTL_TEXT_MAX], *out = ctl_scratch(c);
-	size_t o = 0;
+	char *out = ctl_scratch(c), one[16];
+	size_t o = 0, left = s ? strnlen(s, CTL_TEXT_MAX) : 0;
 
-	mno_escape_terminal(safe, sizeof(safe), s ? s : "", s ? strnlen(s, CTL_TEXT_MAX) : 0);
-	for (const char *p = safe; *p;) {
-		size_t n = MNO_MAX(mno_utf8_len(p, strlen(p)), (size_t)1);
+	while (left) {
+		size_t n = esc_char(one, s, left), len = strlen(one);
 
-		if (o + 12 >= CTL_TEXT_MAX)
-			break;
-		if (is_deceptive((const unsigned char *)p, n)) {
-			for (size_t i = 0; i < n; i++)
-				o += (size_t)snprintf(out + o, 5, "\\x%02x", (unsigned char)p[i]);
-		} else {
-			memcpy(out + o, p, n);
-			o += n;
+		if (o + len + sizeof("\u2026") > CTL_TEXT_MAX) {
+			memcpy(out + o, "\u2026", sizeof("\u2026")); /* what is cut is marked */
+			return out;
 		}
-		p += n;
+		memcpy(out + o, one, len);
+		o += len;
+		s += n;
+		left -= n;
 	}
 	out[o] = '\0';
 	return out;
@@ -73,7 +85,7 @@ void ctl_style_off(struct ctl *c, enum ctl_style s)
 		mno_buf_adds(&c->out, "\033[0m");
 }
 
-static void add_formatted(struct mno_buf *b, const char *fmt, va_list ap)
+_printf_(2, 0) static void add_formatted(struct mno_buf *b, const char *fmt, va_list ap)
 {
 	va_list again;
 	char *room;
@@ -146,7 +158,7 @@ size_t ctl_fit(const char *s, size_t columns)
 static void add_wrapped(struct ctl *c, size_t indent, const char *text)
 {
 	size_t room = c->width > 0 && (size_t)c->width > indent + 20 ? (size_t)c->width - indent
-								      : SIZE_MAX;
+								     : SIZE_MAX;
 
 	while (ctl_columns(text) > room) {
 		size_t cut = ctl_fit(text, room), at = cut;
@@ -166,7 +178,7 @@ static void add_wrapped(struct ctl *c, size_t indent, const char *text)
 void ctl_field(struct ctl *c, const char *label, enum ctl_style s, const char *fmt, ...)
 {
 	_cleanup_buf_ struct mno_buf text = {0};
-	size_t pad = MNO_MAX(ctl_columns(label) + 1, (size_t)11);
+	size_t pad = MNO_MAX(ctl_columns(label), MNO_MAX(c->label, (size_t)10)) + 1;
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -179,6 +191,31 @@ void ctl_field(struct ctl *c, const char *label, enum ctl_style s, const char *f
 	ctl_style_on(c, s);
 	add_wrapped(c, pad + 2, mno_buf_cstr(&text));
 	ctl_style_off(c, s);
+	mno_buf_addc(&c->out, '\n');
+}
+
+void ctl_labels(struct ctl *c, struct json_object *rows, const char *key)
+{
+	c->label = 0;
+	for (size_t i = 0; i < jlen(rows); i++)
+		c->label = MNO_MAX(c->label, ctl_columns(ctl_esc(c, jstr(jidx(rows, i), key))));
+	c->label = MNO_MIN(c->label, (size_t)36);
+}
+
+void ctl_head(struct ctl *c, const char *title, const char *fmt, ...)
+{
+	_cleanup_buf_ struct mno_buf text = {0};
+	bool fits;
+	va_list ap;
+
+	va_start(ap, fmt);
+	add_formatted(&text, fmt, ap);
+	va_end(ap);
+	fits = !c->width ||
+	       ctl_columns(title) + ctl_columns(mno_buf_cstr(&text)) + 2 <= (size_t)c->width;
+	ctl_printf(c, CTL_BOLD, "%s", title);
+	mno_buf_adds(&c->out, fits ? "  " : "\n  ");
+	add_wrapped(c, 2, mno_buf_cstr(&text));
 	mno_buf_addc(&c->out, '\n');
 }
 
@@ -202,10 +239,22 @@ void ctl_footer(struct ctl *c, const char *fmt, ...)
 static const struct {
 	const char *utf8, *ascii;
 } plain[] = {
-	{"\u00b7", "|"}, {"\u2013", "-"}, {"\u2190", "<-"}, {"\u2026", "~"}, {"\u00d7", "x"},
-	{"\u2581", "_"}, {"\u2582", "."}, {"\u2583", ","}, {"\u2584", "-"}, {"\u2585", "="},
-	{"\u2586", "+"}, {"\u2587", "*"}, {"\u2588", "#"}, {"\u251c\u2500 ", "|- "},
-	{"\u2514\u2500 ", "`- "}, {"\u2502", "|"},
+	{"\u00b7", "|"},
+	{"\u2013", "-"},
+	{"\u2190", "<-"},
+	{"\u2026", "~"},
+	{"\u00d7", "x"},
+	{"\u2581", "_"},
+	{"\u2582", "."},
+	{"\u2583", ","},
+	{"\u2584", "-"},
+	{"\u2585", "="},
+	{"\u2586", "+"},
+	{"\u2587", "*"},
+	{"\u2588", "#"},
+	{"\u251c\u2500 ", "|- "},
+	{"\u2514\u2500 ", "`- "},
+	{"\u2502", "|"},
 };
 
 static void to_ascii(struct mno_buf *b, const char *s, size_t n)
@@ -362,9 +411,9 @@ const char *ctl_completeness(struct ctl *c, struct json_object *o)
 	char *s;
 
 	if (json_object_is_type(o, json_type_object)) {
-		double seen = jf64(o, "seen"), dropped = jf64(o, "dropped"), sampled = jf64(o, "sampled");
+		double seen = jf64(o, "seen"), dropped = jf64(o, "dropped");
 
-		share = seen > 0 ? (seen - dropped - (sampled > 0 ? sampled : 0)) / seen : 1;
+		share = seen == 0 ? 1 : (seen - dropped) / seen; /* NaN stays NaN */
 	} else if (o) {
 		share = json_object_get_double(o);
 	}
@@ -375,14 +424,15 @@ const char *ctl_completeness(struct ctl *c, struct json_object *o)
 	if (share >= 1)
 		snprintf(s, CTL_TEXT_MAX, "complete 100 %%");
 	else
-		snprintf(s, CTL_TEXT_MAX, "complete %.4g %%", MNO_MIN(floor(share * 1e6) / 1e4, 99.99));
+		snprintf(s, CTL_TEXT_MAX, "complete %.4g %%",
+			MNO_MIN(floor(share * 1e6) / 1e4, 99.99));
 	return s;
 }
 
 const char *ctl_spark(struct ctl *c, const double *v, size_t n, size_t columns)
 {
-	static const char *const bars[] = {"\u2581", "\u2582", "\u2583", "\u2584", "\u2585",
-		"\u2586", "\u2587", "\u2588"};
+	static const char *const bars[] = {
+		"\u2581", "\u2582", "\u2583", "\u2584", "\u2585", "\u2586", "\u2587", "\u2588"};
 	double lo = INFINITY, hi = -INFINITY;
 	char *s = ctl_scratch(c), *o = s;
 

@@ -7,7 +7,7 @@
 
 #define MAX_CELLS (4u << 20)
 #define MAX_COLS  24
-#define GAP	  2
+#define GAP       2
 #define FLEX_MIN  8
 
 void ctl_table_init(struct ctl_table *t, const struct ctl_col *cols, size_t n_cols)
@@ -26,7 +26,8 @@ static struct ctl_cell *new_cell(struct ctl_table *t)
 {
 	if (t->n_cells == t->cap) {
 		size_t cap = MNO_MAX(t->cap * 2, (size_t)256);
-		struct ctl_cell *p = cap <= MAX_CELLS ? reallocarray(t->cells, cap, sizeof(*p)) : NULL;
+		struct ctl_cell *p =
+			cap <= MAX_CELLS ? reallocarray(t->cells, cap, sizeof(*p)) : NULL;
 
 		if (!p) {
 			t->err = cap <= MAX_CELLS ? -ENOMEM : -E2BIG;
@@ -109,8 +110,8 @@ static void fit(const struct ctl *c, const struct ctl_table *t, struct layout *l
 	for (size_t i = 0; i < t->n_cols; i++) {
 		l->width[i] = ctl_columns(t->cols[i].head);
 		for (size_t r = l->from; r < l->to; r++)
-			l->width[i] = MNO_MAX(l->width[i],
-				(size_t)t->cells[r * t->n_cols + i].columns);
+			l->width[i] =
+				MNO_MAX(l->width[i], (size_t)t->cells[r * t->n_cols + i].columns);
 	}
 	if (!c->width)
 		return;

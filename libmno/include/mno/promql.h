@@ -9,10 +9,10 @@
 #include "mno/json.h"
 #include "mno/series.h"
 
-#define MNO_PROMQL_LOOKBACK_MS	(5 * 60 * 1000) /* how old the value of an instant may be */
-#define MNO_PROMQL_MAX_POINTS	11000		/* per series of a range query */
-#define MNO_PROMQL_MAX_MATCHERS 64		/* per selector */
-#define MNO_PROMQL_MAX_TEXT	(64 * 1024)	/* bytes of a query */
+#define MNO_PROMQL_LOOKBACK_MS  (5 * 60 * 1000) /* how old the value of an instant may be */
+#define MNO_PROMQL_MAX_POINTS   11000           /* per series of a range query */
+#define MNO_PROMQL_MAX_MATCHERS 64              /* per selector */
+#define MNO_PROMQL_MAX_TEXT     (64 * 1024)     /* bytes of a query */
 
 /* Prometheus' errorType values. */
 enum mno_promql_error_type {

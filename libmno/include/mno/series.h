@@ -59,11 +59,14 @@ struct mno_matcher {
  * matchers are used by one thread at a time. -MNO_ESYNTAX and a message in @err, -ENOMEM. */
 int mno_matchers_compile(struct mno_matcher *m, size_t n, char *err, size_t err_size);
 void mno_matchers_done(struct mno_matcher *m, size_t n);
+/* 1 if a compiled matcher takes @value, 0 if not, -MNO_ELIMIT (too much work), -ENOMEM. */
+int mno_matcher_test(const struct mno_matcher *m, const char *value);
 
 struct mno_ids {
 	uint32_t *v; /* owned: free with mno_ids_done() */
 	size_t n, cap;
 };
+/* Frees the array and zeroes the struct. */
 void mno_ids_done(struct mno_ids *ids);
 
 /*
@@ -111,4 +114,5 @@ struct mno_series_stat {
 	uint64_t damaged_blocks;   /* met by reads since open */
 	int64_t first_ms, last_ms; /* 0 if empty */
 };
+/* Any thread. */
 void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret);

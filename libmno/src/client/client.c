@@ -14,8 +14,8 @@
 #include "mno/time.h"
 
 #define DEFAULT_TIMEOUT_NS (10 * NS_PER_SEC)
-#define BODY_MAX	   (64u << 20)
-#define ERROR_BODY_MAX	   (64u << 10)
+#define BODY_MAX           (64u << 20)
+#define ERROR_BODY_MAX     (64u << 10)
 /* The agent sends a comment every 15 s: three missed ones mean that it hangs. */
 #define STREAM_IDLE_NS (45 * NS_PER_SEC)
 #define STOP_POLL_MS   200
@@ -60,7 +60,7 @@ double mno_client_completeness(const struct mno_client *c)
 /* One request and the reading of its answer. */
 struct exchange {
 	int fd;
-	uint64_t deadline; /* CLOCK_MONOTONIC ns */
+	uint64_t deadline;        /* CLOCK_MONOTONIC ns */
 	volatile const int *stop; /* or NULL */
 	struct mno_http http;
 };
@@ -294,8 +294,8 @@ int mno_client_stream(struct mno_client *c, const char *target,
 
 static bool is_unreserved(unsigned char ch)
 {
-	return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') ||
-	       (ch >= '0' && ch <= '9') || strchr("-._~", ch);
+	return (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') ||
+	       strchr("-._~", ch);
 }
 
 void mno_url_escape(struct mno_buf *b, const char *s)

@@ -6,7 +6,17 @@
 #include "mno/err.h"
 #include "mno/util.h"
 
-enum { ST_STATUS, ST_HEADER, ST_LENGTH, ST_TO_END, ST_CHUNK, ST_DATA, ST_DATA_END, ST_TRAILER, ST_DONE };
+enum {
+	ST_STATUS,
+	ST_HEADER,
+	ST_LENGTH,
+	ST_TO_END,
+	ST_CHUNK,
+	ST_DATA,
+	ST_DATA_END,
+	ST_TRAILER,
+	ST_DONE
+};
 
 void mno_http_init(struct mno_http *h)
 {
@@ -187,8 +197,8 @@ static ssize_t feed_line(struct mno_http *h, const char *p, size_t n)
 	return r < 0 ? r : (ssize_t)part + 1;
 }
 
-static int feed_body(
-	struct mno_http *h, const char *p, size_t n, mno_http_body_fn body, void *arg, size_t *ret_used)
+static int feed_body(struct mno_http *h, const char *p, size_t n, mno_http_body_fn body, void *arg,
+	size_t *ret_used)
 {
 	size_t take = h->state == ST_TO_END ? n : (size_t)MNO_MIN((uint64_t)n, h->left);
 	int r = body(arg, p, take);

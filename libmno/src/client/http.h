@@ -9,7 +9,7 @@
 
 #define MNO_HTTP_LINE_MAX 8192
 #define MNO_HTTP_HEAD_MAX (64u << 10)
-#define MNO_SSE_MAX	  (1u << 20)
+#define MNO_SSE_MAX       (1u << 20)
 
 /* Takes decoded body bytes; non-zero stops reading and is returned by mno_http_feed(). */
 typedef int (*mno_http_body_fn)(void *arg, const char *p, size_t n);
@@ -20,7 +20,7 @@ struct mno_http {
 	bool chunked, has_length;
 	uint8_t state;
 	uint32_t head_bytes, line_len;
-	uint64_t left; /* bytes of the body or of the current chunk */
+	uint64_t left;       /* bytes of the body or of the current chunk */
 	double completeness; /* X-Mno-Completeness, or -1 */
 	char line[MNO_HTTP_LINE_MAX];
 };
@@ -31,8 +31,7 @@ void mno_http_init(struct mno_http *h);
  * Reads the next @n bytes of an answer. 0 = wants more, 1 = the answer is complete (what follows
  * is ignored), -EPROTO = this is not HTTP, -MNO_ELIMIT = head too large, or what @body returned.
  */
-int mno_http_feed(
-	struct mno_http *h, const char *p, size_t n, mno_http_body_fn body, void *arg);
+int mno_http_feed(struct mno_http *h, const char *p, size_t n, mno_http_body_fn body, void *arg);
 
 /* The server closed: 1 = the answer is complete, -MNO_ECLOSED = before its head was,
  * -MNO_ETRUNCATED = inside its body. */

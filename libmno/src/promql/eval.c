@@ -11,7 +11,8 @@
 #include "mno/err.h"
 #include "mno/time.h"
 
-#define READ_CHUNK 1024 /* series per read, so that the deadline is looked at in between */
+#define READ_SERIES  64         /* series per read: as many as the store keeps together */
+#define READ_SAMPLES (4u << 20) /* held in memory at once, 16 bytes each */
 
 struct label {
 	const char *name, *value;
@@ -33,6 +34,7 @@ struct eval {
 	struct mno_arena *arena;  /* items' labels */
 	struct item *items;
 	size_t n, cap;
+	size_t columns;      /* read so far */
 	struct mno_buf text; /* values, in the order of reading */
 };
 
@@ -61,12 +63,14 @@ static int explain(struct eval *e, int r)
 	switch (r) {
 	case -MNO_ELIMIT:
 		return fail(e->err, r, MNO_PROMQL_EXECUTION,
-			"query processing would load too many samples into memory in query execution");
+			"query processing would load too many samples into memory in query "
+			"execution");
 	case -ETIMEDOUT:
 		return fail(e->err, r, MNO_PROMQL_TIMEOUT, "query timed out in query execution");
 	case -E2BIG:
 		return fail(e->err, r, MNO_PROMQL_EXECUTION,
-			"the answer would be larger than %zu MiB: ask for fewer series, a shorter range or "
+			"the answer would be larger than %zu MiB: ask for fewer series, a shorter "
+			"range or "
 			"a longer step",
 			e->lim.max_bytes >> 20);
 	default:
@@ -285,6 +289,7 @@ static int take_column(void *arg, const struct mno_column *c)
 	double v;
 	int r;
 
+	e->columns++;
 	if (e->step)
 		write_steps(e, c);
 	else if (e->sel->range_ms)
@@ -298,21 +303,33 @@ static int take_column(void *arg, const struct mno_column *c)
 	return r < 0 ? r : check_deadline(e);
 }
 
+/* Reads @n series, in halves if they are too much at once. */
+static int read_some(struct eval *e, const uint32_t *ids, size_t n, int64_t t0, int64_t t1)
+{
+	size_t most = MNO_MIN(e->lim.max_samples, (size_t)READ_SAMPLES), columns = e->columns;
+	int r = check_deadline(e);
+
+	if (r == 0)
+		r = mno_series_read(e->series, ids, n, t0, t1, most, take_column, e);
+	if (r != -MNO_ELIMIT || n == 1 || columns != e->columns)
+		return r;
+	r = read_some(e, ids, n / 2, t0, t1);
+	return r < 0 ? r : read_some(e, ids + n / 2, n - n / 2, t0, t1);
+}
+
 static int read_columns(struct eval *e)
 {
-	_cleanup_(mno_ids_done) struct mno_ids ids = {};
+	_cleanup_(mno_ids_done)
+	struct mno_ids ids = {};
 	int64_t back = e->sel->range_ms ? e->sel->range_ms : MNO_PROMQL_LOOKBACK_MS;
 	int64_t t0 = moment(e, e->start) - back, t1 = moment(e, e->end);
-	int r = mno_series_select(
-		e->series, e->sel->matchers, e->sel->n, e->lim.max_series, &ids);
+	int r = mno_series_select(e->series, e->sel->matchers, e->sel->n, e->lim.max_series, &ids);
 
-	for (size_t i = 0; r == 0 && i < ids.n; i += READ_CHUNK) {
-		size_t n = MNO_MIN(ids.n - i, (size_t)READ_CHUNK);
-
-		r = check_deadline(e);
-		if (r == 0)
-			r = mno_series_read(
-				e->series, ids.v + i, n, t0, t1, e->lim.max_samples, take_column, e);
+	for (size_t i = 0, n; r == 0 && i < ids.n; i += n) {
+		for (n = 1; i + n < ids.n && ids.v[i + n] / READ_SERIES == ids.v[i] / READ_SERIES;
+			n++)
+			;
+		r = read_some(e, ids.v + i, n, t0, t1);
 	}
 	return r;
 }
@@ -356,8 +373,8 @@ static int evaluate(struct eval *e, const struct mno_promql_limits *lim, struct 
 int mno_promql_instant(struct mno_series *s, const struct mno_selector *sel, int64_t t_ms,
 	const struct mno_promql_limits *lim, struct mno_json *j, struct mno_promql_error *err)
 {
-	_cleanup_(eval_done) struct eval e = {
-		.series = s, .sel = sel, .err = err, .start = t_ms, .end = t_ms};
+	_cleanup_(eval_done)
+	struct eval e = {.series = s, .sel = sel, .err = err, .start = t_ms, .end = t_ms};
 
 	return evaluate(&e, lim, j);
 }
@@ -366,16 +383,24 @@ int mno_promql_range(struct mno_series *s, const struct mno_selector *sel, int64
 	int64_t end_ms, int64_t step_ms, const struct mno_promql_limits *lim, struct mno_json *j,
 	struct mno_promql_error *err)
 {
-	_cleanup_(eval_done) struct eval e = {.series = s, .sel = sel, .err = err,
-		.start = start_ms, .end = end_ms, .step = step_ms};
+	_cleanup_(eval_done)
+	struct eval e = {.series = s,
+		.sel = sel,
+		.err = err,
+		.start = start_ms,
+		.end = end_ms,
+		.step = step_ms};
 
 	if (sel->range_ms)
 		return fail(err, -EINVAL, MNO_PROMQL_BAD_DATA,
-			"invalid expression type \"range vector\" for range query, must be Scalar or "
+			"invalid expression type \"range vector\" for range query, must be Scalar "
+			"or "
 			"instant Vector");
-	if (step_ms <= 0 || end_ms < start_ms || (end_ms - start_ms) / step_ms > MNO_PROMQL_MAX_POINTS)
+	if (step_ms <= 0 || end_ms < start_ms ||
+		(end_ms - start_ms) / step_ms > MNO_PROMQL_MAX_POINTS)
 		return fail(err, -EINVAL, MNO_PROMQL_BAD_DATA,
-			"exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the "
+			"exceeded maximum resolution of 11,000 points per timeseries. Try "
+			"decreasing the "
 			"query resolution (?step=XX)");
 	return evaluate(&e, lim, j);
 }
@@ -389,7 +414,8 @@ static int compare_ids(const void *a, const void *b)
 
 static int add_matching(struct eval *e, const struct mno_selector *sel, struct mno_ids *all)
 {
-	_cleanup_(mno_ids_done) struct mno_ids ids = {};
+	_cleanup_(mno_ids_done)
+	struct mno_ids ids = {};
 	int r = mno_series_select(e->series, sel->matchers, sel->n, e->lim.max_series, &ids);
 	uint32_t *v;
 
@@ -407,8 +433,10 @@ static int add_matching(struct eval *e, const struct mno_selector *sel, struct m
 int mno_promql_series(struct mno_series *s, struct mno_selector *const *sels, size_t n,
 	const struct mno_promql_limits *lim, struct mno_json *j, struct mno_promql_error *err)
 {
-	_cleanup_(eval_done) struct eval e = {.series = s, .err = err};
-	_cleanup_(mno_ids_done) struct mno_ids all = {};
+	_cleanup_(eval_done)
+	struct eval e = {.series = s, .err = err};
+	_cleanup_(mno_ids_done)
+	struct mno_ids all = {};
 	int r = eval_init(&e, lim);
 
 	for (size_t i = 0; r == 0 && i < n; i++)

@@ -15,15 +15,33 @@ static const struct {
 	const char *word;
 	enum promql_token tok;
 } words[] = {
-	{"and", TOK_OP},	  {"or", TOK_OP},	   {"unless", TOK_OP},
-	{"atan2", TOK_OP},	  {"sum", TOK_AGGR},	   {"avg", TOK_AGGR},
-	{"count", TOK_AGGR},	  {"min", TOK_AGGR},	   {"max", TOK_AGGR},
-	{"group", TOK_AGGR},	  {"stddev", TOK_AGGR},	   {"stdvar", TOK_AGGR},
-	{"topk", TOK_AGGR},	  {"bottomk", TOK_AGGR},   {"count_values", TOK_AGGR},
-	{"quantile", TOK_AGGR},	  {"offset", TOK_OFFSET},  {"by", TOK_KEYWORD},
-	{"without", TOK_KEYWORD}, {"on", TOK_KEYWORD},	   {"ignoring", TOK_KEYWORD},
-	{"bool", TOK_KEYWORD},	  {"start", TOK_START},	   {"end", TOK_END},
-	{"inf", TOK_NUMBER},	  {"nan", TOK_NUMBER},	   {"group_left", TOK_KEYWORD},
+	{"and", TOK_OP},
+	{"or", TOK_OP},
+	{"unless", TOK_OP},
+	{"atan2", TOK_OP},
+	{"sum", TOK_AGGR},
+	{"avg", TOK_AGGR},
+	{"count", TOK_AGGR},
+	{"min", TOK_AGGR},
+	{"max", TOK_AGGR},
+	{"group", TOK_AGGR},
+	{"stddev", TOK_AGGR},
+	{"stdvar", TOK_AGGR},
+	{"topk", TOK_AGGR},
+	{"bottomk", TOK_AGGR},
+	{"count_values", TOK_AGGR},
+	{"quantile", TOK_AGGR},
+	{"offset", TOK_OFFSET},
+	{"by", TOK_KEYWORD},
+	{"without", TOK_KEYWORD},
+	{"on", TOK_KEYWORD},
+	{"ignoring", TOK_KEYWORD},
+	{"bool", TOK_KEYWORD},
+	{"start", TOK_START},
+	{"end", TOK_END},
+	{"inf", TOK_NUMBER},
+	{"nan", TOK_NUMBER},
+	{"group_left", TOK_KEYWORD},
 	{"group_right", TOK_KEYWORD},
 };
 
@@ -32,9 +50,22 @@ static const struct {
 	enum promql_token tok;
 } marks[] = {
 	/* longer ones first */
-	{"==", TOK_OP}, {"=~", TOK_RE}, {"!=", TOK_OP}, {"<=", TOK_OP}, {">=", TOK_OP}, {"=", TOK_EQ},
-	{"<", TOK_OP},	{">", TOK_OP},	{"+", TOK_OP},	{"-", TOK_OP},	{"*", TOK_OP},	{"/", TOK_OP},
-	{"%", TOK_OP},	{"^", TOK_OP},	{"@", TOK_AT},	{",", TOK_COMMA},
+	{"==", TOK_OP},
+	{"=~", TOK_RE},
+	{"!=", TOK_OP},
+	{"<=", TOK_OP},
+	{">=", TOK_OP},
+	{"=", TOK_EQ},
+	{"<", TOK_OP},
+	{">", TOK_OP},
+	{"+", TOK_OP},
+	{"-", TOK_OP},
+	{"*", TOK_OP},
+	{"/", TOK_OP},
+	{"%", TOK_OP},
+	{"^", TOK_OP},
+	{"@", TOK_AT},
+	{",", TOK_COMMA},
 };
 
 static int peek(const struct promql_lexer *l)
@@ -174,7 +205,8 @@ static int digit_value(int c)
 	return 16;
 }
 
-static enum promql_token show_escape(struct promql_lexer *l, const char *fmt_before, const char *after)
+static enum promql_token show_escape(
+	struct promql_lexer *l, const char *fmt_before, const char *after)
 {
 	char c[16];
 	unsigned code = (unsigned)(peek(l) < 0 ? 0xfffd : peek(l));
@@ -289,7 +321,8 @@ static enum promql_token lex_word(struct promql_lexer *l)
 	}
 	n = l->pos - l->start;
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
-		if (strlen(words[i].word) == n && !strncasecmp(words[i].word, l->text + l->start, n))
+		if (strlen(words[i].word) == n &&
+			!strncasecmp(words[i].word, l->text + l->start, n))
 			return words[i].tok;
 	return colon ? TOK_METRIC : TOK_IDENT;
 }
@@ -416,13 +449,20 @@ void promql_quote(char *buf, size_t size, const char *s, size_t n)
 void promql_describe(const struct promql_lexer *l, enum promql_token t, char *buf, size_t size)
 {
 	static const char *const kinds[] = {
-		[TOK_IDENT] = "identifier ",	  [TOK_METRIC] = "metric identifier ",
-		[TOK_STRING] = "string ",	  [TOK_NUMBER] = "number ",
+		[TOK_IDENT] = "identifier ",
+		[TOK_METRIC] = "metric identifier ",
+		[TOK_STRING] = "string ",
+		[TOK_NUMBER] = "number ",
 		[TOK_DURATION] = "duration ",
 	};
 	static const char *const wraps[] = {
-		[TOK_OP] = "op:",   [TOK_AT] = "op:",   [TOK_AGGR] = "aggr:", [TOK_KEYWORD] = "",
-		[TOK_OFFSET] = "", [TOK_START] = "", [TOK_END] = "",
+		[TOK_OP] = "op:",
+		[TOK_AT] = "op:",
+		[TOK_AGGR] = "aggr:",
+		[TOK_KEYWORD] = "",
+		[TOK_OFFSET] = "",
+		[TOK_START] = "",
+		[TOK_END] = "",
 	};
 	const char *s = l->text + l->start;
 	size_t n = l->pos - l->start;

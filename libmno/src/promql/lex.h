@@ -26,7 +26,7 @@ enum promql_token {
 	TOK_RE,
 	TOK_NRE,
 	TOK_AT,
-	TOK_OP,	     /* any other operator, "and", "or" ... */
+	TOK_OP,      /* any other operator, "and", "or" ... */
 	TOK_AGGR,    /* sum, avg ... */
 	TOK_KEYWORD, /* by, without, bool ... */
 	TOK_OFFSET,

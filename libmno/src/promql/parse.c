@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "mno/promql.h"
 
 #include <errno.h>
 #include <math.h>
-#include <pcre2.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +10,7 @@
 #include "lex.h"
 #include "mno/err.h"
 
-#define AT_BOUND_MS (INT64_MAX / 8) /* leaves room for offsets and ranges */
+#define AT_BOUND_MS (1LL << 60) /* leaves room for offsets and ranges */
 
 struct parser {
 	struct promql_lexer lex;
@@ -135,7 +133,7 @@ static bool is_metric_word(const struct parser *p)
 
 	if (p->tok != TOK_KEYWORD && p->tok != TOK_OP)
 		return p->tok == TOK_IDENT || p->tok == TOK_METRIC || p->tok == TOK_AGGR ||
-			p->tok == TOK_OFFSET || p->tok == TOK_START || p->tok == TOK_END;
+		       p->tok == TOK_OFFSET || p->tok == TOK_START || p->tok == TOK_END;
 	for (size_t i = 0; i < ARRAY_SIZE(also); i++)
 		if (strlen(also[i]) == n && !strncasecmp(also[i], p->lex.text + p->lex.start, n))
 			return true;
@@ -147,7 +145,8 @@ static int add_matcher(
 	struct parser *p, enum mno_match_op op, char *name, char *value, size_t name_pos)
 {
 	struct mno_selector *s = p->sel;
-	struct mno_matcher *m = name && value && s->n < MNO_PROMQL_MAX_MATCHERS ? &s->matchers[s->n] : NULL;
+	struct mno_matcher *m =
+		name && value && s->n < MNO_PROMQL_MAX_MATCHERS ? &s->matchers[s->n] : NULL;
 	char why[256] = "";
 	int r;
 
@@ -179,15 +178,17 @@ static bool has_nul(const struct parser *p, const char *v)
 {
 	_cleanup_free_ char *copy = malloc(p->lex.pos - p->lex.start);
 
-	return copy &&
-		promql_unquote(p->lex.text + p->lex.start, p->lex.pos - p->lex.start, copy) != strlen(v);
+	return copy && promql_unquote(p->lex.text + p->lex.start, p->lex.pos - p->lex.start,
+			       copy) != strlen(v);
 }
 
 /* name op "value" */
 static int parse_matcher(struct parser *p)
 {
-	static const int ops[] = {[TOK_EQ] = MNO_MATCH_EQ + 1, [TOK_NE] = MNO_MATCH_NE + 1,
-		[TOK_RE] = MNO_MATCH_RE + 1, [TOK_NRE] = MNO_MATCH_NRE + 1};
+	static const int ops[] = {[TOK_EQ] = MNO_MATCH_EQ + 1,
+		[TOK_NE] = MNO_MATCH_NE + 1,
+		[TOK_RE] = MNO_MATCH_RE + 1,
+		[TOK_NRE] = MNO_MATCH_NRE + 1};
 	_cleanup_free_ char *name = token_text(p);
 	size_t pos = p->lex.start;
 	char *value;
@@ -230,27 +231,6 @@ static int parse_braces(struct parser *p)
 	return 0;
 }
 
-static bool matches_empty(const struct mno_matcher *m)
-{
-	_cleanup_free_ char *anchored = NULL;
-	pcre2_match_data *md;
-	pcre2_code *re;
-	size_t off;
-	bool hit;
-	int code;
-
-	if (m->op == MNO_MATCH_EQ || m->op == MNO_MATCH_NE)
-		return (*m->value == 0) == (m->op == MNO_MATCH_EQ);
-	if (asprintf(&anchored, "^(?:%s)$", m->value) < 0)
-		return true;
-	re = pcre2_compile((PCRE2_SPTR)anchored, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &off, NULL);
-	md = re ? pcre2_match_data_create(1, NULL) : NULL;
-	hit = md && pcre2_match(re, (PCRE2_SPTR) "", 0, 0, 0, md, NULL) >= 0;
-	pcre2_match_data_free(md);
-	pcre2_code_free(re);
-	return hit == (m->op == MNO_MATCH_RE);
-}
-
 /* A selector must name something, or it would read the whole store. */
 static int check_selector(struct parser *p, size_t pos)
 {
@@ -262,7 +242,7 @@ static int check_selector(struct parser *p, size_t pos)
 				"metric name must not be set twice: \"%.200s\" or \"%.200s\"",
 				p->name, s->matchers[i].value);
 	for (size_t i = 0; i < s->n; i++)
-		if (!matches_empty(&s->matchers[i]))
+		if (mno_matcher_test(&s->matchers[i], "") == 0)
 			return 0;
 	if (p->matchers_only) {
 		snprintf(p->err->msg, sizeof(p->err->msg),
@@ -338,7 +318,8 @@ static int at_number(struct parser *p, size_t selector_pos, double sign)
 	octal = text[0] == '0' && strspn(text, "01234567") == strlen(text);
 	v = sign * (octal ? (double)strtoull(text, NULL, 8) : strtod(text, NULL));
 	if (isinf(v) && (*text | 32) != 'i')
-		return fail_at(p, p->lex.start, "error parsing number: \"%.40s\" is out of range", text);
+		return fail_at(
+			p, p->lex.start, "error parsing number: \"%.40s\" is out of range", text);
 	if (isinf(v) || isnan(v) || v >= 9.2233720368547758e18 || v <= -9.2233720368547758e18)
 		fits = false;
 	if (!fits)
@@ -346,9 +327,13 @@ static int at_number(struct parser *p, size_t selector_pos, double sign)
 					     "timestamp out of bounds for @ modifier: %f", v)
 				   : fail_at(p, selector_pos,
 					     "timestamp out of bounds for @ modifier: %s",
-					     isnan(v) ? "NaN" : v > 0 ? "+Inf" : "-Inf");
+					     isnan(v) ? "NaN"
+					     : v > 0  ? "+Inf"
+						      : "-Inf");
 	v = round(v * 1000);
-	p->sel->at_ms = v > AT_BOUND_MS ? AT_BOUND_MS : v < -AT_BOUND_MS ? -AT_BOUND_MS : (int64_t)v;
+	p->sel->at_ms = v > AT_BOUND_MS    ? AT_BOUND_MS
+			: v < -AT_BOUND_MS ? -AT_BOUND_MS
+					   : (int64_t)v;
 	p->sel->at = MNO_AT_TIME;
 	return 0;
 }
@@ -438,7 +423,7 @@ static int parse_first(struct parser *p)
 	int r = 0;
 
 	if (p->tok == TOK_EOF)
-		return fail_at(p, pos, "no expression found in input");
+		return fail_at(p, 0, "no expression found in input");
 	if (!p->matchers_only) {
 		if (p->tok == TOK_NUMBER || p->tok == TOK_STRING)
 			return unsupported(p, pos, "scalar and string literals are");
@@ -475,14 +460,18 @@ struct mno_selector *mno_selector_free(struct mno_selector *s)
 int mno_selector_parse(const char *text, size_t len, bool matchers_only, struct mno_selector **ret,
 	struct mno_promql_error *err)
 {
-	_cleanup_(mno_selector_free_p) struct mno_selector *s = calloc(1, sizeof(*s));
-	struct parser p = {.lex = {.text = text, .len = len}, .sel = s, .err = err,
+	_cleanup_(mno_selector_free_p)
+	struct mno_selector *s = calloc(1, sizeof(*s));
+	struct parser p = {.lex = {.text = text, .len = len},
+		.sel = s,
+		.err = err,
 		.matchers_only = matchers_only};
 	int r;
 
 	err->type = MNO_PROMQL_BAD_DATA;
 	if (len > MNO_PROMQL_MAX_TEXT) {
-		snprintf(err->msg, sizeof(err->msg), "query is longer than %d bytes", MNO_PROMQL_MAX_TEXT);
+		snprintf(err->msg, sizeof(err->msg), "query is longer than %d bytes",
+			MNO_PROMQL_MAX_TEXT);
 		return -MNO_ESYNTAX;
 	}
 	if (s)

@@ -172,6 +172,11 @@ int match_text(const struct mno_matcher *m, const char *value)
 	return -EINVAL;
 }
 
+int mno_matcher_test(const struct mno_matcher *m, const char *value)
+{
+	return match_text(m, value);
+}
+
 int match_labels(const struct mno_matcher *m, size_t n, const struct key_labels *k)
 {
 	for (size_t i = 0; i < n; i++) {

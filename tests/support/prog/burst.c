@@ -59,7 +59,7 @@ int main(int argc, char **argv)
 		snprintf(code, sizeof(code), "%d", i % 7 + 1);
 		if (running == parallel && reap() == 0)
 			running--;
-		if (posix_spawn(&pid, "/proc/self/exe", NULL, NULL, args, environ)) {
+		if (posix_spawn(&pid, argv[0], NULL, NULL, args, environ)) {
 			perror("posix_spawn");
 			return 1;
 		}

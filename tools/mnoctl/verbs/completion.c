@@ -44,8 +44,8 @@ int verb_completion(struct ctl *c)
 	if (what)
 		return names(c, what);
 	if (!c->args->n_pos)
-		return ctl_fail(c, CTL_USAGE, NULL,
-			"which shell? Usage: mnoctl completion bash|zsh");
+		return ctl_fail(
+			c, CTL_USAGE, NULL, "which shell? Usage: mnoctl completion bash|zsh");
 	if (strcmp(c->args->pos[0], "bash") == 0)
 		ctl_complete_bash(&b);
 	else

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <string.h>
 #include "verbs.h"
 
@@ -18,21 +19,31 @@ static const char *word(struct ctl *c, struct json_object *o, const char *key)
 
 	if (json_object_is_type(v, json_type_boolean))
 		return json_object_get_boolean(v) ? "yes" : "no";
-	return v ? ctl_esc(c, json_object_get_string(v)) : "not known";
+	if (!v)
+		return json_object_object_get_ex(o, key, NULL) ? "no" : "not known";
+	return ctl_esc(c, json_object_get_string(v));
+}
+
+static const char *mount_of(struct ctl *c, struct json_object *h, const char *key)
+{
+	return jget(h, key) ? word(c, h, key) : "not mounted";
 }
 
 static void show_host(struct ctl *c, struct json_object *h)
 {
 	struct json_object *g = jget(h, "cgroup");
 
-	ctl_printf(c, CTL_BOLD, "kernel %s", word(c, h, "kernel"));
-	ctl_printf(c, CTL_PLAIN, "  BTF %s  lockdown %s  LSMs %s\n", word(c, h, "btf"),
+	char title[128];
+
+	snprintf(title, sizeof(title), "kernel %s", word(c, h, "kernel"));
+	ctl_head(c, title, "BTF %s  lockdown %s  LSMs %s", word(c, h, "btf"),
 		word(c, h, "lockdown"), join(c, jget(h, "lsms")));
 	ctl_field(c, "host", CTL_PLAIN, "%s CPUs \u00b7 bpffs %s \u00b7 tracefs %s",
-		word(c, h, "cpus"), word(c, h, "bpffs"), word(c, h, "tracefs"));
+		word(c, h, "cpus"), mount_of(c, h, "bpffs"), mount_of(c, h, "tracefs"));
 	ctl_field(c, "cgroups", jlen(jget(g, "missing")) ? CTL_WARN : CTL_PLAIN,
 		"%s at %s \u00b7 controllers %s%s%s", word(c, g, "mode"), word(c, g, "root"),
-		join(c, jget(g, "controllers")), jlen(jget(g, "missing")) ? " \u00b7 missing there: " : "",
+		join(c, jget(g, "controllers")),
+		jlen(jget(g, "missing")) ? " \u00b7 missing there: " : "",
 		jlen(jget(g, "missing")) ? join(c, jget(g, "missing")) : "");
 }
 
@@ -40,8 +51,10 @@ static void show_levels(struct ctl *c, struct json_object *root)
 {
 	struct json_object *levels = jget(root, "levels"), *attach = jget(root, "attach");
 
-	ctl_printf(c, CTL_BOLD, "enforcement %s", word(c, root, "level"));
-	ctl_printf(c, CTL_PLAIN, "  %s\n", ctl_esc(c, jstr(root, "level_reason")));
+	char title[128];
+
+	snprintf(title, sizeof(title), "enforcement %s", word(c, root, "level"));
+	ctl_head(c, title, "%s", ctl_esc(c, jstr(root, "level_reason")));
 	for (size_t i = 0; i < jlen(levels); i++) {
 		struct json_object *l = jidx(levels, i);
 		bool works = jtrue(l, "works");
@@ -51,6 +64,7 @@ static void show_levels(struct ctl *c, struct json_object *root)
 			works ? "works" : "does not work", *jstr(l, "why") ? "   " : "",
 			ctl_esc(c, jstr(l, "why")));
 	}
+	ctl_labels(c, attach, "type");
 	if (jlen(attach))
 		ctl_printf(c, CTL_BOLD, "ways of attaching (each was tried)\n");
 	for (size_t i = 0; i < jlen(attach); i++) {
@@ -71,6 +85,7 @@ static void show_probes(struct ctl *c, struct json_object *probes)
 	} styles[] = {{"running", CTL_GOOD}, {"degraded", CTL_WARN}, {"failed", CTL_BAD},
 		{"shed", CTL_WARN}};
 
+	ctl_labels(c, probes, "name");
 	ctl_printf(c, CTL_BOLD, "probes\n");
 	for (size_t i = 0; i < jlen(probes); i++) {
 		struct json_object *p = jidx(probes, i);
@@ -79,14 +94,16 @@ static void show_probes(struct ctl *c, struct json_object *probes)
 		for (size_t k = 0; k < ARRAY_SIZE(styles); k++)
 			if (strcmp(jstr(p, "state"), styles[k].state) == 0)
 				s = styles[k].style;
-		ctl_field(c, ctl_esc(c, jstr(p, "name")), s, "%s%s%s%s%s", ctl_esc(c, jstr(p, "state")),
-			*jstr(p, "attach") ? " by " : "", ctl_esc(c, jstr(p, "attach")),
-			*jstr(p, "reason") ? "   " : "", ctl_esc(c, jstr(p, "reason")));
+		ctl_field(c, ctl_esc(c, jstr(p, "name")), s, "%s%s%s%s%s",
+			ctl_esc(c, jstr(p, "state")), *jstr(p, "attach") ? ", by " : "",
+			ctl_esc(c, jstr(p, "attach")), *jstr(p, "reason") ? "   " : "",
+			ctl_esc(c, jstr(p, "reason")));
 	}
 }
 
 static void show_limits(struct ctl *c, struct json_object *limits)
 {
+	ctl_labels(c, limits, "name");
 	if (jlen(limits))
 		ctl_printf(c, CTL_BOLD, "limits\n");
 	for (size_t i = 0; i < jlen(limits); i++) {
@@ -102,6 +119,7 @@ static size_t show_findings(struct ctl *c, struct json_object *findings)
 {
 	size_t errors = 0;
 
+	ctl_labels(c, NULL, "");
 	if (jlen(findings))
 		ctl_printf(c, CTL_BOLD, "findings\n");
 	for (size_t i = 0; i < jlen(findings); i++) {
@@ -110,9 +128,14 @@ static size_t show_findings(struct ctl *c, struct json_object *findings)
 		bool warn = strcmp(jstr(f, "severity"), "warn") == 0;
 
 		errors += bad;
-		ctl_field(c, bad ? "! error" : warn ? "! warning" : "note",
-			bad ? CTL_BAD : warn ? CTL_WARN : CTL_PLAIN, "%s%s%s%s%s",
-			ctl_esc(c, jstr(f, "what")), *jstr(f, "why") ? ": " : "",
+		ctl_field(c,
+			bad    ? "! error"
+			: warn ? "! warning"
+			       : "note",
+			bad    ? CTL_BAD
+			: warn ? CTL_WARN
+			       : CTL_PLAIN,
+			"%s%s%s%s%s", ctl_esc(c, jstr(f, "what")), *jstr(f, "why") ? ": " : "",
 			ctl_esc(c, jstr(f, "why")), *jstr(f, "todo") ? ". To do: " : "",
 			ctl_esc(c, jstr(f, "todo")));
 	}

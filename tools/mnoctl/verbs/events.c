@@ -33,13 +33,20 @@ static const struct {
 	double scale;
 	const char *(*show)(struct ctl *c, double v);
 } units[] = {
-	{"_ns", 1, ctl_ns}, {"_us", 1e3, ctl_ns}, {"_ms", 1e6, ctl_ns}, {"_seconds", 1, ctl_seconds},
-	{"_bytes", 1, ctl_bytes}, {"_percent", 1, ctl_percent},
+	{"_ns", 1, ctl_ns},
+	{"_us", 1e3, ctl_ns},
+	{"_ms", 1e6, ctl_ns},
+	{"_seconds", 1, ctl_seconds},
+	{"_bytes", 1, ctl_bytes},
+	{"_percent", 1, ctl_percent},
 };
+
+#define UNIX_NS 1e17 /* no duration is three years long, no event older than 1973 */
 
 static bool add_with_unit(struct ctl *c, const char *key, struct json_object *v)
 {
 	size_t len = strlen(key);
+	double value;
 
 	if (!json_object_is_type(v, json_type_int) && !json_object_is_type(v, json_type_double))
 		return false;
@@ -48,8 +55,12 @@ static bool add_with_unit(struct ctl *c, const char *key, struct json_object *v)
 
 		if (len <= n || strcmp(key + len - n, units[i].suffix) != 0)
 			continue;
-		mno_buf_addf(&c->out, "  %.*s=%s", (int)MNO_MIN(len - n, (size_t)64), ctl_esc(c, key),
-			units[i].show(c, json_object_get_double(v) * units[i].scale));
+		value = json_object_get_double(v) * units[i].scale;
+		mno_buf_addf(&c->out, "  %.*s=%s", (int)MNO_MIN(len - n, (size_t)64),
+			ctl_esc(c, key),
+			units[i].show == ctl_ns && value > UNIX_NS
+				? ctl_clock(c, json_object_get_uint64(v))
+				: units[i].show(c, value));
 		return true;
 	}
 	return false;
@@ -68,6 +79,8 @@ static void add_value(struct ctl *c, const char *key, struct json_object *v)
 
 static void show_event(struct ctl *c, struct json_object *e)
 {
+	if (!json_object_is_type(e, json_type_object))
+		return;
 	ctl_printf(c, CTL_DIM, "%s  ", ctl_clock(c, ju64(e, "time_ns")));
 	ctl_printf(c, CTL_BOLD, "%-10s", ctl_esc(c, jstr(e, "kind")));
 	if (jget(e, "pid"))
@@ -95,9 +108,11 @@ static void show_lost(struct follow *f, struct json_object *o)
 
 	f->lost += n;
 	if (f->c->json)
-		ctl_printf(f->c, CTL_PLAIN, "{\"kind\":\"lost\",\"lost\":%llu}\n", (unsigned long long)n);
+		ctl_printf(f->c, CTL_PLAIN, "{\"kind\":\"lost\",\"lost\":%llu}\n",
+			(unsigned long long)n);
 	else
-		ctl_printf(f->c, CTL_WARN, "! %s events lost: they came faster than they were read\n",
+		ctl_printf(f->c, CTL_WARN,
+			"! %s events lost: they came faster than they were read\n",
 			ctl_exact(f->c, n));
 }
 
@@ -108,7 +123,8 @@ static int on_event(void *arg, const char *event, const char *data, size_t len)
 
 	if (!json_object_is_type(o, json_type_object)) {
 		json_object_put(o);
-		f->exit = ctl_fail(f->c, CTL_INTERNAL, NULL, "the agent sent an event that is not JSON");
+		f->exit = ctl_fail(
+			f->c, CTL_INTERNAL, NULL, "the agent sent an event that is not JSON");
 		return 1;
 	}
 	if (strcmp(event, "lost") == 0)
@@ -145,7 +161,8 @@ static int follow(struct ctl *c)
 		return f.exit;
 	if (!c->json)
 		ctl_footer(c, "%s events in %s, %s lost on the way", ctl_exact(c, f.events),
-			ctl_ns(c, (double)(mno_now_ns(CLOCK_MONOTONIC) - start)), ctl_exact(c, f.lost));
+			ctl_ns(c, (double)(mno_now_ns(CLOCK_MONOTONIC) - start)),
+			ctl_exact(c, f.lost));
 	return r == 1 && f.limit && f.events >= f.limit ? CTL_OK : r;
 }
 
@@ -166,17 +183,18 @@ static int stored(struct ctl *c)
 	if (r)
 		return r;
 	events = jget(a.root, "events");
-	for (size_t i = 0; i < jlen(events); i++)
-		if (c->json)
-			ctl_put_json_object(c, jidx(events, i));
-		else
-			show_event(c, jidx(events, i));
-	if (c->json)
+	if (c->json) {
+		ctl_put_json(c, &a.body);
 		return 0;
+	}
+	for (size_t i = 0; i < jlen(events); i++)
+		show_event(c, jidx(events, i));
 	if (!jlen(events))
-		ctl_printf(c, CTL_PLAIN, "no events: looked at %s since %s%s%s. Live: mnoctl events -f\n",
+		ctl_printf(c, CTL_PLAIN,
+			"no events: looked at %s since %s%s%s. Live: mnoctl events -f\n",
 			ctl_has(c->args, "kind") ? "the kinds given" : "every kind",
-			ctl_esc(c, since ? since : "10m"), until ? " until " : "", ctl_esc(c, until));
+			ctl_esc(c, since ? since : "10m"), until ? " until " : "",
+			ctl_esc(c, until));
 	if (jtrue(a.root, "truncated"))
 		ctl_printf(c, CTL_WARN, "there are more: narrow it down or raise --limit\n");
 	ctl_footer(c, "%s \u00b7 %zu events since %s \u00b7 answered in %s",
@@ -198,7 +216,8 @@ static int check_kinds(struct ctl *c)
 			continue;
 		if (*near)
 			return ctl_fail(c, CTL_INVALID, NULL,
-				"unknown kind of event \"%s\". Did you mean \"%s\"?", ctl_esc(c, k), near);
+				"unknown kind of event \"%s\". Did you mean \"%s\"?", ctl_esc(c, k),
+				near);
 		return ctl_fail(c, CTL_INVALID, "mnoctl completion --names kinds lists them",
 			"unknown kind of event \"%s\"", ctl_esc(c, k));
 	}
@@ -211,7 +230,8 @@ int verb_events(struct ctl *c)
 	int r;
 
 	if (live && (ctl_has(c->args, "since") || ctl_has(c->args, "until")))
-		return ctl_fail(c, CTL_USAGE, NULL, "--follow shows what happens from now on: "
+		return ctl_fail(c, CTL_USAGE, NULL,
+			"--follow shows what happens from now on: "
 			"leave --since and --until out");
 	r = check_kinds(c);
 	if (r)

@@ -14,14 +14,14 @@ const struct ctl_option probes_options[] = {
 static const struct ctl_col columns[] = {
 	{.head = "probe"},
 	{.head = "state"},
-	{.head = "attach", .drop = 4},
-	{.head = "seen", .right = true},
-	{.head = "stored", .right = true, .drop = 3},
-	{.head = "sampled", .right = true, .drop = 5},
+	{.head = "attach", .drop = 6},
+	{.head = "seen", .right = true, .drop = 2},
+	{.head = "stored", .right = true, .drop = 5},
+	{.head = "sampled", .right = true, .drop = 7},
 	{.head = "dropped", .right = true},
-	{.head = "per event", .right = true},
-	{.head = "cpu", .right = true, .drop = 2},
-	{.head = "memory", .right = true, .drop = 1},
+	{.head = "per event", .right = true, .drop = 1},
+	{.head = "cpu", .right = true, .drop = 4},
+	{.head = "memory", .right = true, .drop = 3},
 	{.head = "note", .flex = true},
 };
 
@@ -47,11 +47,13 @@ static void add_row(struct ctl *c, struct ctl_table *t, struct json_object *p)
 
 	ctl_cell(t, CTL_BOLD, "%s", ctl_esc(c, jstr(p, "name")));
 	ctl_cell(t, state_style(state), "%s", ctl_esc(c, state));
-	ctl_cell(t, CTL_PLAIN, "%s", *jstr(p, "attach") ? ctl_esc(c, jstr(p, "attach")) : ctl_dash(c));
+	ctl_cell(t, CTL_PLAIN, "%s",
+		*jstr(p, "attach") ? ctl_esc(c, jstr(p, "attach")) : ctl_dash(c));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(p, "seen")));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(p, "stored")));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(p, "sampled")));
-	ctl_cell(t, ju64(p, "dropped") ? CTL_WARN : CTL_PLAIN, "%s", ctl_count(c, jf64(p, "dropped")));
+	ctl_cell(t, ju64(p, "dropped") ? CTL_WARN : CTL_PLAIN, "%s",
+		ctl_count(c, jf64(p, "dropped")));
 	ctl_cell(t, CTL_PLAIN, "%s", per > 0 ? ctl_ns(c, per) : ctl_dash(c));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_percent(c, jf64(p, "cpu_percent")));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, jf64(p, "bpf_bytes")));
@@ -88,11 +90,12 @@ static int list(struct ctl *c)
 		bytes += (double)ju64(p, "bpf_bytes");
 	}
 	if (!jlen(probes))
-		ctl_printf(c, CTL_PLAIN, "the agent has no probes (was it started with --no-bpf?)\n");
+		ctl_printf(
+			c, CTL_PLAIN, "the agent has no probes (was it started with --no-bpf?)\n");
 	else
 		ctl_table_print(c, &t);
-	ctl_footer(c, "complete %.*f %% \u00b7 all probes: %s of one core, %s",
-		dropped > 0 ? 2 : 0, seen > 0 ? fmin((seen - dropped) / seen * 100, dropped > 0 ? 99.99 : 100) : 100.0,
+	ctl_footer(c, "complete %.*f %% \u00b7 all probes: %s of one core, %s", dropped > 0 ? 2 : 0,
+		seen > 0 ? fmin((seen - dropped) / seen * 100, dropped > 0 ? 99.99 : 100) : 100.0,
 		ctl_percent(c, cpu), ctl_bytes(c, bytes));
 	return 0;
 }
@@ -122,7 +125,8 @@ static int find(struct ctl *c, const char *name, struct ctl_answer *a, struct js
 
 static bool is_on(struct json_object *p)
 {
-	return strcmp(jstr(p, "state"), "running") == 0 || strcmp(jstr(p, "state"), "degraded") == 0;
+	return strcmp(jstr(p, "state"), "running") == 0 ||
+	       strcmp(jstr(p, "state"), "degraded") == 0;
 }
 
 static int dry_run(struct ctl *c, struct json_object *p, bool enable)
@@ -150,10 +154,12 @@ static int dry_run(struct ctl *c, struct json_object *p, bool enable)
 	else if (enable)
 		ctl_printf(c, CTL_PLAIN, "would load and attach %s (%s) %s%s\n", name,
 			ctl_esc(c, jstr(p, "summary")),
-			span ? "for " : "until it is disabled or the agent ends", span ? ctl_esc(c, span) : "");
+			span ? "for " : "until it is disabled or the agent ends",
+			span ? ctl_esc(c, span) : "");
 	else
-		ctl_printf(c, CTL_PLAIN, "would detach %s (%s) and free %s; its signals would stop\n",
-			name, ctl_esc(c, jstr(p, "summary")), ctl_bytes(c, jf64(p, "bpf_bytes")));
+		ctl_printf(c, CTL_PLAIN,
+			"would detach %s (%s) and free %s; its signals would stop\n", name,
+			ctl_esc(c, jstr(p, "summary")), ctl_bytes(c, jf64(p, "bpf_bytes")));
 	ctl_footer(c, "nothing was changed \u00b7 measured cost: %s",
 		per > 0 ? ctl_ns(c, per) : "not measured yet");
 	return 0;
@@ -202,7 +208,8 @@ int verb_probes(struct ctl *c)
 	bool listing = strcmp(what, "list") == 0, enable = strcmp(what, "enable") == 0;
 
 	if (listing && a->n_pos > 1)
-		return ctl_fail(c, CTL_USAGE, NULL, "unexpected argument \"%s\"", ctl_esc(c, a->pos[1]));
+		return ctl_fail(
+			c, CTL_USAGE, NULL, "unexpected argument \"%s\"", ctl_esc(c, a->pos[1]));
 	if (!listing && a->n_pos < 2)
 		return ctl_fail(c, CTL_USAGE, "mnoctl probes lists them",
 			"which probe? Usage: mnoctl probes %s NAME", what);

@@ -13,7 +13,8 @@ const struct ctl_option proc_options[] = {
 	{"exe", 0, CTL_TEXT, .metavar = "PATH", .help = "list: only this program"},
 	{"cgroup", 0, CTL_TEXT, .metavar = "PATH", .help = "list: only this cgroup"},
 	{"uid", 0, CTL_NUMBER, .metavar = "UID", .help = "list: only this user's"},
-	{"limit", 'n', CTL_COUNT, .metavar = "COUNT", .help = "list: at most so many, newest first"},
+	{"limit", 'n', CTL_COUNT, .metavar = "COUNT",
+		.help = "list: at most so many, newest first"},
 	{0},
 };
 

@@ -6,15 +6,15 @@
 
 static const struct ctl_col columns[] = {
 	{.head = "pid", .right = true},
-	{.head = "parent", .right = true, .drop = 5},
+	{.head = "parent", .right = true, .drop = 8},
 	{.head = "started", .right = true},
-	{.head = "life", .right = true},
-	{.head = "end"},
-	{.head = "cpu", .right = true},
-	{.head = "memory", .right = true, .drop = 2},
-	{.head = "read", .right = true, .drop = 3},
-	{.head = "written", .right = true, .drop = 4},
-	{.head = "cgroup", .flex = true, .drop = 1},
+	{.head = "life", .right = true, .drop = 3},
+	{.head = "end", .flex = true},
+	{.head = "cpu", .right = true, .drop = 2},
+	{.head = "memory", .right = true, .drop = 5},
+	{.head = "read", .right = true, .drop = 6},
+	{.head = "written", .right = true, .drop = 7},
+	{.head = "cgroup", .flex = true, .drop = 4},
 	{.head = "command", .flex = true},
 };
 
@@ -40,7 +40,6 @@ void proc_target(struct ctl *c, struct mno_buf *target, const char *since)
 	ctl_time_param(target, "until", ctl_opt(c->args, "until"));
 }
 
-
 static void add_row(struct ctl *c, struct ctl_table *t, struct json_object *p)
 {
 	enum ctl_style style;
@@ -55,10 +54,10 @@ static void add_row(struct ctl *c, struct ctl_table *t, struct json_object *p)
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_ago(c, start));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_ns(c, life));
 	ctl_cell(t, style, "%s", end);
-	ctl_cell(t, CTL_PLAIN, "%s", ctl_ns(c, jf64(p, "cpu_ns")));
-	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, jf64(p, "rss_peak_bytes")));
-	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, jf64(p, "io_read_bytes")));
-	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, jf64(p, "io_write_bytes")));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_ns(c, ctl_used(p, "cpu_ns")));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, ctl_used(p, "rss_peak_bytes")));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, ctl_used(p, "io_read_bytes")));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, ctl_used(p, "io_write_bytes")));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_esc(c, jstr(p, "cgroup")));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_argv(c, p));
 }
@@ -104,8 +103,10 @@ int proc_list(struct ctl *c)
 	if (c->json) {
 		ctl_put_json_object(c, rows);
 		if (jtrue(a.root, "truncated"))
-			fprintf(stderr, "mnoctl: cut after %zu processes: narrow it down or raise "
-					"--limit\n", jlen(rows));
+			fprintf(stderr,
+				"mnoctl: cut after %zu processes: narrow it down or raise "
+				"--limit\n",
+				jlen(rows));
 		return 0;
 	}
 	for (size_t i = 0; i < jlen(rows); i++)

@@ -16,8 +16,11 @@ static const struct {
 	uint64_t code;
 	const char *meaning;
 } codes[] = {
-	{0, "success"}, {126, "found, but could not be run"}, {127, "command not found"},
-	{130, "interrupted, as a shell reports it"}, {137, "killed, as a shell reports it"},
+	{0, "success"},
+	{126, "found, but could not be run"},
+	{127, "command not found"},
+	{130, "interrupted, as a shell reports it"},
+	{137, "killed, as a shell reports it"},
 	{139, "segmentation fault, as a shell reports it"},
 	{143, "asked to end, as a shell reports it"},
 };
@@ -101,7 +104,8 @@ static void show_head(struct ctl *c, struct json_object *p)
 	ctl_printf(c, CTL_BOLD, "%llu %s", (unsigned long long)ju64(p, "pid"),
 		*jstr(p, "exe") ? ctl_esc(c, jstr(p, "exe")) : ctl_esc(c, jstr(p, "comm")));
 	if (jtrue(p, "running"))
-		ctl_printf(c, CTL_GOOD, "   running, started %s\n", ctl_ago(c, ju64(p, "start_ns")));
+		ctl_printf(
+			c, CTL_GOOD, "   running, started %s\n", ctl_ago(c, ju64(p, "start_ns")));
 	else
 		ctl_printf(c, CTL_PLAIN, "   ended %s\n", ctl_ago(c, end));
 }
@@ -131,18 +135,23 @@ static void show_end(struct ctl *c, struct json_object *p)
 
 static void show_doubts(struct ctl *c, struct json_object *p, size_t others)
 {
+	if (jtrue(p, "running"))
+		ctl_field(c, "note", CTL_DIM,
+			"what it used is known when it ends; now: mnoctl top --by process");
 	if (jtrue(p, "seeded"))
-		ctl_field(c, "note", CTL_DIM, "it ran before the agent started: its first part was not seen");
+		ctl_field(c, "note", CTL_DIM,
+			"it ran before the agent started: its first part was not seen");
 	if (jtrue(p, "lost_start"))
 		ctl_field(c, "note", CTL_WARN, "the record of its start was lost");
 	if (jtrue(p, "lost_exit"))
 		ctl_field(c, "note", CTL_WARN, "the record of its end was lost");
 	if (ju64(p, "execs") > 1)
-		ctl_field(c, "note", CTL_DIM, "it ran %s programs one after the other; this is the last",
+		ctl_field(c, "note", CTL_DIM,
+			"it ran %s programs one after the other; this is the last",
 			ctl_exact(c, ju64(p, "execs")));
 	if (others)
-		ctl_field(c, "note", CTL_DIM, "%zu other processes had this PID before; -j shows them",
-			others);
+		ctl_field(c, "note", CTL_DIM,
+			"%zu other processes had this PID before; -j shows them", others);
 }
 
 static void show_next(struct ctl *c, struct json_object *p)
@@ -151,14 +160,17 @@ static void show_next(struct ctl *c, struct json_object *p)
 	unsigned long long ppid = ju64(p, "ppid"), around = ju64(p, "end_ns") / NS_PER_SEC;
 
 	if (jtrue(p, "running"))
-		ctl_field(c, "next", CTL_PLAIN, "mnoctl proc tree %llu        mnoctl top --by process",
+		ctl_field(c, "next", CTL_PLAIN,
+			"mnoctl proc tree %llu        mnoctl events --follow",
 			(unsigned long long)ju64(p, "pid"));
 	else if (killer && ju64(killer, "pid"))
-		ctl_field(c, "next", CTL_PLAIN, "mnoctl proc show %llu        mnoctl events --since %llu",
+		ctl_field(c, "next", CTL_PLAIN,
+			"mnoctl proc show %llu        mnoctl events --since %llu",
 			(unsigned long long)ju64(killer, "pid"), around ? around - 5 : 0);
 	else
-		ctl_field(c, "next", CTL_PLAIN, "mnoctl proc show %llu        mnoctl events --since %llu",
-			ppid ? ppid : 1, around ? around - 5 : 0);
+		ctl_field(c, "next", CTL_PLAIN,
+			"mnoctl proc show %llu        mnoctl events --since %llu", ppid ? ppid : 1,
+			around ? around - 5 : 0);
 }
 
 static void show_story(struct ctl *c, struct json_object *p, size_t others)
@@ -170,14 +182,15 @@ static void show_story(struct ctl *c, struct json_object *p, size_t others)
 		life = (double)(mno_now_ns(CLOCK_REALTIME) - ju64(p, "start_ns"));
 	show_head(c, p);
 	ancestors(c, p, &chain);
-	ctl_field(c, "started by", CTL_PLAIN, "%s   as %s   cgroup %s   at %s", mno_buf_cstr(&chain),
-		user_name(c, p), *jstr(p, "cgroup") ? ctl_esc(c, jstr(p, "cgroup")) : ctl_dash(c),
+	ctl_field(c, "started by", CTL_PLAIN, "%s   as %s   cgroup %s   at %s",
+		mno_buf_cstr(&chain), user_name(c, p),
+		*jstr(p, "cgroup") ? ctl_esc(c, jstr(p, "cgroup")) : ctl_dash(c),
 		ctl_clock(c, ju64(p, "start_ns")));
 	show_end(c, p);
 	ctl_field(c, "used", CTL_PLAIN, "cpu %s   read %s   wrote %s   peak memory %s   life %s",
-		ctl_ns(c, jf64(p, "cpu_ns")), ctl_bytes(c, jf64(p, "io_read_bytes")),
-		ctl_bytes(c, jf64(p, "io_write_bytes")), ctl_bytes(c, jf64(p, "rss_peak_bytes")),
-		ctl_ns(c, life));
+		ctl_ns(c, ctl_used(p, "cpu_ns")), ctl_bytes(c, ctl_used(p, "io_read_bytes")),
+		ctl_bytes(c, ctl_used(p, "io_write_bytes")),
+		ctl_bytes(c, ctl_used(p, "rss_peak_bytes")), ctl_ns(c, life));
 	ctl_field(c, "command", CTL_PLAIN, "%s", ctl_argv(c, p));
 	show_doubts(c, p, others);
 	show_next(c, p);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include "proc.h"
 
-#define LIMIT	  "100000"
+#define LIMIT     "100000"
 #define MAX_DEPTH 64
 
 struct node {
@@ -119,7 +119,8 @@ static void tree_done(struct tree *t)
 int proc_tree(struct ctl *c, uint64_t root)
 {
 	_cleanup_answer_ struct ctl_answer a = {0};
-	_cleanup_(tree_done) struct tree t = {0};
+	_cleanup_(tree_done)
+	struct tree t = {0};
 	struct json_object *rows;
 	int r = ctl_get(c, "/mno/v1/proc?running=1&limit=" LIMIT, &a);
 
@@ -145,6 +146,7 @@ int proc_tree(struct ctl *c, uint64_t root)
 	if (jtrue(a.root, "truncated"))
 		ctl_printf(c, CTL_WARN, "there are more than " LIMIT "\n");
 	ctl_footer(c, "%s \u00b7 %zu running processes \u00b7 answered in %s",
-		ctl_completeness(c, jget(a.root, "completeness")), t.n, ctl_ns(c, (double)a.took_ns));
+		ctl_completeness(c, jget(a.root, "completeness")), t.n,
+		ctl_ns(c, (double)a.took_ns));
 	return 0;
 }

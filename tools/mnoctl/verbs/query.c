@@ -48,6 +48,18 @@ static bool is_common(struct json_object *result, const char *key)
 	return true;
 }
 
+/* As Prometheus quotes a label's value. */
+static void add_quoted(struct mno_buf *b, const char *s)
+{
+	mno_buf_addc(b, '"');
+	for (; s && *s; s++) {
+		if (*s == '"' || *s == '\\')
+			mno_buf_addc(b, '\\');
+		mno_buf_addc(b, *s);
+	}
+	mno_buf_addc(b, '"');
+}
+
 /* name{label="value",...}; only what tells the series apart unless @full. */
 static const char *series_name(
 	struct ctl *c, struct json_object *result, struct json_object *metric, bool full)
@@ -62,13 +74,15 @@ static const char *series_name(
 	{
 		if (strcmp(key, "__name__") == 0 || (!full && is_common(result, key)))
 			continue;
-		mno_buf_addf(&b, "%s%s=\"%s\"", n++ ? "," : "", key, json_object_get_string(v));
+		mno_buf_addf(&b, "%s%s=", n++ ? "," : "", key);
+		add_quoted(&b, json_object_get_string(v));
 		only = json_object_get_string(v);
 	}
 	if (full || !is_common(result, "__name__")) {
 		_cleanup_buf_ struct mno_buf named = {0};
 
-		mno_buf_addf(&named, n ? "%s{%s}" : "%s%s", jstr(metric, "__name__"), mno_buf_cstr(&b));
+		mno_buf_addf(
+			&named, n ? "%s{%s}" : "%s%s", jstr(metric, "__name__"), mno_buf_cstr(&b));
 		return named.len ? ctl_esc(c, mno_buf_cstr(&named)) : "{}";
 	}
 	if (n == 1)
@@ -82,7 +96,8 @@ static const char *unit_of(struct json_object *result)
 	static const struct {
 		const char *suffix, *unit;
 	} rows[] = {{"_seconds", "s"}, {"_bytes", "B"}, {"_percent", "%"}, {"_ratio", "of 1"},
-		{"_celsius", "C"}, {"_seconds_total", "s"}, {"_bytes_total", "B"}, {"_total", "count"}};
+		{"_celsius", "C"}, {"_seconds_total", "s"}, {"_bytes_total", "B"},
+		{"_total", "count"}};
 	const char *name = jstr(jget(jidx(result, 0), "metric"), "__name__");
 
 	if (!*name || !is_common(result, "__name__"))
@@ -129,8 +144,9 @@ static void show_common(struct ctl *c, struct json_object *result)
 
 static void table_range(struct ctl *c, struct json_object *result)
 {
-	static const struct ctl_col columns[] = {{.head = "series", .flex = true}, {.head = "last", .right = true},
-		{.head = "low", .right = true, .drop = 2}, {.head = "high", .right = true, .drop = 1}, {.head = "course"}};
+	static const struct ctl_col columns[] = {{.head = "series", .flex = true},
+		{.head = "last", .right = true}, {.head = "low", .right = true, .drop = 2},
+		{.head = "high", .right = true, .drop = 1}, {.head = "course"}};
 	_cleanup_table_ struct ctl_table t;
 	const char *unit = unit_of(result);
 	size_t room = c->width > 110 ? 60 : c->width > 70 ? 30 : 12;
@@ -159,7 +175,8 @@ static void table_range(struct ctl *c, struct json_object *result)
 
 static void table_instant(struct ctl *c, struct json_object *result)
 {
-	static const struct ctl_col columns[] = {{.head = "series", .flex = true}, {.head = "value", .right = true}};
+	static const struct ctl_col columns[] = {
+		{.head = "series", .flex = true}, {.head = "value", .right = true}};
 	_cleanup_table_ struct ctl_table t;
 	const char *unit = unit_of(result);
 
@@ -191,7 +208,8 @@ static void lines(struct ctl *c, struct json_object *result)
 
 			snprintf(number, sizeof(number), "%.17g", sample(pair, &t));
 			mno_buf_addf(&c->out, "%.3f %s %s\n", t,
-				ctl_esc(c, jidx(pair, 1) ? json_object_get_string(jidx(pair, 1)) : number),
+				ctl_esc(c, jidx(pair, 1) ? json_object_get_string(jidx(pair, 1))
+							 : number),
 				kept);
 			c->next_text--; /* keeps @kept out of the ring's reach */
 		}
@@ -237,8 +255,8 @@ static void explain_empty(struct ctl *c, const char *expr, const struct span *s)
 	struct json_object *names;
 
 	if (s->from)
-		ctl_printf(c, CTL_PLAIN, "no series: looked at %s from %s to %s\n", ctl_esc(c, expr),
-			ctl_clock(c, s->from), ctl_clock(c, s->to));
+		ctl_printf(c, CTL_PLAIN, "no series: looked at %s from %s to %s\n",
+			ctl_esc(c, expr), ctl_clock(c, s->from), ctl_clock(c, s->to));
 	else
 		ctl_printf(c, CTL_PLAIN, "no series: looked at %s at %s\n", ctl_esc(c, expr),
 			ctl_clock(c, s->to));
@@ -267,7 +285,8 @@ static int read_span(struct ctl *c, struct span *s)
 	if (ctl_has(a, "time"))
 		ctl_time_parse(ctl_opt(a, "time"), now, &s->to);
 	if (!ctl_has(a, "since"))
-		return ctl_has(a, "step") ? ctl_fail(c, CTL_USAGE, NULL, "--step goes with --since") : 0;
+		return ctl_has(a, "step") ? ctl_fail(c, CTL_USAGE, NULL, "--step goes with --since")
+					  : 0;
 	ctl_time_parse(ctl_opt(a, "since"), now, &s->from);
 	if (s->from >= s->to)
 		return ctl_fail(c, CTL_INVALID, NULL, "--since is not before %s",

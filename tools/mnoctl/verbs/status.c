@@ -8,8 +8,8 @@
 #define MEMORY_BUDGET_MIB  64
 
 /* Appends "name (reason)" of each probe in @state; returns how many. */
-static size_t probes_in(struct ctl *c, struct json_object *probes, const char *state,
-	struct mno_buf *text)
+static size_t probes_in(
+	struct ctl *c, struct json_object *probes, const char *state, struct mno_buf *text)
 {
 	size_t n = 0;
 
@@ -38,11 +38,15 @@ static size_t show_signals(struct ctl *c, struct json_object *probes)
 
 		n_bad[i] = probes_in(c, probes, bad[i], &names);
 		if (n_bad[i])
-			mno_buf_addf(&text, "   %zu %s: %s", n_bad[i], bad[i], mno_buf_cstr(&names));
+			mno_buf_addf(
+				&text, "   %zu %s: %s", n_bad[i], bad[i], mno_buf_cstr(&names));
 	}
-	ctl_field(c, "signals", n_bad[1] ? CTL_BAD : n_bad[0] + n_bad[2] ? CTL_WARN : CTL_PLAIN,
-		"%zu/%zu probes running%s%s%s", n + n_bad[0], jlen(probes) - n_off,
-		mno_buf_cstr(&text), n_off ? "   on demand: " : "", mno_buf_cstr(&off));
+	ctl_field(c, "signals",
+		n_bad[1]              ? CTL_BAD
+		: n_bad[0] + n_bad[2] ? CTL_WARN
+				      : CTL_PLAIN,
+		"%zu/%zu probes running%s%s%s", n, jlen(probes) - n_off, mno_buf_cstr(&text),
+		n_off ? "   on demand: " : "", mno_buf_cstr(&off));
 	return n_bad[1];
 }
 
@@ -60,7 +64,8 @@ static bool show_stored(struct ctl *c, struct json_object *s)
 		ctl_exact(c, ju64(s, "processes")), ctl_bytes(c, bytes), per);
 	if (!*jstr(s, "last_error") && !lost)
 		return true;
-	ctl_field(c, "", CTL_BAD, "store: %s%slost %s rows, %s events, %s processes; %s failed commits",
+	ctl_field(c, "", CTL_BAD,
+		"store: %s%slost %s rows, %s events, %s processes; %s failed commits",
 		ctl_esc(c, jstr(s, "last_error")), *jstr(s, "last_error") ? "; " : "",
 		ctl_exact(c, ju64(s, "rows_lost")), ctl_exact(c, ju64(s, "events_lost")),
 		ctl_exact(c, ju64(s, "procs_lost")), ctl_exact(c, ju64(s, "commit_errors")));
@@ -70,7 +75,8 @@ static bool show_stored(struct ctl *c, struct json_object *s)
 static void show_cost(struct ctl *c, struct json_object *root)
 {
 	struct json_object *m = jget(root, "memory");
-	double cpu = jf64(root, "cpu_percent"), rss = jf64(m, "rss_bytes"), bpf = jf64(m, "bpf_bytes");
+	double cpu = jf64(root, "cpu_percent"), rss = jf64(m, "rss_bytes"),
+	       bpf = jf64(m, "bpf_bytes");
 	bool over = cpu > CPU_BUDGET_PERCENT || rss + bpf > MEMORY_BUDGET_MIB * 1048576.0;
 
 	ctl_field(c, "cost", over ? CTL_WARN : CTL_PLAIN,
@@ -85,9 +91,9 @@ static void show_complete(struct ctl *c, struct json_object *k)
 
 	ctl_field(c, "complete", ju64(k, "dropped") ? CTL_WARN : CTL_PLAIN,
 		"%s   seen %s = stored %s + sampled out %s + dropped %s",
-		strncmp(share, "complete ", 9) == 0 ? share + 9 : share, ctl_exact(c, ju64(k, "seen")),
-		ctl_exact(c, ju64(k, "stored")), ctl_exact(c, ju64(k, "sampled")),
-		ctl_exact(c, ju64(k, "dropped")));
+		strncmp(share, "complete ", 9) == 0 ? share + 9 : share,
+		ctl_exact(c, ju64(k, "seen")), ctl_exact(c, ju64(k, "stored")),
+		ctl_exact(c, ju64(k, "sampled")), ctl_exact(c, ju64(k, "dropped")));
 }
 
 int verb_status(struct ctl *c)
@@ -108,8 +114,8 @@ int verb_status(struct ctl *c)
 		ctl_put_json(c, &a.body);
 		return healthy ? CTL_OK : CTL_NO;
 	}
-	ctl_printf(c, CTL_BOLD, "%s", ctl_esc(c, jstr(a.root, "host")));
-	ctl_printf(c, CTL_PLAIN, "  mno %s  up %s  enforcement %s (why: mnoctl doctor)\n",
+	ctl_head(c, ctl_esc(c, jstr(a.root, "host")),
+		"mno %s  up %s  enforcement %s (why: mnoctl doctor)",
 		ctl_esc(c, jstr(a.root, "version")), ctl_seconds(c, jf64(a.root, "uptime_seconds")),
 		ctl_esc(c, jstr(a.root, "level")));
 	show_signals(c, probes);
@@ -117,7 +123,8 @@ int verb_status(struct ctl *c)
 	groups = jget(a.root, "cgroups");
 	if (ju64(groups, "folded"))
 		ctl_field(c, "", CTL_WARN, "%s cgroups share one row: %s slots are taken",
-			ctl_exact(c, ju64(groups, "folded")), ctl_exact(c, ju64(groups, "slots_used")));
+			ctl_exact(c, ju64(groups, "folded")),
+			ctl_exact(c, ju64(groups, "slots_used")));
 	show_cost(c, a.root);
 	show_complete(c, jget(a.root, "completeness"));
 	degraded = jget(a.root, "degraded");

@@ -6,13 +6,14 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
+#include "mno/err.h"
 #include "mno/time.h"
 #include "top.h"
 #include "verbs.h"
 
 #define SCREEN_ON   "\033[?1049h\033[?25l"
 #define SCREEN_OFF  "\033[?25h\033[?1049l"
-#define HOME	    "\033[H"
+#define HOME        "\033[H"
 #define CLEAR_LINE  "\033[K"
 #define CLEAR_BELOW "\033[J"
 #define SLICE_MS    200
@@ -20,7 +21,8 @@
 const struct ctl_option top_options[] = {
 	{"by", 0, CTL_WORD, .metavar = "WHAT", .help = "what a row is", .words = "cgroup process"},
 	{"sort", 0, CTL_WORD, .metavar = "COLUMN", .help = "largest first", .words = TOP_SORTS},
-	{"interval", 'i', CTL_DURATION, .metavar = "DURATION", .help = "time between two looks (1s)"},
+	{"interval", 'i', CTL_DURATION, .metavar = "DURATION",
+		.help = "time between two looks (1s)"},
 	{"count", 'n', CTL_COUNT, .metavar = "COUNT", .help = "look so often, then end"},
 	{0},
 };
@@ -75,8 +77,7 @@ static int draw(struct top *t)
 		t->rows = ws.ws_row;
 	}
 	/* header, keys, footer of up to two lines, and the cursor's own */
-	n = top_table(c, t->a.root, t->by, t->sort,
-		t->live ? (size_t)MNO_MAX(t->rows - 5, 1) : 0);
+	n = top_table(c, t->a.root, t->by, t->sort, c->tty ? (size_t)MNO_MAX(t->rows - 5, 1) : 0);
 	show_footer(t, n);
 	if (t->live) {
 		add_screen(&screen, c->out.data, c->out.len);
@@ -135,15 +136,17 @@ static int on_key(struct top *t, char key)
 static int wait_next(struct top *t, uint64_t until)
 {
 	for (;;) {
-		uint64_t now = mno_now_ns(CLOCK_MONOTONIC);
+		uint64_t now = mno_now_ns(CLOCK_MONOTONIC), left;
 		struct pollfd p = {.fd = t->live ? STDIN_FILENO : -1, .events = POLLIN};
 		char key;
 
 		if (*t->c->stop)
 			return 1;
-		if (now >= until)
+		/* at least one look at the keys, even when the agent took all the time */
+		left = until > now ? (until - now) / NS_PER_MS + 1 : 0;
+		poll(&p, 1, (int)MNO_MIN(left, (uint64_t)SLICE_MS));
+		if (!p.revents && !left)
 			return 0;
-		poll(&p, 1, (int)MNO_MIN((until - now) / NS_PER_MS + 1, (uint64_t)SLICE_MS));
 		if (!p.revents)
 			continue;
 		if (read(STDIN_FILENO, &key, 1) != 1 || on_key(t, key))
@@ -178,7 +181,6 @@ static void put(const char *s)
 
 static int run_live(struct top *t)
 {
-	struct ctl_error e = {0};
 	struct termios raw = t->before;
 	int r;
 
@@ -190,11 +192,8 @@ static int run_live(struct top *t)
 	r = loop(t);
 	put(SCREEN_OFF);
 	tcsetattr(STDIN_FILENO, TCSANOW, &t->before);
-	/* what was printed on the alternate screen is gone with it */
-	if (r) {
-		ctl_error_set(&e, r, "mnoctl status tells more", "top ended: the agent does not answer");
-		return ctl_error_print(t->c, &e);
-	}
+	if (r) /* printed again: the alternate screen is gone */
+		return ctl_error_print(t->c, &t->c->last);
 	t->live = false;
 	return t->a.root && !*t->c->stop ? draw(t) : 0;
 }
@@ -211,10 +210,16 @@ int verb_top(struct ctl *c)
 		return ctl_fail(c, CTL_INVALID, NULL, "the table by %s has no column \"%s\"",
 			t.by == TOP_CGROUP ? "cgroup" : "process", t.sort);
 	t.interval_ns = ctl_opt_ns(c->args, "interval", NS_PER_SEC);
-	if (t.interval_ns < NS_PER_SEC / 10 || t.interval_ns > 3600 * NS_PER_SEC)
-		return ctl_fail(c, CTL_INVALID, NULL, "--interval is from 100ms to 1h");
+	if (t.interval_ns < NS_PER_SEC / 10 || t.interval_ns > 60 * NS_PER_SEC)
+		return ctl_fail(c, CTL_INVALID, NULL, "--interval is from 100ms to 60s");
 	t.left = ctl_opt_u64(c->args, "count", live ? UINT64_MAX : 1);
 	t.live = live;
+	/* the agent's first answer takes one interval */
+	mno_client_free(c->client);
+	c->client = NULL;
+	r = mno_client_new(c->socket, t.interval_ns + 10 * NS_PER_SEC, &c->client);
+	if (r < 0)
+		return ctl_fail(c, CTL_INTERNAL, NULL, "%s", mno_strerror(r));
 	snprintf(t.target, sizeof(t.target), "/mno/v1/top?interval=%llums",
 		(unsigned long long)(t.interval_ns / NS_PER_MS));
 	r = live ? run_live(&t) : loop(&t);

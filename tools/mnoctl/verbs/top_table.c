@@ -20,19 +20,22 @@ static void cell_text(struct ctl *c, struct ctl_table *t, struct json_object *ro
 	ctl_cell(t, CTL_BOLD, "%s", *s ? ctl_esc(c, s) : "/");
 }
 
-static void cell_number(struct ctl *c, struct ctl_table *t, struct json_object *row, const char *key)
+static void cell_number(
+	struct ctl *c, struct ctl_table *t, struct json_object *row, const char *key)
 {
 	ctl_cell(t, CTL_BOLD, "%llu", (unsigned long long)ju64(row, key));
 }
 
-static void cell_percent(struct ctl *c, struct ctl_table *t, struct json_object *row, const char *key)
+static void cell_percent(
+	struct ctl *c, struct ctl_table *t, struct json_object *row, const char *key)
 {
 	double v = jf64(row, key);
 
 	ctl_cell(t, v >= 50 ? CTL_WARN : v < 0.05 ? CTL_DIM : CTL_PLAIN, "%s", ctl_percent(c, v));
 }
 
-static void cell_seconds(struct ctl *c, struct ctl_table *t, struct json_object *row, const char *key)
+static void cell_seconds(
+	struct ctl *c, struct ctl_table *t, struct json_object *row, const char *key)
 {
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_seconds(c, jf64(row, key)));
 }
@@ -57,7 +60,8 @@ static void cell_rate(struct ctl *c, struct ctl_table *t, struct json_object *ro
 		ctl_cell(t, v < 1 ? CTL_DIM : CTL_PLAIN, "%s/s", ctl_bytes(c, v));
 }
 
-static void cell_culprit(struct ctl *c, struct ctl_table *t, struct json_object *row, const char *key)
+static void cell_culprit(
+	struct ctl *c, struct ctl_table *t, struct json_object *row, const char *key)
 {
 	if (jnull(row, key))
 		ctl_cell(t, CTL_PLAIN, "%s", ctl_dash(c));
@@ -66,12 +70,16 @@ static void cell_culprit(struct ctl *c, struct ctl_table *t, struct json_object 
 			ctl_percent(c, jf64(row, "culprit_percent")));
 }
 
-#define COL(title, ...) {.head = title, __VA_ARGS__}
+#define COL(title, ...)                                                                            \
+	{                                                                                          \
+		.head = title, __VA_ARGS__                                                         \
+	}
 static const struct column by_cgroup[] = {
 	{COL("cgroup", .flex = true), "path", "name", cell_text},
 	{COL("cpu", .right = true), "cpu_percent", "cpu", cell_percent},
 	{COL("wait", .right = true), "wait_percent", "wait", cell_percent},
-	{COL("throttled", .right = true, .drop = 4), "throttled_percent", "throttled", cell_percent},
+	{COL("throttled", .right = true, .drop = 4), "throttled_percent", "throttled",
+		cell_percent},
 	{COL("disk p99", .right = true, .drop = 2), "block_p99_seconds", "disk", cell_seconds},
 	{COL("tcp p99", .right = true, .drop = 3), "tcp_p99_seconds", "tcp", cell_seconds},
 	{COL("sys/s", .right = true, .drop = 5), "syscalls_per_second", "sys", cell_count},
@@ -84,7 +92,8 @@ static const struct column by_process[] = {
 	{COL("wait", .right = true), "wait_percent", "wait", cell_percent},
 	{COL("read", .right = true, .drop = 2), "io_read_bps", "read", cell_rate},
 	{COL("written", .right = true, .drop = 2), "io_write_bps", "written", cell_rate},
-	{COL("disk wait", .right = true, .drop = 4), "block_wait_percent", "diskwait", cell_percent},
+	{COL("disk wait", .right = true, .drop = 4), "block_wait_percent", "diskwait",
+		cell_percent},
 	{COL("sys/s", .right = true, .drop = 5), "syscalls_per_second", "sys", cell_count},
 	{COL("memory", .right = true, .drop = 1), "rss_bytes", "memory", cell_bytes},
 	{COL("cgroup", .flex = true, .drop = 3), "cgroup", NULL, cell_text},
@@ -151,15 +160,15 @@ static size_t rank(struct json_object *rows, enum top_by by, const char *sort, s
 		struct json_object *row = jidx(rows, i);
 		double v = key ? jf64(row, key) : NAN;
 
-		out[i] = (struct ranked){row, isnan(v) ? -1 : v,
-			jstr(row, by == TOP_CGROUP ? "path" : "comm")};
+		out[i] = (struct ranked){
+			row, isnan(v) ? -1 : v, jstr(row, by == TOP_CGROUP ? "path" : "comm")};
 	}
 	qsort(out, n, sizeof(*out), compare);
 	return n;
 }
 
-size_t top_table(struct ctl *c, struct json_object *root, enum top_by by, const char *sort,
-	size_t max_rows)
+size_t top_table(
+	struct ctl *c, struct json_object *root, enum top_by by, const char *sort, size_t max_rows)
 {
 	struct ctl_col cols[16];
 	_cleanup_table_ struct ctl_table t;
