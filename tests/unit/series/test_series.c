@@ -356,6 +356,7 @@ static int race_column(void *arg, const struct mno_column *c)
 static void *race_reader(void *arg)
 {
 	struct race *q = arg;
+	struct mno_series_stat st;
 
 	while (!q->stop) {
 		int64_t upto = q->committed;
@@ -364,6 +365,9 @@ static void *race_reader(void *arg)
 
 		if (r < 0)
 			return (void *)(intptr_t)r;
+		mno_series_stat(q->s->s, &st);
+		if (st.samples < (uint64_t)upto * 70)
+			return (void *)(intptr_t)-EILSEQ;
 		q->reads++;
 	}
 	return NULL;
