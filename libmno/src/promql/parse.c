@@ -10,7 +10,7 @@
 #include "lex.h"
 #include "mno/err.h"
 
-#define AT_BOUND_MS (INT64_MAX / 8) /* leaves room for offsets and ranges */
+#define AT_BOUND_MS (1LL << 60) /* leaves room for offsets and ranges */
 
 struct parser {
 	struct promql_lexer lex;
