@@ -236,7 +236,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 	return q->too_large ? send_answer(q, refuse_large(q)) : answer(q);
 }
 
-_printf_(2, 0) static void on_log(void *cls, const char *fmt, va_list ap)
+static _printf_(2, 0) void on_log(void *cls, const char *fmt, va_list ap)
 {
 	char msg[512];
 	int n = vsnprintf(msg, sizeof(msg), fmt, ap);
