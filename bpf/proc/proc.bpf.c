@@ -247,9 +247,10 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev)
 
 static __always_inline bool wants_signal(int sig, int code, bool kernel, bool self)
 {
-	/* those that end a process by default and tell of a fault or an order */
-	const __u64 fatal = 1ULL << 3 | 1ULL << 4 | 1ULL << 5 | 1ULL << 6 | 1ULL << 7 | 1ULL << 8 |
-			    1ULL << 9 | 1ULL << 11 | 1ULL << 31;
+	/* those that end a process by default, but for the timers' */
+	const __u64 fatal = 1ULL << 1 | 1ULL << 2 | 1ULL << 3 | 1ULL << 4 | 1ULL << 5 | 1ULL << 6 |
+			    1ULL << 7 | 1ULL << 8 | 1ULL << 9 | 1ULL << 11 | 1ULL << 13 |
+			    1ULL << 15 | 1ULL << 24 | 1ULL << 25 | 1ULL << 31;
 
 	if (sig < 1 || sig > 63)
 		return false;

@@ -250,7 +250,7 @@ static void test_oom_kill(void **state)
 	assert_int_equal(o->pid, S.watched);
 	assert_string_equal(o->comm, "test_memory");
 	assert_int_equal(o->trigger_pid, S.watched); /* it asked for the page itself */
-	if (S.rig.rung < 2) /* else the kernel forbids reading it */
+	if (S.rig.rung < 2)                          /* else the kernel forbids reading it */
 		assert_true(o->rss_bytes > LIMIT / 2 && o->rss_bytes < 2 * LIMIT);
 	assert_true(o->total_vm_bytes >= o->rss_bytes);
 	assert_true(o->start_ns > 0 && o->start_ns < o->hdr.ktime);

@@ -27,7 +27,8 @@ static void check_selector(const struct mno_selector *s)
 
 static bool parse(const uint8_t *data, size_t size, bool matchers_only)
 {
-	_cleanup_(mno_selector_free_p) struct mno_selector *s = NULL;
+	_cleanup_(mno_selector_free_p)
+	struct mno_selector *s = NULL;
 	struct mno_promql_error err = {};
 
 	if (mno_selector_parse((const char *)data, size, matchers_only, &s, &err) < 0) {

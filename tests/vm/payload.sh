@@ -17,6 +17,7 @@ build_tools() {
     "$bpftool" gen skeleton "$out/lsm_smoke.bpf.o" name lsm_smoke_bpf >"$out/lsm_smoke.skel.h" &&
     gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -static -I"$out" -I"$src" \
       "$src/lsm_smoke.c" -o "$out/lsm_smoke" -lbpf -lelf -lz &&
+    gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror "$src/tsc_khz.c" -o "$out/tsc_khz" &&
     gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror "$src/logreplay.c" -o "$stamp"
 }
 

@@ -202,6 +202,7 @@ trap 'exit 130' INT
 "$here/kernels.sh" "$cache" $kernels 2>"$work/kernels.err" ||
   give_up "no guest kernel: $(tail -n 1 "$work/kernels.err")"
 build_tools || { report FAIL host tools-build "see above"; finish; }
+"$build/vm/bin/tsc_khz" >"$cache/tsc_khz"
 cp -r "$case_source" "$work/cases" || exit 2
 [ "$case_source" != "$here/cases" ] || make_cases
 build_payload || { report FAIL host payload-build "see above"; finish; }

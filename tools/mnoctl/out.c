@@ -37,25 +37,37 @@ bool ctl_is_deceptive(const char *s, size_t n)
 	       (cp >= 0x2060 && cp <= 0x206f) || cp == 0xfeff;
 }
 
+/* One character of @s made safe into @dst (>= 16 bytes); returns its bytes in @s. */
+static size_t esc_char(char *dst, const char *s, size_t left)
+{
+	size_t n = mno_utf8_len(s, left), step = n ? n : 1;
+	char *o = dst;
+
+	if (!ctl_is_deceptive(s, n)) {
+		mno_escape_terminal(dst, 16, s, step);
+		return step;
+	}
+	for (size_t i = 0; i < n; i++)
+		o += sprintf(o, "\\x%02x", (unsigned char)s[i]);
+	return step;
+}
+
 const char *ctl_esc(struct ctl *c, const char *s)
 {
-	char safe[CTL_TEXT_MAX], *out = ctl_scratch(c);
-	size_t o = 0;
+	char *out = ctl_scratch(c), one[16];
+	size_t o = 0, left = s ? strnlen(s, CTL_TEXT_MAX) : 0;
 
-	mno_escape_terminal(safe, sizeof(safe), s ? s : "", s ? strnlen(s, CTL_TEXT_MAX) : 0);
-	for (const char *p = safe; *p;) {
-		size_t n = MNO_MAX(mno_utf8_len(p, strlen(p)), (size_t)1);
+	while (left) {
+		size_t n = esc_char(one, s, left), len = strlen(one);
 
-		if (o + 12 >= CTL_TEXT_MAX)
-			break;
-		if (ctl_is_deceptive(p, n)) {
-			for (size_t i = 0; i < n; i++)
-				o += (size_t)snprintf(out + o, 5, "\\x%02x", (unsigned char)p[i]);
-		} else {
-			memcpy(out + o, p, n);
-			o += n;
+		if (o + len + sizeof("\u2026") > CTL_TEXT_MAX) {
+			memcpy(out + o, "\u2026", sizeof("\u2026")); /* what is cut is marked */
+			return out;
 		}
-		p += n;
+		memcpy(out + o, one, len);
+		o += len;
+		s += n;
+		left -= n;
 	}
 	out[o] = '\0';
 	return out;

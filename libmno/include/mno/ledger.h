@@ -139,8 +139,8 @@ void mno_ledger_stat(struct mno_ledger *l, struct mno_ledger_stat *ret);
  */
 int mno_ledger_store(struct mno_env *e, struct mno_txn *txn, const struct mno_proc *rows, size_t n);
 /*
- * Stored rows that ended at or after @t0_ns and started at or before @t1_ns (Unix time), those that
- * ended last first. @p is borrowed; no transaction is open while @fn runs. Damaged batches are left
+ * Stored rows that ended at or after @t0_ns and started at or before @t1_ns (Unix time): the newest
+ * batch first, in it those that ended last first. @p is borrowed; no transaction is open while @fn runs. Damaged batches are left
  * out, logged and counted (mno_env_stat). Any thread. Non-zero from @fn stops and is returned.
  */
 int mno_ledger_read(struct mno_env *e, uint64_t t0_ns, uint64_t t1_ns,

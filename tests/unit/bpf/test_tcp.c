@@ -163,11 +163,11 @@ static void counters_become_series(void **state)
 	cgs[255] = (struct tcp_cgroup){.connects = 2,
 		.accepts = 3,
 		.failures = 1,
-		.closes = 5,
+
 		.bytes_in = 100,
 		.bytes_out = 200,
 		.retransmits = 4,
-		.connect_count = 2,
+
 		.connect_ns = 3000000,
 		.rtt_count = 1,
 		.rtt_ns = 500000};

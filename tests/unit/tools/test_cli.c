@@ -233,6 +233,25 @@ static void words_for_people(void **state)
 	assert_string_equal(ctl_esc(&c, "a\033[2Jb\u202ec"), "a\\x1b[2Jb\\xe2\\x80\\xaec");
 }
 
+static void cut_text_is_marked(void **state)
+{
+	struct ctl c = {0};
+	char text[CTL_TEXT_MAX * 2];
+	const char *s;
+
+	memset(text, 'a', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	s = ctl_esc(&c, text);
+	assert_string_equal(s + strlen(s) - 4, "a\u2026");
+	assert_true(strlen(s) < CTL_TEXT_MAX);
+	memset(text, '\033', sizeof(text) - 1);
+	s = ctl_esc(&c, text);
+	assert_string_equal(s + strlen(s) - 7, "\\x1b\u2026");
+	text[CTL_TEXT_MAX / 8] = '\0';
+	s = ctl_esc(&c, text);
+	assert_string_equal(s + strlen(s) - 4, "\\x1b");
+}
+
 static void completeness_never_rounds_up(void **state)
 {
 	static const struct {
@@ -304,6 +323,7 @@ int main(void)
 		cmocka_unit_test(nearest),
 		cmocka_unit_test(tables_are_sound),
 		cmocka_unit_test(words_for_people),
+		cmocka_unit_test(cut_text_is_marked),
 		cmocka_unit_test(completeness_never_rounds_up),
 		cmocka_unit_test(charts),
 		cmocka_unit_test(tables_fit),

@@ -183,13 +183,12 @@ static int stored(struct ctl *c)
 	if (r)
 		return r;
 	events = jget(a.root, "events");
-	for (size_t i = 0; i < jlen(events); i++)
-		if (c->json)
-			ctl_put_json_object(c, jidx(events, i));
-		else
-			show_event(c, jidx(events, i));
-	if (c->json)
+	if (c->json) {
+		ctl_put_json(c, &a.body);
 		return 0;
+	}
+	for (size_t i = 0; i < jlen(events); i++)
+		show_event(c, jidx(events, i));
 	if (!jlen(events))
 		ctl_printf(c, CTL_PLAIN,
 			"no events: looked at %s since %s%s%s. Live: mnoctl events -f\n",
