@@ -23,5 +23,6 @@ struct mno_cgroups_stat {
 	uint64_t cgroups, slots_used, folded; /* folded: counted under ~other */
 	uint64_t skipped;                     /* over the bound */
 };
+/* Any thread. */
 void mno_cgroups_stat(struct mno_cgroups *c, struct mno_cgroups_stat *ret);
 const char *mno_cgroups_root(const struct mno_cgroups *c);

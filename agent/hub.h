@@ -12,6 +12,7 @@ struct mno_sub;
 #define MNO_SUB_BYTES (512 * 1024) /* per subscriber */
 #define MNO_SUBS_MAX  64
 
+/* -ENOMEM. Free after all subscribers are gone; NULL-safe, returns NULL. */
 int mno_hub_new(struct mno_hub **ret);
 struct mno_hub *mno_hub_free(struct mno_hub *h);
 MNO_DEFINE_CLEANUP(struct mno_hub *, mno_hub_free)

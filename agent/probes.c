@@ -59,7 +59,8 @@ static void own_pin_root(struct mno_probes *p)
 		return;
 	}
 	mno_pins_remove(p->opts.pin_root); /* a killed agent's leftovers are replaced */
-	snprintf(p->pin_root, sizeof(p->pin_root), "%s", p->opts.pin_root);
+	/* by fd: another user that we become later may not walk through /sys/fs/bpf */
+	snprintf(p->pin_root, sizeof(p->pin_root), "/proc/self/fd/%d", p->pin_lock_fd);
 }
 
 int mno_probes_new(const struct mno_probes_opts *o, struct mno_probes **ret)
@@ -116,7 +117,7 @@ struct mno_probes *mno_probes_free(struct mno_probes *p)
 		pthread_mutex_destroy(&p->slots[i].lock);
 	mno_close_p(&p->cost_fd);
 	if (*p->pin_root)
-		rmdir(p->pin_root);
+		rmdir(p->opts.pin_root);
 	mno_close_p(&p->pin_lock_fd);
 	mno_close_p(&p->epoll_fd);
 	pthread_mutex_destroy(&p->published_lock);
@@ -249,6 +250,20 @@ void mno_probes_totals(struct mno_probes *p, struct mno_probe_status *ret)
 		t.cpu_percent += s.cpu_percent;
 	}
 	*ret = t;
+}
+
+void mno_probes_reseed(struct mno_probes *p, uint16_t id)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		struct mno_probe_slot *s = &p->slots[i];
+
+		if (s->probe->id != id)
+			continue;
+		pthread_mutex_lock(&s->lock);
+		if (s->obj)
+			mno_probe_seed(s);
+		pthread_mutex_unlock(&s->lock);
+	}
 }
 
 static void tick_slot(struct mno_probes *p, struct mno_probe_slot *s, uint64_t now_ns)

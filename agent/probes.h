@@ -14,6 +14,7 @@ enum mno_probe_state {
 	MNO_PROBE_FAILED,   /* could not load or attach: .reason */
 	MNO_PROBE_SHED,     /* switched off by the overhead governor: .reason */
 };
+/* "off", "running" ...; static. */
 const char *mno_probe_state_name(enum mno_probe_state s);
 
 struct mno_probes_opts {
@@ -60,6 +61,9 @@ int mno_probes_start(struct mno_probes *p);
 /* On demand, for @for_ns (0 = until disabled). -ENOENT, -EALREADY, or why it failed. */
 int mno_probes_enable(struct mno_probes *p, const char *name, uint64_t for_ns);
 int mno_probes_disable(struct mno_probes *p, const char *name);
+
+/* Seeds probe @id again with what runs now, after records were lost. */
+void mno_probes_reseed(struct mno_probes *p, uint16_t id);
 
 /* Status of probe number @i; false when there is no such. */
 bool mno_probes_status(struct mno_probes *p, size_t i, struct mno_probe_status *ret);

@@ -55,4 +55,5 @@ struct mno_writer_stat {
 	int64_t last_commit_ms;  /* wall clock of the last durable commit */
 	int last_error;          /* -errno of the last failed commit, 0 if the last one worked */
 };
+/* Any thread. */
 void mno_writer_stat(struct mno_writer *w, struct mno_writer_stat *ret);

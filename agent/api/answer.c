@@ -150,7 +150,6 @@ static void find_totals(struct mno_req *q, const char *probe, struct mno_probe_s
 void api_put_completeness(struct mno_req *q, const char *probe)
 {
 	struct mno_probe_status s = {};
-	uint64_t settled;
 
 	find_totals(q, probe, &s);
 	mno_json_key(&q->j, "completeness");
@@ -159,9 +158,8 @@ void api_put_completeness(struct mno_req *q, const char *probe)
 	mno_json_ku64(&q->j, "stored", s.stored);
 	mno_json_ku64(&q->j, "sampled", s.sampled);
 	mno_json_ku64(&q->j, "dropped", s.dropped);
-	/* read from the rings a moment later, or waiting for the next commit */
-	settled = s.stored + s.sampled + s.dropped;
-	mno_json_ku64(&q->j, "in_flight", s.seen > settled ? s.seen - settled : 0);
+	/* in the rings, or waiting for the next commit */
+	mno_json_ku64(&q->j, "in_flight", s.in_flight);
 	mno_json_end(&q->j);
 	api_set_completeness(q, s.seen, s.dropped);
 }

@@ -14,7 +14,7 @@ static struct api_cpu cpu_now(void)
 	getrusage(RUSAGE_SELF, &u);
 	return (struct api_cpu){.mono_ns = mno_now_ns(CLOCK_MONOTONIC),
 		.used_ns = (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * NS_PER_SEC +
-			(uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000};
+			   (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000};
 }
 
 static void sample_cpu(struct mno_api *api)
@@ -30,7 +30,7 @@ double api_cpu_percent(struct mno_api *api)
 	then = api->cpu[api->n_cpu > API_CPU_SAMPLES ? api->n_cpu % API_CPU_SAMPLES : 0];
 	pthread_mutex_unlock(&api->lock);
 	return 100.0 * (double)(now.used_ns - then.used_ns) /
-		(double)MNO_MAX(now.mono_ns - then.mono_ns, (uint64_t)1);
+	       (double)MNO_MAX(now.mono_ns - then.mono_ns, (uint64_t)1);
 }
 
 bool api_clock_later(struct mno_req *q)

@@ -15,6 +15,7 @@ struct mno_params {
 	size_t n, cap;
 	size_t bad; /* pairs left out: broken %-escape, NUL or ';' in them */
 };
+/* Frees what they own and zeroes them. */
 void mno_params_done(struct mno_params *p);
 
 /*

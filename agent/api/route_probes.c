@@ -11,13 +11,15 @@
 
 static void put_counts(struct mno_json *j, const struct mno_probe_status *s)
 {
-	mno_json_ku64(j, "events", s->seen);
+	/* facts it was told: a probe that only counts sends no records */
+	mno_json_ku64(j, "events", MNO_MAX(s->seen, s->runs));
 	mno_json_ku64(j, "lost", s->dropped);
 	mno_json_ku64(j, "cost_ns_per_event", s->cost_ns_per_event);
 	mno_json_ku64(j, "seen", s->seen);
 	mno_json_ku64(j, "stored", s->stored);
 	mno_json_ku64(j, "sampled", s->sampled);
 	mno_json_ku64(j, "dropped", s->dropped);
+	mno_json_ku64(j, "in_flight", s->in_flight);
 	mno_json_ku64(j, "errors", s->errors);
 	mno_json_kf64(j, "cpu_percent", s->cpu_percent);
 	mno_json_ku64(j, "bpf_bytes", s->bpf_bytes);

@@ -153,7 +153,7 @@ static int read_params(struct mno_req *q)
 static int not_found(struct mno_req *q)
 {
 	const char *guess = api_route_guess(q->path);
-	char hint[160] = "the paths are listed in the README";
+	char hint[160] = "GET /mno/v1 lists all paths";
 
 	if (guess)
 		snprintf(hint, sizeof(hint), "did you mean %s?", guess);
@@ -236,7 +236,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 	return q->too_large ? send_answer(q, refuse_large(q)) : answer(q);
 }
 
-static void on_log(void *cls, const char *fmt, va_list ap)
+static _printf_(2, 0) void on_log(void *cls, const char *fmt, va_list ap)
 {
 	char msg[512];
 	int n = vsnprintf(msg, sizeof(msg), fmt, ap);
@@ -306,7 +306,8 @@ static int api_new(struct mno_agent *a, struct mno_api **ret)
 
 int mno_api_listen(struct mno_agent *a, struct mno_api **ret)
 {
-	_cleanup_(mno_api_stop_p) struct mno_api *api = NULL;
+	_cleanup_(mno_api_stop_p)
+	struct mno_api *api = NULL;
 	int r = api_new(a, &api);
 
 	if (r < 0)
@@ -325,7 +326,8 @@ int mno_api_listen(struct mno_agent *a, struct mno_api **ret)
 
 int mno_api_start(struct mno_agent *a, struct mno_api **ret)
 {
-	_cleanup_(mno_api_stop_p) struct mno_api *own = NULL;
+	_cleanup_(mno_api_stop_p)
+	struct mno_api *own = NULL;
 	struct mno_api *api = *ret;
 	int r = api ? 0 : mno_api_listen(a, &own);
 

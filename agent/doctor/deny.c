@@ -114,7 +114,7 @@ bool mno_deny_proven(const struct btf *btf, struct mno_trial *t, enum bpf_prog_t
 		return mno_trial_refused(t, "no private file to try it on", -errno);
 	prog = load_deny(type, attach, id, &p, &st);
 	if (prog < 0)
-		return mno_trial_refused(t, "the kernel refuses to load the program", prog);
+		return mno_trial_not_loaded(t, prog);
 	link = bpf_raw_tracepoint_open(NULL, prog);
 	if (link < 0)
 		return mno_trial_refused(t, "it loads, attaching is refused", link);
@@ -153,7 +153,7 @@ static void deny_connect(struct mno_trial *t, int cg)
 	pid_t child;
 
 	if (prog < 0) {
-		mno_trial_refused(t, "the kernel refuses to load the program", prog);
+		mno_trial_not_loaded(t, prog);
 		return;
 	}
 	link = bpf_link_create(prog, cg, BPF_CGROUP_INET4_CONNECT, NULL);

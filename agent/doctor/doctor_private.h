@@ -72,6 +72,8 @@ void mno_try_cgroup(const struct btf *btf, struct mno_trial *t, const char *cgro
 
 /* Says in @t that @step was refused with -errno @err. Returns false. */
 bool mno_trial_refused(struct mno_trial *t, const char *step, int err);
+/* The same for a program that the kernel would not load. */
+bool mno_trial_not_loaded(struct mno_trial *t, int err);
 /* Loads @n instructions; fd or -errno. @btf_id: attach target, 0 = none. */
 int mno_trial_load(enum bpf_prog_type type, enum bpf_attach_type attach, int btf_id,
 	const struct bpf_insn *insn, size_t n);

@@ -30,6 +30,18 @@ bool mno_trial_refused(struct mno_trial *t, const char *step, int err)
 	return false;
 }
 
+bool mno_trial_not_loaded(struct mno_trial *t, int err)
+{
+	/* from root, EPERM without a verifier's word is a decision of the kernel's builder */
+	if (err == -EPERM && !geteuid()) {
+		t->works = false;
+		snprintf(t->reason, sizeof(t->reason),
+			"this kernel refuses this kind of program, even to root (EPERM)");
+		return false;
+	}
+	return mno_trial_refused(t, "the kernel refuses to load the program", err);
+}
+
 int mno_trial_load(enum bpf_prog_type type, enum bpf_attach_type attach, int btf_id,
 	const struct bpf_insn *insn, size_t n)
 {
@@ -47,7 +59,7 @@ static int load_nothing(
 	int fd = mno_trial_load(type, attach, btf_id, return_0, ARRAY_SIZE(return_0));
 
 	if (fd < 0)
-		mno_trial_refused(t, "the kernel refuses to load the program", fd);
+		mno_trial_not_loaded(t, fd);
 	return fd;
 }
 
@@ -256,7 +268,7 @@ static void try_syscall(const struct btf *btf, struct mno_trial *t, const char *
 	LIBBPF_OPTS(bpf_test_run_opts, o);
 
 	if (prog < 0)
-		mno_trial_refused(t, "the kernel refuses to load the program", prog);
+		mno_trial_not_loaded(t, prog);
 	else if (bpf_prog_test_run_opts(prog, &o) || o.retval != 7)
 		mno_trial_refused(t, "it loads, running it is refused", -errno);
 	else
@@ -273,7 +285,7 @@ static void try_signal(const struct btf *btf, struct mno_trial *t, const char *c
 	LIBBPF_OPTS(bpf_test_run_opts, o);
 
 	if (prog < 0)
-		mno_trial_refused(t, "the kernel refuses to load the program", prog);
+		mno_trial_not_loaded(t, prog);
 	else if (bpf_prog_test_run_opts(prog, &o))
 		mno_trial_refused(t, "it loads, running it is refused", -errno);
 	else if (o.retval)

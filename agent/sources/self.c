@@ -161,7 +161,8 @@ static int self_tick(void *priv, struct mno_source_ctx *c)
 		put(self, c, START, self->start);
 	if (self->ticks++ % FDS_EVERY == 0)
 		self->open_fds = count_fds(c);
-	put(self, c, OPEN_FDS, self->open_fds);
+	if (self->open_fds > 0)
+		put(self, c, OPEN_FDS, self->open_fds);
 	if (getrlimit(RLIMIT_NOFILE, &lim) == 0)
 		put(self, c, MAX_FDS, (double)lim.rlim_cur);
 	r = mno_source_read(c, self->fd, true, &s);

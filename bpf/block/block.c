@@ -61,7 +61,8 @@ static void block_tick(void *priv, const struct mno_probe_tick *t)
 {
 	struct block *b = priv;
 
-	block_series_tick(&b->series, t->metrics, mno_slots_now(t), b->devices, b->cgroups);
+	block_series_tick(
+		&b->series, t->metrics, mno_cgroups_view(t->cgroups), b->devices, b->cgroups);
 }
 
 static void block_snapshot(void *priv, struct mno_cgroups *cg, struct mno_json *j)

@@ -121,7 +121,7 @@ static void tick_devices(
 	mno_table_end(s->devices);
 }
 
-void block_series_tick(struct block_series *s, struct mno_metrics *m, struct mno_slots slots,
+void block_series_tick(struct block_series *s, struct mno_metrics *m, struct mno_cgroup_view slots,
 	const struct block_device_row *devs, const struct block_cgroup *cgs)
 {
 	tick_devices(s, m, devs);

@@ -19,7 +19,7 @@ struct block_series {
 int block_series_init(struct block_series *s);
 void block_series_done(struct block_series *s);
 /* @devs: BLOCK_ROWS values, @cgs: BLOCK_SLOTS values. Tick thread. */
-void block_series_tick(struct block_series *s, struct mno_metrics *m, struct mno_slots slots,
+void block_series_tick(struct block_series *s, struct mno_metrics *m, struct mno_cgroup_view slots,
 	const struct block_device_row *devs, const struct block_cgroup *cgs);
 /* Member "cgroups" with block_p50_seconds, block_p99_seconds, block_count. Any thread. */
 void block_series_snapshot(struct block_series *s, struct mno_json *j);

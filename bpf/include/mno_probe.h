@@ -27,7 +27,7 @@ struct mno_probe_cfg {
 	unsigned n_cpus; /* possible CPUs */
 	unsigned banks;  /* power of two <= 4: copies of shared counters, index cpu & (banks-1) */
 	uint64_t ring_bytes; /* 0 = the probe's default */
-	size_t rung;	   /* which way of attaching is being tried */
+	size_t rung;         /* which way of attaching is being tried */
 };
 
 struct mno_probe_tick {

@@ -305,10 +305,32 @@ static void note_path(struct mno_table *t, size_t row, const char *path)
 	pthread_mutex_unlock(&t->lock);
 }
 
-void mno_table_cgroups(struct mno_table *t, struct mno_metrics *m, struct mno_slots slots,
+/* What was counted for an owner that is gone, shown or not, is not the next one's. */
+static void skip_row(struct mno_table *t, size_t row, const void *values)
+{
+	for (size_t i = 0; i < t->n_cols; i++) {
+		const struct mno_col *col = &t->cols[i];
+		struct cell *c = &cells_of(t, row)[i];
+
+		if (col->kind == MNO_COL_U64) {
+			c->last = read_u64(values, col->off);
+			continue;
+		}
+		if (read_u64(values, col->count) != c->count && (c->hist || hist_new(t, c)))
+			fold(t, col, c, values);
+		c->last = read_u64(values, col->sum);
+	}
+	drop_row(t, row);
+}
+
+void mno_table_cgroups(struct mno_table *t, struct mno_metrics *m, struct mno_cgroup_view slots,
 	const void *values, size_t stride)
 {
 	mno_table_begin(t, m);
+	for (size_t i = 0; i < slots.n_retired; i++)
+		if (slots.retired[i] < t->n_rows)
+			skip_row(t, slots.retired[i],
+				(const char *)values + slots.retired[i] * stride);
 	for (size_t i = 0; i < slots.n; i++) {
 		const struct mno_cgroup *c = &slots.v[i];
 		const struct mno_label l = {"cgroup", c->path};

@@ -57,25 +57,11 @@ struct mno_table_recent {
 /* False when the row has no data in this column. */
 bool mno_table_recent(struct mno_table *t, size_t row, size_t col, struct mno_table_recent *ret);
 
-/* The cgroup slots in use. */
-struct mno_slots {
-	const struct mno_cgroup *v;
-	size_t n;
-};
-/* Those of the tick; none on a host without cgroup v2. Valid during the tick. */
-static inline struct mno_slots mno_slots_now(const struct mno_probe_tick *t)
-{
-	struct mno_slots s = {0};
-
-	if (t->cgroups)
-		s.n = mno_cgroups_slots(t->cgroups, &s.v);
-	return s;
-}
 /*
  * Rows of cgroup slots: begin, a row for each slot in use (labels {cgroup="path"}, values at
  * @values + slot * @stride), end; and notes the paths for the snapshot.
  */
-void mno_table_cgroups(struct mno_table *t, struct mno_metrics *m, struct mno_slots slots,
+void mno_table_cgroups(struct mno_table *t, struct mno_metrics *m, struct mno_cgroup_view slots,
 	const void *values, size_t stride);
 /*
  * Member "cgroups" of the open object: an array of {path, <name>_p50_seconds, <name>_p99_seconds,

@@ -141,7 +141,8 @@ static void memory_tick(void *priv, const struct mno_probe_tick *t)
 {
 	struct memory *m = priv;
 
-	memory_series_tick(&m->series, t->metrics, mno_slots_now(t), m->cgroups, m->stalls);
+	memory_series_tick(
+		&m->series, t->metrics, mno_cgroups_view(t->cgroups), m->cgroups, m->stalls);
 }
 
 const struct mno_probe mno_probe_memory = {

@@ -66,8 +66,9 @@ void memory_series_done(struct memory_series *s)
 	s->stalls = mno_table_free(s->stalls);
 }
 
-void memory_series_tick(struct memory_series *s, struct mno_metrics *m, struct mno_slots slots,
-	const struct memory_cgroup *cgs, const struct memory_stall *stalls)
+void memory_series_tick(struct memory_series *s, struct mno_metrics *m,
+	struct mno_cgroup_view slots, const struct memory_cgroup *cgs,
+	const struct memory_stall *stalls)
 {
 	mno_table_begin(s->stalls, m);
 	for (size_t i = 0; i < MEMORY_KINDS; i++) {

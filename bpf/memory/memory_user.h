@@ -17,5 +17,6 @@ struct memory_series {
 int memory_series_init(struct memory_series *s);
 void memory_series_done(struct memory_series *s);
 /* @cgs: MEMORY_SLOTS values, @stalls: MEMORY_KINDS values. Tick thread. */
-void memory_series_tick(struct memory_series *s, struct mno_metrics *m, struct mno_slots slots,
-	const struct memory_cgroup *cgs, const struct memory_stall *stalls);
+void memory_series_tick(struct memory_series *s, struct mno_metrics *m,
+	struct mno_cgroup_view slots, const struct memory_cgroup *cgs,
+	const struct memory_stall *stalls);

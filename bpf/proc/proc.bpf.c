@@ -91,6 +91,9 @@ static __always_inline __u32 walk_path(struct file *file, char *out, __u32 *flag
 		}
 		if (off > MNO_PROC_EXE_MAX - 256)
 			break;
+		/* said once more where the 6.1 verifier, which lost it in a spill, can see it */
+		barrier_var(off);
+		off &= MNO_PROC_EXE_MAX - 1;
 		n = bpf_probe_read_kernel_str(out + off, 256, BPF_CORE_READ(d, d_name.name));
 		if (n <= 0)
 			break;
@@ -105,7 +108,10 @@ static __always_inline void add_argv(struct mno_proc_exec *r, char *tail, __u32 
 	struct task_struct *p, struct mno_pstats *st)
 {
 	unsigned long start = p->mm->arg_start, len = p->mm->arg_end - start;
-	__u32 o = *off;
+	/* 64 bits wide: the 6.1 verifier forgets the bound when it copies a 32-bit register */
+	__u64 o = *off;
+
+	barrier_var(o);
 
 	if (len > MNO_PROC_ARGV_MAX) {
 		len = MNO_PROC_ARGV_MAX;
@@ -126,9 +132,10 @@ static __always_inline void add_argv(struct mno_proc_exec *r, char *tail, __u32 
 static __always_inline void add_file(
 	struct mno_proc_exec *r, char *tail, __u32 *off, struct linux_binprm *bprm)
 {
-	__u32 o = *off;
+	__u64 o = *off;
 	long n;
 
+	barrier_var(o);
 	if (o > MNO_PROC_EXE_MAX + MNO_PROC_ARGV_MAX + 512)
 		return;
 	n = bpf_probe_read_kernel_str(tail + o, MNO_PROC_FILE_MAX, bprm->filename);
@@ -240,9 +247,10 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev)
 
 static __always_inline bool wants_signal(int sig, int code, bool kernel, bool self)
 {
-	/* those that end a process by default and tell of a fault or an order */
-	const __u64 fatal = 1ULL << 3 | 1ULL << 4 | 1ULL << 5 | 1ULL << 6 | 1ULL << 7 | 1ULL << 8 |
-			    1ULL << 9 | 1ULL << 11 | 1ULL << 31;
+	/* those that end a process by default, but for the timers' */
+	const __u64 fatal = 1ULL << 1 | 1ULL << 2 | 1ULL << 3 | 1ULL << 4 | 1ULL << 5 | 1ULL << 6 |
+			    1ULL << 7 | 1ULL << 8 | 1ULL << 9 | 1ULL << 11 | 1ULL << 13 |
+			    1ULL << 15 | 1ULL << 24 | 1ULL << 25 | 1ULL << 31;
 
 	if (sig < 1 || sig > 63)
 		return false;
@@ -250,6 +258,9 @@ static __always_inline bool wants_signal(int sig, int code, bool kernel, bool se
 		return fatal >> sig & 1;
 	return code == 0 || code == -1 || code == -6; /* kill, sigqueue, tgkill */
 }
+
+/* SIGILL SIGTRAP SIGBUS SIGFPE SIGSEGV SIGSYS */
+#define MNO_FAULTS (1ULL << 4 | 1ULL << 5 | 1ULL << 7 | 1ULL << 8 | 1ULL << 11 | 1ULL << 31)
 
 SEC("tp_btf/signal_generate")
 int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct *p, int group,
@@ -265,9 +276,12 @@ int BPF_PROG(on_signal, int sig, struct kernel_siginfo *info, struct task_struct
 	} else if ((unsigned long)info == 1) { /* SEND_SIG_PRIV */
 		kernel = true;
 		r.code = 0x80;
-	} else {
-		r.code = info->si_code;
+	} else if (mno_read_kernel) {
+		/* not a typed load: since 6.12 the argument is a number to the verifier */
+		bpf_core_read(&r.code, sizeof(r.code), &info->si_code);
 		kernel = r.code > 0;
+	} else { /* a fault of one's own comes from the kernel */
+		kernel = me->tgid == p->tgid && sig < 64 && MNO_FAULTS >> sig & 1;
 	}
 	if (!wants_signal(sig, r.code, kernel, me->tgid == p->tgid))
 		return 0;

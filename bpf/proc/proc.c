@@ -160,21 +160,74 @@ static void seed_one(const struct mno_proc_seed *s,
 	emit(arg, rec, e->hdr.size);
 }
 
+static bool is_among(const uint32_t *v, uint32_t x, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (v[i] == x)
+			return true;
+	return false;
+}
+
+static int by_pid(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/*
+ * A parent that the iterator did not list (some kernels keep one process from BPF): its children
+ * know its identity, /proc the rest.
+ */
+static void seed_parent(const struct mno_proc_seed *child,
+	void (*emit)(void *arg, const void *rec, size_t len), void *arg)
+{
+	struct mno_proc_seed s = {.id = {.pid = child->id.ppid,
+					  .start_boottime = child->id.parent_start_boottime,
+					  .cgroup_id = child->id.cgroup_id}};
+	char name[64];
+	FILE *f;
+
+	snprintf(name, sizeof(name), "/proc/%u/comm", s.id.pid);
+	f = fopen(name, "re");
+	if (!f)
+		return;
+	if (!fread(s.id.comm, 1, sizeof(s.id.comm) - 1, f))
+		s.id.comm[0] = '\0';
+	s.id.comm[strcspn(s.id.comm, "\n")] = '\0';
+	fclose(f);
+	seed_one(&s, emit, arg);
+}
+
 static int proc_attached(void *priv, struct bpf_object *obj,
 	void (*emit)(void *arg, const void *rec, size_t len), void *arg)
 {
 	_cleanup_buf_ struct mno_buf out = {.max = 64u << 20};
+	_cleanup_free_ uint32_t *pids = NULL;
+	const struct mno_proc_seed *seeds;
 	struct proc_bpf *skel = priv;
 	int r = mno_iter_read(skel->progs.seed, &out);
+	size_t n = out.len / sizeof(*seeds), known = n;
 
 	if (r < 0)
 		return r;
-	for (size_t off = 0; off + sizeof(struct mno_proc_seed) <= out.len;
-		off += sizeof(struct mno_proc_seed)) {
-		struct mno_proc_seed s;
+	pids = calloc(2 * n + 1, sizeof(*pids));
+	if (!pids)
+		return -ENOMEM;
+	seeds = (const void *)out.data;
+	for (size_t i = 0; i < n; i++) {
+		pids[i] = seeds[i].id.pid;
+		seed_one(&seeds[i], emit, arg);
+	}
+	qsort(pids, n, sizeof(*pids), by_pid);
+	for (size_t i = 0; i < n; i++) {
+		const uint32_t *ppid = &seeds[i].id.ppid;
 
-		memcpy(&s, out.data + off, sizeof(s));
-		seed_one(&s, emit, arg);
+		if (!*ppid || bsearch(ppid, pids, n, sizeof(*pids), by_pid) ||
+			is_among(pids + n, *ppid, known - n))
+			continue;
+		pids[known++] = *ppid;
+		seed_parent(&seeds[i], emit, arg);
 	}
 	return 0;
 }

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From the slots' counters to series: sums over banks, only for slots in use. */
 #include <errno.h>
 #include <string.h>

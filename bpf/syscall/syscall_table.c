@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 */
 /* From the entries' counters to series, and entries back when their cgroup is gone. */
 #include <errno.h>
 #include <math.h>

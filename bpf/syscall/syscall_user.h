@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Parts of the syscall probe's user side, apart so that they can be tested without a kernel. */
 #pragma once
 

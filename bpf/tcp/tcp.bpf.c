@@ -6,6 +6,9 @@
  * A flow is known by the socket's address from its first state until CLOSE, which every TCP
  * socket passes before it is freed. An accepted socket's owner is at first its listener's; the
  * side that closes does so in its own context and is then known for sure.
+ *
+ * Flows serve the records. A connection that begins while the record budget is spent gets none:
+ * it is in all counters and histograms, its records are counted as sampled, and it costs half.
  */
 #include "mno_bpf.h"
 #include "mno_vmlinux_io.h"
@@ -79,10 +82,49 @@ struct {
 	__type(value, struct tcp_cgroup);
 } cgroups SEC(".maps");
 
+/* what a CPU remembers for the rest of a jiffy */
+static struct {
+	__u64 spent; /* the jiffy in which its record budget was found spent */
+	__u64 slot;  /* cgroup id << 24 | jiffy << 8 | slot of the cgroup looked up last */
+	__u64 _pad[6];
+} cpus[MNO_MAX_CPUS];
+
+#define THIS_CPU (bpf_get_smp_processor_id() & (MNO_MAX_CPUS - 1))
+
+static __always_inline bool is_spent(void)
+{
+	return cpus[THIS_CPU].spent == bpf_jiffies64();
+}
+
+static __always_inline int count_sampled(struct mno_pstats *st)
+{
+	mno_inc(st->seen);
+	mno_inc(st->sampled);
+	return 0;
+}
+
+static __always_inline bool begin(struct mno_pstats *st, struct mno_hdr *h, __u16 kind, __u32 size)
+{
+	if (mno_begin(st, h, kind, TCP_VERSION, size))
+		return true;
+	cpus[THIS_CPU].spent = bpf_jiffies64();
+	return false;
+}
+
+/*
+ * Most lookups repeat the one before. A slot stays with its cgroup for a second after that is
+ * gone, so what was true in this jiffy still is; one word, for softirqs come between.
+ */
 static __always_inline struct tcp_cgroup *counters(__u64 cgid)
 {
-	__u32 slot = mno_cgroup_slot(cgid);
+	__u64 tag = cgid << 16 | (bpf_jiffies64() & 0xffff), *word = &cpus[THIS_CPU].slot;
+	__u64 seen = *word;
+	__u32 slot = seen & (MNO_CGROUP_SLOTS - 1);
 
+	if (seen >> 8 != tag || cgid >> 40) {
+		slot = mno_cgroup_slot(cgid);
+		*word = tag << 8 | slot;
+	}
 	return bpf_map_lookup_elem(&cgroups, &slot);
 }
 
@@ -221,6 +263,8 @@ static __always_inline int on_connect(struct mno_pstats *st, const struct sock *
 	struct flow f = {.direction = TCP_DIR_OUT};
 	__u64 key = (__u64)sk;
 
+	if (is_spent())
+		return 0;
 	f.since = bpf_ktime_get_boot_ns();
 	f.cgroup = mno_task_cgroup_id(bpf_get_current_task_btf());
 	owner_is_current(&f.who);
@@ -243,42 +287,51 @@ static __noinline int send_open(
 	return 0;
 }
 
+static __always_inline void count_connect(struct tcp_cgroup *c, __u64 ns)
+{
+	mno_inc(c->connects);
+	mno_add(c->connect_ns, ns);
+	mno_hist_add(c->connect, ns);
+}
+
 static __always_inline int on_connected(struct mno_pstats *st, struct sock *sk)
 {
-	__u64 key = (__u64)sk, ns;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	__u64 key = (__u64)sk, now, ns;
 	struct flow *f = bpf_map_lookup_elem(&flows, &key);
 	struct tcp_cgroup *c = counters(f ? f->cgroup : sock_cgroup(sk));
 	struct mno_hdr h;
 	bool wanted;
 
-	if (c)
-		mno_inc(c->connects);
-	if (!f)
-		return 0;
-	wanted = mno_begin(st, &h, TCP_CONNECT, TCP_VERSION, TCP_OPEN_SIZE);
+	if (!f) {
+		/* the SYN is all that was sent, once: else it would have got a flow */
+		now = bpf_ktime_get_ns();
+		if (c && tp && now > tp->tcp_wstamp_ns)
+			count_connect(c, now - tp->tcp_wstamp_ns);
+		return count_sampled(st);
+	}
+	wanted = begin(st, &h, TCP_CONNECT, TCP_OPEN_SIZE);
 	ns = h.ktime - f->since;
 	f->since = h.ktime;
-	if (c) {
-		mno_inc(c->connect_count);
-		mno_add(c->connect_ns, ns);
-		mno_hist_add(c->connect, ns);
-	}
+	if (c)
+		count_connect(c, ns);
 	return wanted ? send_open(st, sk, f, &h, ns) : 0;
 }
 
 static __always_inline int on_accepted(struct mno_pstats *st, struct sock *sk)
 {
 	struct flow f = {.direction = TCP_DIR_IN};
-	__u64 key = (__u64)sk;
-	struct tcp_cgroup *c;
+	__u64 key = (__u64)sk, cgid = sock_cgroup(sk);
+	struct tcp_cgroup *c = counters(cgid);
 	struct listener *l;
 	struct mno_hdr h;
 
-	f.cgroup = sock_cgroup(sk);
-	c = counters(f.cgroup);
 	if (c)
 		mno_inc(c->accepts);
-	if (mno_begin(st, &h, TCP_ACCEPT, TCP_VERSION, TCP_OPEN_SIZE)) {
+	if (is_spent())
+		return count_sampled(st);
+	f.cgroup = cgid;
+	if (begin(st, &h, TCP_ACCEPT, TCP_OPEN_SIZE)) {
 		l = listener_of(sk);
 		if (l) {
 			f.who = l->who;
@@ -317,8 +370,8 @@ static __always_inline int on_refused(struct mno_pstats *st, struct sock *sk)
 	if (c)
 		mno_inc(c->failures);
 	if (!f)
-		return 0;
-	if (mno_begin(st, &h, TCP_CONNECT, TCP_VERSION, TCP_OPEN_SIZE))
+		return count_sampled(st);
+	if (begin(st, &h, TCP_CONNECT, TCP_OPEN_SIZE))
 		send_open(st, sk, f, &h, h.ktime - f->since);
 	bpf_map_delete_elem(&flows, &key);
 	return 0;
@@ -350,7 +403,6 @@ static __noinline int send_close(
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct tcp_event e = {.hdr = *h};
-	struct owner nobody = {};
 	struct listener *l;
 
 	if (tp) {
@@ -361,16 +413,14 @@ static __noinline int send_close(
 	}
 	e.error = sk->sk_err;
 	e.reason = reason_of(old, e.error);
-	if (f) {
-		e.direction = f->direction;
-		e.duration_ns = f->since ? h->ktime - f->since : 0;
-	}
-	if (f && !f->who.pid && f->direction == TCP_DIR_IN) {
+	e.direction = f->direction;
+	e.duration_ns = f->since ? h->ktime - f->since : 0;
+	if (!f->who.pid && f->direction == TCP_DIR_IN) {
 		l = listener_of(sk);
 		if (l)
 			f->who = l->who;
 	}
-	fill(&e, sk, f ? &f->who : &nobody, f ? f->cgroup : sock_cgroup(sk));
+	fill(&e, sk, &f->who, f->cgroup);
 	mno_emit(st, &e, sizeof(e));
 	return 0;
 }
@@ -383,7 +433,6 @@ static __always_inline void count_close(struct sock *sk, __u64 cgid)
 
 	if (!tp || !c)
 		return;
-	mno_inc(c->closes);
 	mno_add(c->bytes_in, received(tp, sk));
 	mno_add(c->bytes_out, tp->bytes_sent - tp->bytes_retrans);
 	rtt = (__u64)(tp->srtt_us >> 3) * 1000;
@@ -401,10 +450,11 @@ static __always_inline int on_close(struct mno_pstats *st, struct sock *sk, int 
 	struct mno_hdr h;
 
 	count_close(sk, f ? f->cgroup : sock_cgroup(sk));
-	if (mno_begin(st, &h, TCP_CLOSE, TCP_VERSION, sizeof(struct tcp_event)))
+	if (!f)
+		return count_sampled(st);
+	if (begin(st, &h, TCP_CLOSE, sizeof(struct tcp_event)))
 		send_close(st, sk, f, &h, old);
-	if (f)
-		bpf_map_delete_elem(&flows, &key);
+	bpf_map_delete_elem(&flows, &key);
 	return 0;
 }
 
@@ -436,6 +486,19 @@ int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 	return 1u << (old & 31) & HAD_PEER ? on_close(st, sk, old) : 0;
 }
 
+/*
+ * A SYN that was lost is worth a flow even past the budget: how long the connection took is
+ * what nobody would know otherwise. The first one is sent again after TCP_TIMEOUT_INIT, 1 s.
+ */
+static __always_inline void flow_of_lost_syn(struct sock *sk, __u64 key)
+{
+	struct flow f = {.direction = TCP_DIR_OUT};
+
+	f.since = bpf_ktime_get_boot_ns() - 1000000000;
+	f.cgroup = sock_cgroup(sk);
+	bpf_map_update_elem(&flows, &key, &f, BPF_NOEXIST);
+}
+
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(tcp_retransmit, struct sock *sk)
 {
@@ -445,6 +508,8 @@ int BPF_PROG(tcp_retransmit, struct sock *sk)
 
 	if (c)
 		mno_inc(c->retransmits);
+	if (!f && sk->__sk_common.skc_state == BPF_TCP_SYN_SENT)
+		flow_of_lost_syn(sk, key);
 	return 0;
 }
 

@@ -72,7 +72,7 @@ static void tcp_tick(void *priv, const struct mno_probe_tick *t)
 {
 	struct tcp *p = priv;
 
-	tcp_series_tick(p->table, t->metrics, mno_slots_now(t), p->cgroups);
+	tcp_series_tick(p->table, t->metrics, mno_cgroups_view(t->cgroups), p->cgroups);
 }
 
 static void tcp_snapshot(void *priv, struct mno_cgroups *cg, struct mno_json *j)

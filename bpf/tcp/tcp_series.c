@@ -19,18 +19,18 @@ static const struct mno_family rtt = {"mno_cgroup_tcp_rtt_seconds",
 		.family = &fam, .kind = MNO_COL_U64, .off = offsetof(struct tcp_cgroup, member),   \
 		.per = 1, .label = {label_name, label_value},                                      \
 	}
-#define HIST(fam, member)                                                                          \
+#define HIST(fam, member, counter)                                                                 \
 	{                                                                                          \
 		.family = &fam, .kind = MNO_COL_HIST, .off = offsetof(struct tcp_cgroup, member),  \
 		.sum = offsetof(struct tcp_cgroup, member##_ns),                                   \
-		.count = offsetof(struct tcp_cgroup, member##_count), .per = 1e9,                  \
+		.count = offsetof(struct tcp_cgroup, counter), .per = 1e9,                         \
 		.bounds = mno_bounds_latency, .n_bounds = ARRAY_SIZE(mno_bounds_latency),          \
 	}
 
 enum { COL_RTT };
 static const struct mno_col cols[] = {
-	[COL_RTT] = HIST(rtt, rtt),
-	HIST(connect, connect),
+	[COL_RTT] = HIST(rtt, rtt, rtt_count),
+	HIST(connect, connect, connects),
 	U64(connections, connects, "direction", "out"),
 	U64(connections, accepts, "direction", "in"),
 	U64(failures, failures, NULL, NULL),
@@ -44,7 +44,7 @@ int tcp_series_new(struct mno_table **ret)
 	return mno_table_new(cols, ARRAY_SIZE(cols), TCP_SLOTS, ret);
 }
 
-void tcp_series_tick(struct mno_table *table, struct mno_metrics *m, struct mno_slots slots,
+void tcp_series_tick(struct mno_table *table, struct mno_metrics *m, struct mno_cgroup_view slots,
 	const struct tcp_cgroup *cgs)
 {
 	mno_table_cgroups(table, m, slots, cgs, sizeof(*cgs));

@@ -12,7 +12,7 @@ extern const struct mno_kind tcp_kinds[TCP_KINDS];
 /* What is exported of each cgroup's counters. -ENOMEM. */
 int tcp_series_new(struct mno_table **ret);
 /* @cgs: TCP_SLOTS values. Tick thread. */
-void tcp_series_tick(struct mno_table *table, struct mno_metrics *m, struct mno_slots slots,
+void tcp_series_tick(struct mno_table *table, struct mno_metrics *m, struct mno_cgroup_view slots,
 	const struct tcp_cgroup *cgs);
 /* Member "cgroups" with tcp_p50_seconds, tcp_p99_seconds (round trip), tcp_count. Any thread. */
 void tcp_series_snapshot(struct mno_table *table, struct mno_json *j);

@@ -52,12 +52,12 @@ _Static_assert(TCP_OPEN_SIZE == 120, "connect, accept layout");
 _Static_assert(sizeof(struct tcp_event) == 152, "close layout");
 
 struct tcp_cgroup {
-	__u64 connects, accepts, failures, closes;
+	__u64 connects, accepts, failures;
 	__u64 bytes_in, bytes_out; /* payload, counted at close */
 	__u64 retransmits;
-	__u64 connect_count, connect_ns;
+	__u64 connect_ns;        /* of .connects */
 	__u64 rtt_count, rtt_ns; /* smoothed round trip time at close */
-	__u64 _pad[5];
+	__u64 _pad[7];
 	__u32 connect[MNO_HIST_BUCKETS];
 	__u32 rtt[MNO_HIST_BUCKETS];
 };

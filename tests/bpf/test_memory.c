@@ -135,7 +135,6 @@ static void test_major_faults(void **state)
 	const size_t size = 4 << 20;
 	char name[] = "./.memory-test-XXXXXX";
 	int fd = mkstemp(name);
-	volatile unsigned char sum = 0;
 	long before, after;
 	unsigned char *p;
 	char buf[4096];
@@ -152,7 +151,7 @@ static void test_major_faults(void **state)
 	madvise(p, size, MADV_RANDOM); /* no read-ahead: a fault a page */
 	before = S.cgs[rig_own_slot(&S.rig)].major_faults;
 	for (size_t i = 0; i < size; i += 4096)
-		sum += p[i];
+		(void)*(volatile unsigned char *)&p[i];
 	after = S.cgs[rig_own_slot(&S.rig)].major_faults;
 	munmap(p, size);
 	close(fd);
@@ -250,7 +249,7 @@ static void test_oom_kill(void **state)
 	assert_int_equal(o->pid, S.watched);
 	assert_string_equal(o->comm, "test_memory");
 	assert_int_equal(o->trigger_pid, S.watched); /* it asked for the page itself */
-	if (S.rig.rung < 2) /* else the kernel forbids reading it */
+	if (S.rig.rung < 2)                          /* else the kernel forbids reading it */
 		assert_true(o->rss_bytes > LIMIT / 2 && o->rss_bytes < 2 * LIMIT);
 	assert_true(o->total_vm_bytes >= o->rss_bytes);
 	assert_true(o->start_ns > 0 && o->start_ns < o->hdr.ktime);

@@ -28,7 +28,7 @@ burst() { # N MS PARALLEL
 ok "starts" start_agent
 ok "first sample is stored before it answers" grep -q 'first sample stored' "$W/log"
 ok "default probes run" states
-ok "status has all keys" status_keys
+ok "status has all keys" until_ok status_keys
 ok "1,000 processes of 3 ms are in the ledger" burst 1000 3 64
 ok "identity is exact" until_ok identity
 ok "the burst's parent is known" sh -c "'$O/mnoctl' -s '$SOCK' -j proc list --since 5m --limit 100000 |
@@ -68,7 +68,7 @@ ok "and goes by itself" until_ok gone
 
 if [ -d /sys/fs/bpf/mno/proc ]; then
   ok "objects are pinned with names" bpftool map dump pinned /sys/fs/bpf/mno/proc/stats
-  ok "no program is left unpinned" test -e /sys/fs/bpf/mno/proc/prog_on_exec
+  ok "no program is left unpinned" test -e /sys/fs/bpf/mno/proc/on_exec
 else
   skip "pins" "another agent owns /sys/fs/bpf/mno"
 fi

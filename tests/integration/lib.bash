@@ -12,6 +12,16 @@ trap 'end_agent; rm -rf "$W"' EXIT
 
 need_root() { [ "$(id -u)" = 0 ] || { echo "needs root"; exit 77; }; }
 
+# Runs the calling script again with a /sys/fs/bpf of its own, so that its pins are its own.
+own_bpffs() { # ARGUMENTS of the script
+  [ -z "${MNO_OWN_BPFFS:-}" ] || return 0
+  rm -rf "$W"
+  export MNO_OWN_BPFFS=1
+  # shellcheck disable=SC2016
+  exec unshare --mount --propagation private sh -c \
+    'mount -t bpf -o mode=700 bpf /sys/fs/bpf || { echo "no bpffs can be mounted"; exit 77; }; exec "$@"' sh "$0" "$@"
+}
+
 start_agent() { # OPTIONS...: waits until it answers; its log is $W/log
   "$O/mnod" --state "$W/state" --socket "$SOCK" "$@" >>"$W/log" 2>&1 &
   AGENT=$!

@@ -4,6 +4,7 @@
 # timeout: 90
 . "$(dirname "$0")/lib.bash"
 need_root
+own_bpffs "$@"
 KEPT=000000c000000000 # CAP_PERFMON, CAP_BPF
 ADMIN=0000000000200000
 
@@ -42,8 +43,12 @@ ok "the broker has CAP_SYS_ADMIN only" broker_has_one
 ok "a probe loads on demand" ctl probes enable syscall --for 20s
 ok "and runs" until_ok probe syscall running
 ok "the price of probes is known" until_ok priced
+no_pins() { [ -z "$(find /sys/fs/bpf/mno -type f 2>/dev/null)" ]; }
 children=$(broker)
+pinned() { [ -e "/sys/fs/bpf/mno/$1/stats" ]; }
+ok "it is pinned" pinned syscall
 ok "ends cleanly" end_agent TERM
+ok "no pin is left" no_pins
 gone() { ! kill -0 "${children%% *}" 2>/dev/null; }
 ok "the broker went with it" until_ok gone
 : >"$W/log"
@@ -52,7 +57,7 @@ is_nobody() { [ "$(field "$AGENT" Uid | cut -f1)" = "$(id -u nobody)" ]; }
 ok "is that user" is_nobody
 ok "with the same rights" until_ok threads_dropped
 ok "and loads a probe on demand" ctl probes enable syscall --for 20s
+ok "which is pinned, too" pinned syscall
 ok "ends cleanly, too" end_agent TERM
-no_pins() { [ ! -e /sys/fs/bpf/mno ]; }
-ok "no pin is left" no_pins
+ok "and no pin is left" no_pins
 finish

@@ -4,6 +4,7 @@
 # run against an agent; files that it names are there.
 # timeout: 120
 . "$(dirname "$0")/lib.bash"
+[ "$(id -u)" != 0 ] || own_bpffs "$@"
 
 commands() { # lines of fenced blocks that are commands, "$ " and trailing comment off
   awk '/^```/ { on = !on; next } on' README.md | sed -n 's/^\$ //; s/[[:space:]]\{1,\}#.*$//;

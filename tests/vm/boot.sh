@@ -78,9 +78,11 @@ rm -rf "$work/tree"
 exec 9>"$kernel/../boot.lock"
 flock -w 600 9 || { say "another guest holds $kernel/../boot.lock"; exit 126; }
 
+# See tsc_khz.c; without it the guest measures by itself.
+read -r tsc_khz 2>/dev/null <"$kernel/../tsc_khz" || tsc_khz=''
 guest_limit=$((limit > 20 ? limit - 8 : limit))
 append="console=ttyS0 quiet panic=-1 lsm=$lsm mitigations=off nokaslr random.trust_cpu=on"
-append+=" tsc=reliable vm.mode=$mode vm.limit=$guest_limit $extra"
+append+=" tsc=reliable ${tsc_khz:+tsc_early_khz=$tsc_khz} vm.mode=$mode vm.limit=$guest_limit $extra"
 started=${EPOCHREALTIME/./}
 # The console is read through this pipe; the parent-death signal covers a SIGKILL of this script.
 exec 3< <(exec setpriv --pdeathsig KILL qemu-system-x86_64 \

@@ -21,4 +21,4 @@ for name in $(checks_left); do
   *) bad "$name" "status $status: $(grep -m 1 -E 'FAILED|error|rror:' /tmp/bpf.log)" ;;
   esac
 done
-cd / && umount /mnt
+cd / && umount -l /mnt

@@ -33,6 +33,9 @@ only_cases=$*
 
 say() { echo "run.sh: $*" >&2; }
 
+# shellcheck source=tests/vm/payload.sh
+. "$here/payload.sh"
+
 # report STATUS KERNEL CHECK [REASON]
 report() {
   case $1 in
@@ -58,81 +61,6 @@ give_up() {
     report skip "$kernel" lane "$1"
   done
   finish
-}
-
-build_tools() {
-  local out=$build/vm/bin src=$here bpftool=/usr/sbin/bpftool
-  local stamp=$out/logreplay
-  [ -x $bpftool ] || bpftool=bpftool
-  if [ -x "$stamp" ] && [ -z "$(find "$src" -name '*.[ch]' -newer "$stamp")" ]; then
-    return 0
-  fi
-  mkdir -p "$out"
-  clang -O2 -g -target bpf -D__TARGET_ARCH_x86 -Wall -Wextra -Werror -Wno-unused-parameter \
-    -I"$src" "-I/usr/include/$(uname -m)-linux-gnu" -c "$src/lsm_smoke.bpf.c" -o "$out/lsm_smoke.bpf.o" &&
-    llvm-strip -g "$out/lsm_smoke.bpf.o" &&
-    "$bpftool" gen skeleton "$out/lsm_smoke.bpf.o" name lsm_smoke_bpf >"$out/lsm_smoke.skel.h" &&
-    gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -static -I"$out" -I"$src" \
-      "$src/lsm_smoke.c" -o "$out/lsm_smoke" -lbpf -lelf -lz &&
-    gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror "$src/logreplay.c" -o "$stamp"
-}
-
-have_agent() { [ -x "$build/mnod" ] && [ -x "$build/mnoctl" ]; }
-
-pack() { (cd "$1" && find . | cpio -o -H newc -R 0:0 --quiet) >"$2" && rm -rf "$1"; }
-
-add_cases() {
-  mkdir -p "$1/payload"
-  cp -r "$here"/{lib,guest,root,power}.sh "$build/vm/bin/lsm_smoke" "$1/payload/"
-  cp -r "$work/cases" "$1/payload/cases"
-}
-
-# One case file for the programs of tests/bpf, so that each is a check that must report.
-add_bpf_case() {
-  local program names=''
-  for program in "$build"/tests/bpf/test_*; do
-    [ -x "$program" ] && names+=" $(basename "$program")"
-  done
-  sed "s/^# checks: bpf-tests$/# checks:${names:- bpf-tests}/" "$here/bpf_case.sh" >"$work/cases/25_bpf.sh"
-}
-
-# One archive for most boots: the cases, and the programs at the paths that they have on a host.
-build_payload() {
-  local tree=$work/tree program
-  add_cases "$tree" || return 1
-  if have_agent; then
-    "$here/carry.sh" "$tree" "$build/mnod=/usr/bin/mnod" "$build/mnoctl=/usr/bin/mnoctl" || return 1
-  fi
-  for program in "$build"/tests/bpf/test_*; do
-    [ ! -x "$program" ] ||
-      "$here/carry.sh" "$tree" "$program=/payload/bpf/$(basename "$program")" || return 1
-  done
-  if command -v jq >/dev/null; then
-    "$here/carry.sh" "$tree" jq || return 1
-  fi
-  pack "$tree" "$work/payload.cpio"
-}
-
-# The archive of the systemd boot: `make install` as a tar that is laid over the root file system
-# (where /lib is a link to /usr/lib), and the libraries of what was installed.
-build_root_payload() {
-  local tree=$work/tree over=$work/over reason=''
-  add_cases "$tree" || return 1
-  mkdir -p "$over"/usr/{bin,lib,lib64}
-  ln -s usr/lib "$over/lib"
-  ln -s usr/lib64 "$over/lib64"
-  if ! have_agent; then
-    reason="mnod was not built"
-  elif ! make -s install O="$build" DESTDIR="$over" PREFIX=/usr >"$logs/install" 2>&1; then
-    reason="make install failed: $(tail -n 1 "$logs/install")"
-  elif ! "$here/carry.sh" "$over" "$build/mnod=/usr/bin/mnod" "$build/mnoctl=/usr/bin/mnoctl" jq; then
-    reason="the programs cannot be carried: jq missing?"
-  fi
-  echo "$reason" | sed '/^$/d' >"$tree/payload/skip-reason"
-  rm "$over/lib" "$over/lib64"
-  tar -c -f "$tree/payload/root.tar" --owner=0 --group=0 -C "$over" .
-  rm -rf "$over"
-  pack "$tree" "$work/root.cpio"
 }
 
 case_files() {
@@ -274,8 +202,9 @@ trap 'exit 130' INT
 "$here/kernels.sh" "$cache" $kernels 2>"$work/kernels.err" ||
   give_up "no guest kernel: $(tail -n 1 "$work/kernels.err")"
 build_tools || { report FAIL host tools-build "see above"; finish; }
+"$build/vm/bin/tsc_khz" >"$cache/tsc_khz"
 cp -r "$case_source" "$work/cases" || exit 2
-[ "$case_source" != "$here/cases" ] || add_bpf_case
+[ "$case_source" != "$here/cases" ] || make_cases
 build_payload || { report FAIL host payload-build "see above"; finish; }
 if [ "$selftest" = 1 ] && [ -z "$only_cases" ]; then
   kernel=${kernels%% *}

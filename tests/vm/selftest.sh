@@ -22,7 +22,7 @@ check() {
 qemu_left() {
   local file
   for file in /proc/[0-9]*/cmdline; do
-    tr '\0' ' ' <"$file" 2>/dev/null | grep -q "^qemu.*$mark" && return 0
+    { tr '\0' ' ' <"$file"; } 2>/dev/null | grep -q "^qemu.*$mark" && return 0
   done
   return 1
 }

@@ -15,6 +15,7 @@ struct ctl {
 	struct mno_client *client; /* owned */
 	bool json;
 	bool tty, color, utf8;    /* of standard output */
+	size_t label;             /* columns of ctl_field()'s labels, at least 10 */
 	int width;                /* columns; 0 = not a terminal, no limit */
 	int quiet;                /* errors are expected: do not print them */
 	struct ctl_error last;    /* printed or not */
@@ -82,6 +83,8 @@ void ctl_printf(struct ctl *c, enum ctl_style s, const char *fmt, ...) _printf_(
 /* "  label      text...", wrapped to the terminal with a hanging indent; one line in a pipe. */
 void ctl_field(struct ctl *c, const char *label, enum ctl_style s, const char *fmt, ...)
 	_printf_(4, 5);
+/* Makes room for the longest @key of @rows as ctl_field()'s label; NULL = back to normal. */
+void ctl_labels(struct ctl *c, struct json_object *rows, const char *key);
 /* "title  text": the text goes below when the terminal is too narrow for both. */
 void ctl_head(struct ctl *c, const char *title, const char *fmt, ...) _printf_(3, 4);
 /* Whether the @n bytes of a UTF-8 character hide or reorder the text around them. */
@@ -145,6 +148,8 @@ void ctl_table_print(struct ctl *c, const struct ctl_table *t);
 
 /* Best name for @word among member @key of the agent's probes ("name" or "kinds"); "" if none. */
 const char *ctl_nearest_probe_word(struct ctl *c, const char *word, bool kinds, bool *ret_known);
+/* What a process used: a running one's figures come with its end, 0 then means not known yet. */
+double ctl_used(struct json_object *row, const char *key);
 /* One line of a process: "48119 worker.sh". */
 const char *ctl_proc_name(struct ctl *c, struct json_object *row);
 const char *ctl_argv(struct ctl *c, struct json_object *row);

@@ -37,25 +37,37 @@ bool ctl_is_deceptive(const char *s, size_t n)
 	       (cp >= 0x2060 && cp <= 0x206f) || cp == 0xfeff;
 }
 
+/* One character of @s made safe into @dst (>= 16 bytes); returns its bytes in @s. */
+static size_t esc_char(char *dst, const char *s, size_t left)
+{
+	size_t n = mno_utf8_len(s, left), step = n ? n : 1;
+	char *o = dst;
+
+	if (!ctl_is_deceptive(s, n)) {
+		mno_escape_terminal(dst, 16, s, step);
+		return step;
+	}
+	for (size_t i = 0; i < n; i++)
+		o += sprintf(o, "\\x%02x", (unsigned char)s[i]);
+	return step;
+}
+
 const char *ctl_esc(struct ctl *c, const char *s)
 {
-	char safe[CTL_TEXT_MAX], *out = ctl_scratch(c);
-	size_t o = 0;
+	char *out = ctl_scratch(c), one[16];
+	size_t o = 0, left = s ? strnlen(s, CTL_TEXT_MAX) : 0;
 
-	mno_escape_terminal(safe, sizeof(safe), s ? s : "", s ? strnlen(s, CTL_TEXT_MAX) : 0);
-	for (const char *p = safe; *p;) {
-		size_t n = MNO_MAX(mno_utf8_len(p, strlen(p)), (size_t)1);
+	while (left) {
+		size_t n = esc_char(one, s, left), len = strlen(one);
 
-		if (o + 12 >= CTL_TEXT_MAX)
-			break;
-		if (ctl_is_deceptive(p, n)) {
-			for (size_t i = 0; i < n; i++)
-				o += (size_t)snprintf(out + o, 5, "\\x%02x", (unsigned char)p[i]);
-		} else {
-			memcpy(out + o, p, n);
-			o += n;
+		if (o + len + sizeof("\u2026") > CTL_TEXT_MAX) {
+			memcpy(out + o, "\u2026", sizeof("\u2026")); /* what is cut is marked */
+			return out;
 		}
-		p += n;
+		memcpy(out + o, one, len);
+		o += len;
+		s += n;
+		left -= n;
 	}
 	out[o] = '\0';
 	return out;
@@ -73,7 +85,7 @@ void ctl_style_off(struct ctl *c, enum ctl_style s)
 		mno_buf_adds(&c->out, "\033[0m");
 }
 
-static void add_formatted(struct mno_buf *b, const char *fmt, va_list ap)
+_printf_(2, 0) static void add_formatted(struct mno_buf *b, const char *fmt, va_list ap)
 {
 	va_list again;
 	char *room;
@@ -166,7 +178,7 @@ static void add_wrapped(struct ctl *c, size_t indent, const char *text)
 void ctl_field(struct ctl *c, const char *label, enum ctl_style s, const char *fmt, ...)
 {
 	_cleanup_buf_ struct mno_buf text = {0};
-	size_t pad = MNO_MAX(ctl_columns(label) + 1, (size_t)11);
+	size_t pad = MNO_MAX(ctl_columns(label), MNO_MAX(c->label, (size_t)10)) + 1;
 	va_list ap;
 
 	va_start(ap, fmt);
@@ -180,6 +192,14 @@ void ctl_field(struct ctl *c, const char *label, enum ctl_style s, const char *f
 	add_wrapped(c, pad + 2, mno_buf_cstr(&text));
 	ctl_style_off(c, s);
 	mno_buf_addc(&c->out, '\n');
+}
+
+void ctl_labels(struct ctl *c, struct json_object *rows, const char *key)
+{
+	c->label = 0;
+	for (size_t i = 0; i < jlen(rows); i++)
+		c->label = MNO_MAX(c->label, ctl_columns(ctl_esc(c, jstr(jidx(rows, i), key))));
+	c->label = MNO_MIN(c->label, (size_t)36);
 }
 
 void ctl_head(struct ctl *c, const char *title, const char *fmt, ...)

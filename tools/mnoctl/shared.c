@@ -38,6 +38,13 @@ const char *ctl_nearest_probe_word(struct ctl *c, const char *word, bool kinds, 
 	return "";
 }
 
+double ctl_used(struct json_object *row, const char *key)
+{
+	double v = jf64(row, key);
+
+	return jtrue(row, "running") && v == 0 ? NAN : v;
+}
+
 const char *ctl_proc_name(struct ctl *c, struct json_object *row)
 {
 	char *s = ctl_scratch(c);

@@ -27,6 +27,7 @@ static inline void mno_buf_commit(struct mno_buf *b, size_t n)
 {
 	b->len += n;
 }
+/* Append @n bytes, one character, a string, formatted text; errors stick. */
 void mno_buf_add(struct mno_buf *b, const void *p, size_t n);
 void mno_buf_addc(struct mno_buf *b, char c);
 void mno_buf_adds(struct mno_buf *b, const char *s);

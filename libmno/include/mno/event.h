@@ -71,6 +71,7 @@ struct mno_kinds {
 	size_t n;
 };
 
+/* The kind with this number or name, NULL if there is none; lives as long as @k. */
 const struct mno_kind *mno_kind_find(const struct mno_kinds *k, uint16_t kind);
 const struct mno_kind *mno_kind_by_name(const struct mno_kinds *k, const char *name);
 

@@ -62,6 +62,7 @@ struct mno_ledger_opts {
 	uint64_t linger_ns;
 	size_t max_image_bytes; /* exe and argv of all; 0 = 32 MiB; beyond, argv is cut to nothing */
 };
+/* -ENOMEM. Free with mno_ledger_free(): NULL-safe, returns NULL. */
 int mno_ledger_new(const struct mno_ledger_opts *o, struct mno_ledger **ret);
 struct mno_ledger *mno_ledger_free(struct mno_ledger *l);
 MNO_DEFINE_CLEANUP(struct mno_ledger *, mno_ledger_free)
@@ -97,6 +98,7 @@ struct mno_signal_fact {
 	const char *sender_comm;
 	bool oom;
 };
+/* Each copies what it keeps of @f. 0, or -ENOMEM (the fact is lost and counted). */
 int mno_ledger_fork(struct mno_ledger *l, const struct mno_fork_fact *f);
 int mno_ledger_exec(struct mno_ledger *l, const struct mno_exec_fact *f);
 int mno_ledger_exit(struct mno_ledger *l, const struct mno_exit_fact *f);
@@ -127,6 +129,7 @@ struct mno_ledger_stat {
 	uint64_t lost_starts, lost_exits;
 	uint64_t memory_bytes;
 };
+/* Any thread. */
 void mno_ledger_stat(struct mno_ledger *l, struct mno_ledger_stat *ret);
 
 /* --- the stored part -------------------------------------------------------------------- */
@@ -136,8 +139,8 @@ void mno_ledger_stat(struct mno_ledger *l, struct mno_ledger_stat *ret);
  */
 int mno_ledger_store(struct mno_env *e, struct mno_txn *txn, const struct mno_proc *rows, size_t n);
 /*
- * Stored rows that ended at or after @t0_ns and started at or before @t1_ns (Unix time), those that
- * ended last first. @p is borrowed; no transaction is open while @fn runs. Damaged batches are left
+ * Stored rows that ended at or after @t0_ns and started at or before @t1_ns (Unix time): the newest
+ * batch first, in it those that ended last first. @p is borrowed; no transaction is open while @fn runs. Damaged batches are left
  * out, logged and counted (mno_env_stat). Any thread. Non-zero from @fn stops and is returned.
  */
 int mno_ledger_read(struct mno_env *e, uint64_t t0_ns, uint64_t t1_ns,

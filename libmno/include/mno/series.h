@@ -66,6 +66,7 @@ struct mno_ids {
 	uint32_t *v; /* owned: free with mno_ids_done() */
 	size_t n, cap;
 };
+/* Frees the array and zeroes the struct. */
 void mno_ids_done(struct mno_ids *ids);
 
 /*
@@ -113,4 +114,5 @@ struct mno_series_stat {
 	uint64_t damaged_blocks;   /* met by reads since open */
 	int64_t first_ms, last_ms; /* 0 if empty */
 };
+/* Any thread. */
 void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret);

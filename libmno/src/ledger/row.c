@@ -163,10 +163,11 @@ void mno_proc_json(const struct mno_proc *p, struct mno_json *j)
 	json_opt(j, "exit_code", told, p->exit_code);
 	json_opt(j, "exit_signal", told, p->exit_signal);
 	mno_json_ku64(j, "duration_ns", p->duration_ns);
-	mno_json_ku64(j, "cpu_ns", p->cpu_ns);
-	mno_json_ku64(j, "rss_peak_bytes", p->rss_peak_bytes);
-	mno_json_ku64(j, "io_read_bytes", p->io_read_bytes);
-	mno_json_ku64(j, "io_write_bytes", p->io_write_bytes);
+	/* known at the end only */
+	json_opt(j, "cpu_ns", told, p->cpu_ns);
+	json_opt(j, "rss_peak_bytes", told, p->rss_peak_bytes);
+	json_opt(j, "io_read_bytes", told, p->io_read_bytes);
+	json_opt(j, "io_write_bytes", told, p->io_write_bytes);
 	json_opt(j, "end_ns", ended, p->end_ns);
 	mno_json_kbool(j, "running", !ended);
 	mno_json_ku64(j, "execs", p->execs);

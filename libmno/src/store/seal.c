@@ -174,7 +174,8 @@ int mno_seal_open(ZSTD_DCtx *z, const void *key, size_t klen, const void *val, s
 
 	if (r < 0)
 		return r;
-	if (seal_sum(key, klen, &h, src) != h.sum)
+	if ((uint32_t)head_sum(key, klen, &h) != h.head_sum ||
+		seal_sum(key, klen, &h, src) != h.sum)
 		return -MNO_ECORRUPT;
 	mno_buf_reset(raw);
 	dst = mno_buf_reserve(raw, (size_t)h.raw_len + SLACK);

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <cmocka.h>
 
@@ -508,6 +510,72 @@ static void test_filesystems(void **state)
 #undef GONE
 }
 
+/* A FUSE mount whose server never answers, in a mount namespace that nobody else sees. */
+static int mount_dead(const char *dir)
+{
+	char opts[96];
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	snprintf(opts, sizeof(opts), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		mount("dead", dir, "fuse", 0, opts) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static void test_dead_mount_never_blocks_the_tick(void **state)
+{
+	struct rig *r = *state;
+	struct mno_slow_stat st;
+	char dir[128], text[512], dead[256];
+	uint64_t longest = 0, t0;
+	int fd;
+
+	scratch(r, "proc/linux-6.18");
+	snprintf(dir, sizeof(dir), "%s/dead", r->dir);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	fd = mount_dead(dir);
+	if (fd < 0) {
+		print_message("no FUSE mount can be made here (root and /dev/fuse are needed)\n");
+		skip();
+	}
+	snprintf(text, sizeof(text), "dead %s fuse rw 0 0\n/dev/vda / ext4 rw 0 0\n", dir);
+	WRITE(r, "self/mounts", text);
+	snprintf(dead, sizeof(dead),
+		"node_filesystem_device_error{device=\"dead\",fstype=\"fuse\",mountpoint=\"%s\"}",
+		dir);
+	start(r, r->dir, NULL);
+	for (int i = 0; i < 40; i++) { /* each of these ticks would ask again */
+		t0 = mno_now_ns(CLOCK_MONOTONIC);
+		r->now_ns += 10 * NS_PER_SEC;
+		tick(r);
+		longest = MNO_MAX(longest, mno_now_ns(CLOCK_MONOTONIC) - t0);
+		usleep(70000);
+	}
+	assert_true(longest < NS_PER_SEC);
+	expect(r, dead, 1);
+	expect_state(r, "filesystem", MNO_SOURCE_DEGRADED);
+	assert_true(value(r, "node_filesystem_size_bytes{device=\"/dev/"
+			     "vda\",fstype=\"ext4\",mountpoint=\"/\"}") > 0);
+	mno_slow_stat(r->slow, &st);
+	assert_int_equal(st.hung, 1);
+	assert_int_equal(st.timed_out, 1); /* one question only, however often it was due */
+	assert_true(st.threads <= MNO_SLOW_THREADS + 1);
+	close(fd); /* the call ends with an error */
+	for (int i = 0; i < 500 && st.hung; i++) {
+		usleep(10000);
+		mno_slow_stat(r->slow, &st);
+	}
+	assert_int_equal(st.hung, 0);
+	tick(r);
+	expect(r, dead, 1);
+	umount2(dir, MNT_DETACH);
+}
+
 static void figures(void *arg, mno_self_emit_fn emit, void *emit_arg)
 {
 	static const struct mno_family bytes = {"t_store_bytes", "Bytes.", MNO_GAUGE};
@@ -595,6 +663,7 @@ int main(void)
 		TEST(test_cgroup_names_that_collide),
 		TEST(test_many_cgroups_start_in_parts),
 		TEST(test_filesystems),
+		TEST(test_dead_mount_never_blocks_the_tick),
 		TEST(test_figures_of_the_agent),
 		TEST(test_no_proc),
 		TEST(test_live_host),

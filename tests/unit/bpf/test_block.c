@@ -22,6 +22,8 @@ struct state {
 	struct block_cgroup cgs[BLOCK_SLOTS];
 	struct mno_cgroup slots[4];
 	size_t n;
+	const uint32_t *retired;
+	size_t n_retired;
 };
 
 static int setup(void **state)
@@ -49,7 +51,10 @@ static int teardown(void **state)
 
 static void run_tick(struct state *s)
 {
-	block_series_tick(&s->series, s->m, (struct mno_slots){s->slots, s->n}, s->devs, s->cgs);
+	const struct mno_cgroup_view view = {
+		.v = s->slots, .n = s->n, .retired = s->retired, .n_retired = s->n_retired};
+
+	block_series_tick(&s->series, s->m, view, s->devs, s->cgs);
 }
 
 static void add(struct block_stat *b, uint64_t ns, uint32_t bytes)
@@ -219,6 +224,29 @@ static void slot_changes_hands(void **state)
 	assert_no_metric(s->m, "mno_cgroup_block_bytes_total{cgroup=\"/b\"}");
 }
 
+/* A cgroup that came and went between two ticks left its counts in the slot. */
+static void cgroup_came_and_went(void **state)
+{
+	static const uint32_t slots[] = {5, 100000};
+	struct state *s = *state;
+
+	s->n = 1;
+	s->retired = slots;
+	s->n_retired = 2;
+	add_cgroup(&s->cgs[5], 1000000);
+	s->cgs[5].bytes = 512;
+	run_tick(s);
+	assert_int_equal(mno_metrics_count(s->m), 0);
+	s->n = 2;
+	s->n_retired = 0;
+	add_cgroup(&s->cgs[5], 3000);
+	s->cgs[5].bytes += 100;
+	run_tick(s);
+	assert_metric(s->m, "mno_cgroup_block_latency_seconds_count{cgroup=\"/a\"}", 1);
+	assert_metric(s->m, "mno_cgroup_block_latency_seconds_sum{cgroup=\"/a\"}", 3e-6);
+	assert_metric(s->m, "mno_cgroup_block_bytes_total{cgroup=\"/a\"}", 100);
+}
+
 /* Counters of 32 bits in the buckets wrap; the totals go on. */
 static void buckets_wrap(void **state)
 {
@@ -275,6 +303,7 @@ int main(void)
 		CASE(device_row),
 		CASE(cgroup_rows),
 		CASE(slot_changes_hands),
+		CASE(cgroup_came_and_went),
 		CASE(buckets_wrap),
 		CASE(out_of_range_slots),
 		CASE(no_room),

@@ -104,7 +104,7 @@ static void counters_become_series(void **state)
 	stalls[MEMORY_CGROUP].count = 1;
 	stalls[MEMORY_CGROUP].ns = 2500000000;
 	stalls[MEMORY_CGROUP].hist[mno_hist_index(2500000000)] = 1;
-	memory_series_tick(&s, m, (struct mno_slots){slots, 1}, cgs, stalls);
+	memory_series_tick(&s, m, (struct mno_cgroup_view){.v = slots, .n = 1}, cgs, stalls);
 	assert_metric(m, "mno_cgroup_reclaim_seconds_total{cgroup=\"/db\",shortage=\"host\"}", 1);
 	assert_metric(
 		m, "mno_cgroup_reclaim_seconds_total{cgroup=\"/db\",shortage=\"cgroup\"}", 2.5);

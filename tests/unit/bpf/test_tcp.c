@@ -163,18 +163,18 @@ static void counters_become_series(void **state)
 	cgs[255] = (struct tcp_cgroup){.connects = 2,
 		.accepts = 3,
 		.failures = 1,
-		.closes = 5,
+
 		.bytes_in = 100,
 		.bytes_out = 200,
 		.retransmits = 4,
-		.connect_count = 2,
+
 		.connect_ns = 3000000,
 		.rtt_count = 1,
 		.rtt_ns = 500000};
 	cgs[255].connect[mno_hist_index(1000000)]++;
 	cgs[255].connect[mno_hist_index(2000000)]++;
 	cgs[255].rtt[mno_hist_index(500000)]++;
-	tcp_series_tick(table, m, (struct mno_slots){slots, 2}, cgs);
+	tcp_series_tick(table, m, (struct mno_cgroup_view){.v = slots, .n = 2}, cgs);
 	assert_metric(m, "mno_cgroup_tcp_connections_total{cgroup=\"/web\",direction=\"out\"}", 2);
 	assert_metric(m, "mno_cgroup_tcp_connections_total{cgroup=\"/web\",direction=\"in\"}", 3);
 	assert_metric(m, "mno_cgroup_tcp_connect_failures_total{cgroup=\"/web\"}", 1);

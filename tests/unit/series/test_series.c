@@ -268,7 +268,8 @@ static void test_round_trip(void **state)
 	model_resolve(m, s, t);
 	commit(s, t);
 	while (m->rows < M_ROWS) {
-		size_t upto = MNO_MIN(m->rows + 1 + rnd(&m->seed) % 90, (size_t)M_ROWS);
+		size_t some = 1 + rnd(&m->seed) % 90,
+		       upto = MNO_MIN(m->rows + some, (size_t)M_ROWS);
 
 		t = begin(s);
 		while (m->rows < upto)
@@ -300,8 +301,8 @@ static void test_rollback(void **state)
 
 	m->seed = 23;
 	while (m->rows < M_ROWS) {
-		size_t before = m->rows,
-		       upto = MNO_MIN(m->rows + 1 + rnd(&m->seed) % 300, (size_t)M_ROWS);
+		size_t before = m->rows, some = 1 + rnd(&m->seed) % 300,
+		       upto = MNO_MIN(before + some, (size_t)M_ROWS);
 		struct mno_txn *t = begin(s);
 
 		if (before == 0)
@@ -428,7 +429,7 @@ static void test_kill(void **state)
 	int64_t last = 0, now;
 
 	down(s);
-	for (int round = 0; round < 12; round++) {
+	for (int round = 0; round < 12 || (last <= HEAD_ROWS + 20 && round < 200); round++) {
 		struct mno_ids ids = {0};
 		int fd[2];
 		pid_t pid;

@@ -48,7 +48,7 @@ static const struct {
 	{"statu", 2, "unknown verb \"statu\". Did you mean \"status\"?"},
 	{"Status", 2, "Did you mean \"status\"?"},
 	{"stauts", 2, "Did you mean \"status\"?"},
-	{"evnts", 2, "Did you mean \"events\"?"},
+	{"eventz", 2, "Did you mean \"events\"?"},
 	{"frobnicate", 2, "unknown verb \"frobnicate\""},
 	{"st\x1b[31m", 2, "unknown verb \"st\\x1b[31m\""},
 	{"status|--sokcet|x", 2, "unknown option \"--sokcet\". Did you mean \"--socket\"?"},
@@ -59,7 +59,7 @@ static const struct {
 	{"status|more", 2, "unexpected argument \"more\""},
 	{"query", 2, "query needs EXPR"},
 	{"query|a|b", 2, "unexpected argument \"b\""},
-	{"probes|enabel|x", 2, "Did you mean \"enable\"?"},
+	{"probes|enabl|x", 2, "Did you mean \"enable\"?"},
 	{"proc|kill|1", 2, "unknown argument \"kill\""},
 	{"completion|fish", 2, "unknown argument \"fish\""},
 	{"status|-s", 2, "--socket needs a value: --socket SOCKET"},
@@ -73,7 +73,7 @@ static const struct {
 	{"proc|list|-n|0", 5, "--limit \"0\" is not a whole number from 1"},
 	{"proc|list|-n|99999999999999999999", 5, "is not a whole number"},
 	{"proc|list|--comm|", 5, "--comm \"\" is not some text"},
-	{"top|--by|proces", 5, "Did you mean \"process\"?"},
+	{"top|--by|proc", 5, "Did you mean \"process\"?"},
 	{"top|--sort|zzzzzz", 5, "--sort \"zzzzzz\" is not known"},
 };
 
@@ -233,6 +233,25 @@ static void words_for_people(void **state)
 	assert_string_equal(ctl_esc(&c, "a\033[2Jb\u202ec"), "a\\x1b[2Jb\\xe2\\x80\\xaec");
 }
 
+static void cut_text_is_marked(void **state)
+{
+	struct ctl c = {0};
+	char text[CTL_TEXT_MAX * 2];
+	const char *s;
+
+	memset(text, 'a', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	s = ctl_esc(&c, text);
+	assert_string_equal(s + strlen(s) - 4, "a\u2026");
+	assert_true(strlen(s) < CTL_TEXT_MAX);
+	memset(text, '\033', sizeof(text) - 1);
+	s = ctl_esc(&c, text);
+	assert_string_equal(s + strlen(s) - 7, "\\x1b\u2026");
+	text[CTL_TEXT_MAX / 8] = '\0';
+	s = ctl_esc(&c, text);
+	assert_string_equal(s + strlen(s) - 4, "\\x1b");
+}
+
 static void completeness_never_rounds_up(void **state)
 {
 	static const struct {
@@ -304,6 +323,7 @@ int main(void)
 		cmocka_unit_test(nearest),
 		cmocka_unit_test(tables_are_sound),
 		cmocka_unit_test(words_for_people),
+		cmocka_unit_test(cut_text_is_marked),
 		cmocka_unit_test(completeness_never_rounds_up),
 		cmocka_unit_test(charts),
 		cmocka_unit_test(tables_fit),

@@ -12,10 +12,7 @@ mounted_or_named() {
   grep -q ' /sys/fs/bpf bpf ' /proc/mounts || doctor 'any(.findings[]; .what | test("/sys/fs/bpf"))'
 }
 
-remount() { grep -q ' /sys/fs/bpf bpf ' /proc/mounts || mount -t bpf bpf /sys/fs/bpf; }
-
 umount /sys/fs/bpf
-trap remount EXIT
 agent_start || fail_rest "the agent did not start: $(tail -n 1 /tmp/mnod.log)"
 ok no-bpffs-start
 check no-bpffs-named "neither mounted nor named by doctor" mounted_or_named

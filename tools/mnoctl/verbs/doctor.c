@@ -19,7 +19,14 @@ static const char *word(struct ctl *c, struct json_object *o, const char *key)
 
 	if (json_object_is_type(v, json_type_boolean))
 		return json_object_get_boolean(v) ? "yes" : "no";
-	return v ? ctl_esc(c, json_object_get_string(v)) : "not known";
+	if (!v)
+		return json_object_object_get_ex(o, key, NULL) ? "no" : "not known";
+	return ctl_esc(c, json_object_get_string(v));
+}
+
+static const char *mount_of(struct ctl *c, struct json_object *h, const char *key)
+{
+	return jget(h, key) ? word(c, h, key) : "not mounted";
 }
 
 static void show_host(struct ctl *c, struct json_object *h)
@@ -32,7 +39,7 @@ static void show_host(struct ctl *c, struct json_object *h)
 	ctl_head(c, title, "BTF %s  lockdown %s  LSMs %s", word(c, h, "btf"),
 		word(c, h, "lockdown"), join(c, jget(h, "lsms")));
 	ctl_field(c, "host", CTL_PLAIN, "%s CPUs \u00b7 bpffs %s \u00b7 tracefs %s",
-		word(c, h, "cpus"), word(c, h, "bpffs"), word(c, h, "tracefs"));
+		word(c, h, "cpus"), mount_of(c, h, "bpffs"), mount_of(c, h, "tracefs"));
 	ctl_field(c, "cgroups", jlen(jget(g, "missing")) ? CTL_WARN : CTL_PLAIN,
 		"%s at %s \u00b7 controllers %s%s%s", word(c, g, "mode"), word(c, g, "root"),
 		join(c, jget(g, "controllers")),
@@ -57,6 +64,7 @@ static void show_levels(struct ctl *c, struct json_object *root)
 			works ? "works" : "does not work", *jstr(l, "why") ? "   " : "",
 			ctl_esc(c, jstr(l, "why")));
 	}
+	ctl_labels(c, attach, "type");
 	if (jlen(attach))
 		ctl_printf(c, CTL_BOLD, "ways of attaching (each was tried)\n");
 	for (size_t i = 0; i < jlen(attach); i++) {
@@ -77,6 +85,7 @@ static void show_probes(struct ctl *c, struct json_object *probes)
 	} styles[] = {{"running", CTL_GOOD}, {"degraded", CTL_WARN}, {"failed", CTL_BAD},
 		{"shed", CTL_WARN}};
 
+	ctl_labels(c, probes, "name");
 	ctl_printf(c, CTL_BOLD, "probes\n");
 	for (size_t i = 0; i < jlen(probes); i++) {
 		struct json_object *p = jidx(probes, i);
@@ -94,6 +103,7 @@ static void show_probes(struct ctl *c, struct json_object *probes)
 
 static void show_limits(struct ctl *c, struct json_object *limits)
 {
+	ctl_labels(c, limits, "name");
 	if (jlen(limits))
 		ctl_printf(c, CTL_BOLD, "limits\n");
 	for (size_t i = 0; i < jlen(limits); i++) {
@@ -109,6 +119,7 @@ static size_t show_findings(struct ctl *c, struct json_object *findings)
 {
 	size_t errors = 0;
 
+	ctl_labels(c, NULL, "");
 	if (jlen(findings))
 		ctl_printf(c, CTL_BOLD, "findings\n");
 	for (size_t i = 0; i < jlen(findings); i++) {

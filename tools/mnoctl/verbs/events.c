@@ -17,7 +17,8 @@ const struct ctl_option events_options[] = {
 };
 
 /* Members that have their own place in the line, or say nothing to people. */
-static const char *const placed[] = {"kind", "time_ns", "cpu", "seq", "pid", "comm"};
+static const char *const placed[] = {
+	"kind", "time_ns", "cpu", "seq", "pid", "comm", "start_ns", "parent_start_ns"};
 
 static bool is_placed(const char *key)
 {
@@ -41,9 +42,12 @@ static const struct {
 	{"_percent", 1, ctl_percent},
 };
 
+#define UNIX_NS 1e17 /* no duration is three years long, no event older than 1973 */
+
 static bool add_with_unit(struct ctl *c, const char *key, struct json_object *v)
 {
 	size_t len = strlen(key);
+	double value;
 
 	if (!json_object_is_type(v, json_type_int) && !json_object_is_type(v, json_type_double))
 		return false;
@@ -52,9 +56,12 @@ static bool add_with_unit(struct ctl *c, const char *key, struct json_object *v)
 
 		if (len <= n || strcmp(key + len - n, units[i].suffix) != 0)
 			continue;
+		value = json_object_get_double(v) * units[i].scale;
 		mno_buf_addf(&c->out, "  %.*s=%s", (int)MNO_MIN(len - n, (size_t)64),
 			ctl_esc(c, key),
-			units[i].show(c, json_object_get_double(v) * units[i].scale));
+			units[i].show == ctl_ns && value > UNIX_NS
+				? ctl_clock(c, json_object_get_uint64(v))
+				: units[i].show(c, value));
 		return true;
 	}
 	return false;
@@ -71,8 +78,15 @@ static void add_value(struct ctl *c, const char *key, struct json_object *v)
 		ctl_esc(c, b.len ? mno_buf_cstr(&b) : json_object_get_string(v)));
 }
 
+static bool is_false(struct json_object *v)
+{
+	return json_object_is_type(v, json_type_boolean) && !json_object_get_boolean(v);
+}
+
 static void show_event(struct ctl *c, struct json_object *e)
 {
+	uint64_t start = ju64(e, "start_ns"), now = ju64(e, "time_ns");
+
 	if (!json_object_is_type(e, json_type_object))
 		return;
 	ctl_printf(c, CTL_DIM, "%s  ", ctl_clock(c, ju64(e, "time_ns")));
@@ -82,11 +96,13 @@ static void show_event(struct ctl *c, struct json_object *e)
 			ctl_esc(c, jstr(e, "comm")));
 	json_object_object_foreach(e, key, v)
 	{
-		if (!v || is_placed(key))
+		if (!v || is_placed(key) || is_false(v))
 			continue;
 		if (!add_with_unit(c, key, v))
 			add_value(c, key, v);
 	}
+	if (strcmp(jstr(e, "kind"), "exit") == 0 && start && now > start)
+		mno_buf_addf(&c->out, "  life=%s", ctl_ns(c, (double)(now - start)));
 	mno_buf_addc(&c->out, '\n');
 }
 
@@ -177,13 +193,12 @@ static int stored(struct ctl *c)
 	if (r)
 		return r;
 	events = jget(a.root, "events");
-	for (size_t i = 0; i < jlen(events); i++)
-		if (c->json)
-			ctl_put_json_object(c, jidx(events, i));
-		else
-			show_event(c, jidx(events, i));
-	if (c->json)
+	if (c->json) {
+		ctl_put_json(c, &a.body);
 		return 0;
+	}
+	for (size_t i = 0; i < jlen(events); i++)
+		show_event(c, jidx(events, i));
 	if (!jlen(events))
 		ctl_printf(c, CTL_PLAIN,
 			"no events: looked at %s since %s%s%s. Live: mnoctl events -f\n",

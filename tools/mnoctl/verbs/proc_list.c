@@ -54,10 +54,10 @@ static void add_row(struct ctl *c, struct ctl_table *t, struct json_object *p)
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_ago(c, start));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_ns(c, life));
 	ctl_cell(t, style, "%s", end);
-	ctl_cell(t, CTL_PLAIN, "%s", ctl_ns(c, jf64(p, "cpu_ns")));
-	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, jf64(p, "rss_peak_bytes")));
-	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, jf64(p, "io_read_bytes")));
-	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, jf64(p, "io_write_bytes")));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_ns(c, ctl_used(p, "cpu_ns")));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, ctl_used(p, "rss_peak_bytes")));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, ctl_used(p, "io_read_bytes")));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, ctl_used(p, "io_write_bytes")));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_esc(c, jstr(p, "cgroup")));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_argv(c, p));
 }

@@ -135,6 +135,9 @@ static void show_end(struct ctl *c, struct json_object *p)
 
 static void show_doubts(struct ctl *c, struct json_object *p, size_t others)
 {
+	if (jtrue(p, "running"))
+		ctl_field(c, "note", CTL_DIM,
+			"what it used is known when it ends; now: mnoctl top --by process");
 	if (jtrue(p, "seeded"))
 		ctl_field(c, "note", CTL_DIM,
 			"it ran before the agent started: its first part was not seen");
@@ -158,7 +161,7 @@ static void show_next(struct ctl *c, struct json_object *p)
 
 	if (jtrue(p, "running"))
 		ctl_field(c, "next", CTL_PLAIN,
-			"mnoctl proc tree %llu        mnoctl top --by process",
+			"mnoctl proc tree %llu        mnoctl events --follow",
 			(unsigned long long)ju64(p, "pid"));
 	else if (killer && ju64(killer, "pid"))
 		ctl_field(c, "next", CTL_PLAIN,
@@ -185,9 +188,9 @@ static void show_story(struct ctl *c, struct json_object *p, size_t others)
 		ctl_clock(c, ju64(p, "start_ns")));
 	show_end(c, p);
 	ctl_field(c, "used", CTL_PLAIN, "cpu %s   read %s   wrote %s   peak memory %s   life %s",
-		ctl_ns(c, jf64(p, "cpu_ns")), ctl_bytes(c, jf64(p, "io_read_bytes")),
-		ctl_bytes(c, jf64(p, "io_write_bytes")), ctl_bytes(c, jf64(p, "rss_peak_bytes")),
-		ctl_ns(c, life));
+		ctl_ns(c, ctl_used(p, "cpu_ns")), ctl_bytes(c, ctl_used(p, "io_read_bytes")),
+		ctl_bytes(c, ctl_used(p, "io_write_bytes")),
+		ctl_bytes(c, ctl_used(p, "rss_peak_bytes")), ctl_ns(c, life));
 	ctl_field(c, "command", CTL_PLAIN, "%s", ctl_argv(c, p));
 	show_doubts(c, p, others);
 	show_next(c, p);

@@ -48,6 +48,18 @@ static bool is_common(struct json_object *result, const char *key)
 	return true;
 }
 
+/* As Prometheus quotes a label's value. */
+static void add_quoted(struct mno_buf *b, const char *s)
+{
+	mno_buf_addc(b, '"');
+	for (; s && *s; s++) {
+		if (*s == '"' || *s == '\\')
+			mno_buf_addc(b, '\\');
+		mno_buf_addc(b, *s);
+	}
+	mno_buf_addc(b, '"');
+}
+
 /* name{label="value",...}; only what tells the series apart unless @full. */
 static const char *series_name(
 	struct ctl *c, struct json_object *result, struct json_object *metric, bool full)
@@ -62,7 +74,8 @@ static const char *series_name(
 	{
 		if (strcmp(key, "__name__") == 0 || (!full && is_common(result, key)))
 			continue;
-		mno_buf_addf(&b, "%s%s=\"%s\"", n++ ? "," : "", key, json_object_get_string(v));
+		mno_buf_addf(&b, "%s%s=", n++ ? "," : "", key);
+		add_quoted(&b, json_object_get_string(v));
 		only = json_object_get_string(v);
 	}
 	if (full || !is_common(result, "__name__")) {

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
+#include "mno/err.h"
 #include "mno/time.h"
 #include "top.h"
 #include "verbs.h"
@@ -135,15 +136,17 @@ static int on_key(struct top *t, char key)
 static int wait_next(struct top *t, uint64_t until)
 {
 	for (;;) {
-		uint64_t now = mno_now_ns(CLOCK_MONOTONIC);
+		uint64_t now = mno_now_ns(CLOCK_MONOTONIC), left;
 		struct pollfd p = {.fd = t->live ? STDIN_FILENO : -1, .events = POLLIN};
 		char key;
 
 		if (*t->c->stop)
 			return 1;
-		if (now >= until)
+		/* at least one look at the keys, even when the agent took all the time */
+		left = until > now ? (until - now) / NS_PER_MS + 1 : 0;
+		poll(&p, 1, (int)MNO_MIN(left, (uint64_t)SLICE_MS));
+		if (!p.revents && !left)
 			return 0;
-		poll(&p, 1, (int)MNO_MIN((until - now) / NS_PER_MS + 1, (uint64_t)SLICE_MS));
 		if (!p.revents)
 			continue;
 		if (read(STDIN_FILENO, &key, 1) != 1 || on_key(t, key))
@@ -207,10 +210,16 @@ int verb_top(struct ctl *c)
 		return ctl_fail(c, CTL_INVALID, NULL, "the table by %s has no column \"%s\"",
 			t.by == TOP_CGROUP ? "cgroup" : "process", t.sort);
 	t.interval_ns = ctl_opt_ns(c->args, "interval", NS_PER_SEC);
-	if (t.interval_ns < NS_PER_SEC / 10 || t.interval_ns > 3600 * NS_PER_SEC)
-		return ctl_fail(c, CTL_INVALID, NULL, "--interval is from 100ms to 1h");
+	if (t.interval_ns < NS_PER_SEC / 10 || t.interval_ns > 60 * NS_PER_SEC)
+		return ctl_fail(c, CTL_INVALID, NULL, "--interval is from 100ms to 60s");
 	t.left = ctl_opt_u64(c->args, "count", live ? UINT64_MAX : 1);
 	t.live = live;
+	/* the agent's first answer takes one interval */
+	mno_client_free(c->client);
+	c->client = NULL;
+	r = mno_client_new(c->socket, t.interval_ns + 10 * NS_PER_SEC, &c->client);
+	if (r < 0)
+		return ctl_fail(c, CTL_INTERNAL, NULL, "%s", mno_strerror(r));
 	snprintf(t.target, sizeof(t.target), "/mno/v1/top?interval=%llums",
 		(unsigned long long)(t.interval_ns / NS_PER_MS));
 	r = live ? run_live(&t) : loop(&t);
