@@ -30,6 +30,7 @@ struct mno_life {
 	struct mno_drain *drain;
 	struct mno_tick *tick;
 	struct mno_tick_opts tick_opts;
+	struct mno_reconcile reconcile;
 	struct mno_api *api;
 };
 
@@ -164,6 +165,8 @@ static int first_sample(struct mno_life *l)
 			l->config.state);
 	l->tick_opts.cgroups = l->a.cgroups;
 	l->tick_opts.probes = l->a.probes;
+	l->tick_opts.ledger = l->a.ledger;
+	l->tick_opts.reconcile = &l->reconcile;
 	return 0; /* a full disk at start is reported, counted and mended while running */
 }
 

@@ -118,8 +118,8 @@ start_agent
 sleep 3
 have=$(status .store.series)
 if [ -n "$CG" ]; then
-  while [ "$have" -lt "$SERIES" ] && [ ${#made[@]} -lt 250 ]; do
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
+  while [ "$have" -lt "$SERIES" ] && [ ${#made[@]} -lt 1000 ]; do
+    for _ in {1..50}; do
       dir=$CG/mno-bench-$$-${#made[@]}
       mkdir "$dir" 2>/dev/null && made+=("$dir") || break 2
     done

@@ -255,7 +255,7 @@ static void get_column(struct mno_reader *r, uint64_t *v, size_t n, enum mode mo
 static bool set_texts(const uint64_t *v, const struct text *t, size_t n, struct mno_proc *p)
 {
 	for (unsigned c = N_COMM; c < N_NUMBERS; c++)
-		if (v[c] >= n)
+		if (v[c] >= n || (c != N_ARGV && memchr(t[v[c]].s, '\0', t[v[c]].len)))
 			return false;
 	if (t[v[N_COMM]].len > sizeof(p->comm) ||
 		t[v[N_KILLER_COMM]].len > sizeof(p->killer_comm) || t[v[N_ARGV]].len > UINT32_MAX)

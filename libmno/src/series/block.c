@@ -532,8 +532,8 @@ static size_t read_places(struct mno_reader *r, uint16_t *at, size_t ticks)
 
 int block_column(const struct block *b, unsigned col, uint16_t *idx, double *v, size_t *ret_n)
 {
-	struct mno_reader r = {.p = b->body[col], .end = b->body[col] + b->body_len[col]};
 	uint16_t stale[HEAD_ROWS];
+	struct mno_reader r;
 	uint8_t kind, flags;
 	size_t n, n_stale = 0;
 
@@ -541,6 +541,7 @@ int block_column(const struct block *b, unsigned col, uint16_t *idx, double *v, 
 		*ret_n = 0;
 		return 0;
 	}
+	r = (struct mno_reader){.p = b->body[col], .end = b->body[col] + b->body_len[col]};
 	kind = mno_read_u8(&r);
 	flags = mno_read_u8(&r);
 	if (flags & ~FLAGS_ALL || !read_presence(&r, flags, b->n, idx, &n))

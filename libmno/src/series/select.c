@@ -5,7 +5,9 @@
 #include "mno/time.h"
 #include "series_internal.h"
 
-#define TEXTS_MAX 1000000 /* names or values in one answer */
+/* The head is locked meanwhile: costly expressions must not hold up the writer for long. */
+#define HOT_SELECT_NS (200 * NS_PER_MS)
+#define TEXTS_MAX     1000000 /* names or values in one answer */
 
 void mno_ids_done(struct mno_ids *ids)
 {
@@ -105,8 +107,13 @@ static int hot_match(struct bound *b, size_t n, const struct hot *h)
 static int select_hot_locked(
 	struct mno_series *s, struct bound *b, size_t n, size_t limit, struct mno_ids *ids)
 {
+	uint64_t end = mno_now_ns(CLOCK_MONOTONIC) + HOT_SELECT_NS;
+
 	for (size_t no = 0; no < s->n_groups; no++) {
 		const struct group *g = s->groups[no];
+
+		if (g && mno_now_ns(CLOCK_MONOTONIC) > end)
+			return -MNO_ELIMIT;
 
 		for (uint64_t left = g ? g->hot_mask : 0; left; left &= left - 1) {
 			const struct hot *h = g->hot[__builtin_ctzll(left)];

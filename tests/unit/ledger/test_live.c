@@ -141,6 +141,11 @@ static void fact(struct mno_ledger *l, unsigned n)
 	}
 }
 #define FACTS 9
+#ifdef __SANITIZE_ADDRESS__
+#define EVERY 97 /* the whole would take minutes */
+#else
+#define EVERY 1
+#endif
 
 static int by_pid(const void *a, const void *b)
 {
@@ -221,8 +226,9 @@ static void test_orders(void **state)
 	assert_non_null(strstr(want.data, "\"killer\":{\"pid\":4242,\"comm\":\"killer\"}"));
 	assert_non_null(strstr(want.data, "\"exit_code\":3"));
 	while (next_order(order, FACTS)) {
+		if (++n % EVERY)
+			continue;
 		run_order(order, &got);
-		n++;
 		if (strcmp(mno_buf_cstr(&got), want.data) == 0)
 			continue;
 		printf("order");

@@ -469,13 +469,12 @@ static void test_kill(void **state)
 			child_writes(s, fd[1]);
 		}
 		close(fd[1]);
-		usleep(20000 + rnd(&seed) % 20000);
+		any = read(fd[0], &last, sizeof(last)) == sizeof(last); /* it is under way */
+		usleep(10000 + rnd(&seed) % 20000);
 		kill(pid, SIGKILL);
 		assert_int_equal(waitpid(pid, NULL, 0), pid);
-		while (read(fd[0], &i, sizeof(i)) == sizeof(i)) {
+		while (read(fd[0], &i, sizeof(i)) == sizeof(i))
 			last = i;
-			any = true;
-		}
 		close(fd[0]);
 		assert_true(any);
 		assert_int_equal(open_env(s, (struct mno_env_opts){0}), 0);
