@@ -30,6 +30,7 @@ struct mno_life {
 	struct mno_drain *drain;
 	struct mno_tick *tick;
 	struct mno_tick_opts tick_opts;
+	struct mno_reconcile reconcile;
 	struct mno_api *api;
 };
 
@@ -164,6 +165,8 @@ static int first_sample(struct mno_life *l)
 			l->config.state);
 	l->tick_opts.cgroups = l->a.cgroups;
 	l->tick_opts.probes = l->a.probes;
+	l->tick_opts.ledger = l->a.ledger;
+	l->tick_opts.reconcile = &l->reconcile;
 	return 0; /* a full disk at start is reported, counted and mended while running */
 }
 
@@ -283,6 +286,8 @@ int mno_life_start(const struct mno_options *o, struct mno_life **ret, const cha
 		return -ENOMEM;
 	/* bulk data is freed in other threads than it came from: few arenas keep memory flat */
 	mallopt(M_ARENA_MAX, 2);
+	/* large answers are mapped, and go back to the system when they are sent */
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 	raise_files();
 	l->config = o->config;
 	l->a.opts = (struct mno_agent_opts){.config_path = o->config_path,

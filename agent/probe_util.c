@@ -18,7 +18,7 @@
 /* libbpf's print callback has no argument; a load and its messages share a thread. */
 static __thread struct mno_buf *capture;
 
-static int on_libbpf(enum libbpf_print_level level, const char *fmt, va_list ap)
+_printf_(2, 0) static int on_libbpf(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
 	char text[2048];
 	int n = vsnprintf(text, sizeof(text), fmt, ap);

@@ -252,6 +252,20 @@ void mno_probes_totals(struct mno_probes *p, struct mno_probe_status *ret)
 	*ret = t;
 }
 
+void mno_probes_reseed(struct mno_probes *p, uint16_t id)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		struct mno_probe_slot *s = &p->slots[i];
+
+		if (s->probe->id != id)
+			continue;
+		pthread_mutex_lock(&s->lock);
+		if (s->obj)
+			mno_probe_seed(s);
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
 static void tick_slot(struct mno_probes *p, struct mno_probe_slot *s, uint64_t now_ns)
 {
 	struct mno_probe_tick t = {

@@ -62,6 +62,9 @@ int mno_probes_start(struct mno_probes *p);
 int mno_probes_enable(struct mno_probes *p, const char *name, uint64_t for_ns);
 int mno_probes_disable(struct mno_probes *p, const char *name);
 
+/* Seeds probe @id again with what runs now, after records were lost. */
+void mno_probes_reseed(struct mno_probes *p, uint16_t id);
+
 /* Status of probe number @i; false when there is no such. */
 bool mno_probes_status(struct mno_probes *p, size_t i, struct mno_probe_status *ret);
 /* Sums over all probes. */

@@ -61,6 +61,7 @@ struct mno_probes {
 
 /* probes_load.c; slot lock held */
 int mno_probe_load(struct mno_probes *p, struct mno_probe_slot *s);
+int mno_probe_seed(struct mno_probe_slot *s);
 void mno_probe_unload(struct mno_probes *p, struct mno_probe_slot *s);
 /* probes_cost.c: opens and closes measuring windows, sheds over budget; tick thread, no lock held */
 void mno_probes_measure(struct mno_probes *p, uint64_t now_ns);

@@ -228,6 +228,11 @@ static int climb(struct mno_probes *p, struct mno_probe_slot *s, size_t rung)
 	return r;
 }
 
+int mno_probe_seed(struct mno_probe_slot *s)
+{
+	return s->probe->attached ? s->probe->attached(s->priv, s->obj, emit, s) : 0;
+}
+
 int mno_probe_load(struct mno_probes *p, struct mno_probe_slot *s)
 {
 	_cleanup_buf_ struct mno_buf log = {.max = 1 << 20};
@@ -258,12 +263,10 @@ int mno_probe_load(struct mno_probes *p, struct mno_probe_slot *s)
 	}
 	pin_all(p, s);
 	s->bpf_bytes = object_bytes(s);
-	if (s->probe->attached) {
-		r = s->probe->attached(s->priv, s->obj, emit, s);
-		if (r < 0)
-			snprintf(s->reason, sizeof(s->reason), "what ran before is unknown: %s",
-				strerror(-r));
-	}
+	r = mno_probe_seed(s);
+	if (r < 0)
+		snprintf(s->reason, sizeof(s->reason), "what ran before is unknown: %s",
+			strerror(-r));
 	return 0;
 }
 

@@ -68,6 +68,8 @@ void mno_tick_once(const struct mno_tick_opts *o, int64_t t_ms)
 	if (o->sources)
 		mno_sources_tick(o->sources, now);
 	send_row(o, t_ms);
+	if (o->reconcile)
+		mno_reconcile_tick(o->reconcile, o->probes, o->ledger);
 }
 
 /* Sleeps until the wall clock passes the next full second; false when told to stop. */

@@ -4,6 +4,7 @@
 
 #include "mno/metric.h"
 #include "probes.h"
+#include "reconcile.h"
 #include "writer.h"
 
 struct mno_sources;
@@ -16,6 +17,8 @@ struct mno_tick_opts {
 	struct mno_cgroups *cgroups; /* may be NULL */
 	struct mno_probes *probes;   /* may be NULL */
 	struct mno_writer *writer;
+	struct mno_ledger *ledger;       /* held against /proc after losses; may be NULL */
+	struct mno_reconcile *reconcile; /* its state; NULL: never */
 };
 
 /* One tick on the caller's thread, stamped @t_ms. Not while the thread runs. */

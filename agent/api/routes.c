@@ -74,3 +74,20 @@ const char *api_route_guess(const char *path)
 	}
 	return guess;
 }
+
+int api_index(struct mno_req *q)
+{
+	mno_json_obj(&q->j);
+	mno_json_key(&q->j, "routes");
+	mno_json_arr(&q->j);
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
+		mno_json_obj(&q->j);
+		mno_json_kstr(&q->j, "methods", routes[i].methods);
+		mno_json_kstr(&q->j, "path", routes[i].pattern);
+		mno_json_kstr(&q->j, "summary", routes[i].summary);
+		mno_json_end(&q->j);
+	}
+	mno_json_end_arr(&q->j);
+	mno_json_end(&q->j);
+	return api_done(q);
+}

@@ -153,7 +153,7 @@ static int read_params(struct mno_req *q)
 static int not_found(struct mno_req *q)
 {
 	const char *guess = api_route_guess(q->path);
-	char hint[160] = "the paths are listed in the README";
+	char hint[160] = "GET /mno/v1 lists all paths";
 
 	if (guess)
 		snprintf(hint, sizeof(hint), "did you mean %s?", guess);

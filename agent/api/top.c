@@ -58,6 +58,7 @@ struct table {
 	struct row *v;
 	size_t n;
 	struct mno_map *by_path;
+	struct mno_map *calls; /* pid -> its object in the syscall probe's list */
 	struct json_object *sched, *block, *tcp, *syscall; /* NULL: probe not running */
 	double interval;                                   /* seconds */
 };
@@ -70,6 +71,7 @@ static void table_done(struct table *t)
 	}
 	free(t->v);
 	mno_map_free(t->by_path, NULL);
+	mno_map_free(t->calls, NULL);
 	json_object_put(t->sched);
 	json_object_put(t->block);
 	json_object_put(t->tcp);
@@ -237,17 +239,41 @@ static void put_cgroups(struct mno_json *j, struct table *t)
 	mno_json_end_arr(j);
 }
 
-static void put_proc_of_probe(struct mno_json *j, struct json_object *o)
+static void index_calls(struct table *t)
 {
-	static const char *const rates[] = {"cpu_percent", "wait_percent", "io_read_bps",
-		"io_write_bps", "block_wait_percent", "syscalls_per_second"};
+	struct json_object *list = member(t->syscall, "processes");
+
+	for (size_t i = 0; i < array_len(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+		uint32_t pid = (uint32_t)json_object_get_int64(member(o, "pid"));
+
+		mno_map_put(t->calls, &pid, sizeof(pid), o, NULL);
+	}
+}
+
+/* NAN without the probe; a process that is not in its list made no call */
+static double calls_of(const struct table *t, uint32_t pid)
+{
+	struct json_object *o = mno_map_get(t->calls, &pid, sizeof(pid));
+
+	if (!t->syscall)
+		return NAN;
+	return o ? number(o, "syscalls_per_second") : 0;
+}
+
+static void put_proc_of_probe(struct mno_json *j, const struct table *t, struct json_object *o)
+{
+	static const char *const rates[] = {
+		"cpu_percent", "wait_percent", "io_read_bps", "io_write_bps", "block_wait_percent"};
+	uint32_t pid = (uint32_t)json_object_get_int64(member(o, "pid"));
 
 	mno_json_obj(j);
-	mno_json_ku64(j, "pid", (uint64_t)json_object_get_int64(member(o, "pid")));
+	mno_json_ku64(j, "pid", pid);
 	mno_json_kstr(j, "comm", text(o, "comm"));
 	mno_json_kstr(j, "cgroup", text(o, "cgroup"));
 	for (size_t i = 0; i < ARRAY_SIZE(rates); i++)
 		mno_json_kf64(j, rates[i], number(o, rates[i]));
+	mno_json_kf64(j, "syscalls_per_second", calls_of(t, pid));
 	mno_json_ku64(j, "rss_bytes", (uint64_t)json_object_get_int64(member(o, "rss_bytes")));
 	mno_json_end(j);
 }
@@ -273,8 +299,9 @@ static double rate(uint64_t now, uint64_t before, double seconds)
 	return now >= before && seconds > 0 ? (double)(now - before) / seconds : NAN;
 }
 
-static void put_proc_of_files(struct mno_json *j, const struct busy *b, double seconds)
+static void put_proc_of_files(struct mno_json *j, const struct table *t, const struct busy *b)
 {
+	double seconds = t->interval;
 	const struct top_proc_usage *n = b->now, *o = b->before;
 	double hz = (double)sysconf(_SC_CLK_TCK);
 	char path[4096];
@@ -290,13 +317,13 @@ static void put_proc_of_files(struct mno_json *j, const struct busy *b, double s
 	mno_json_kf64(
 		j, "io_write_bps", n->has_io ? rate(n->write_bytes, o->write_bytes, seconds) : NAN);
 	mno_json_kf64(j, "block_wait_percent", NAN);
-	mno_json_kf64(j, "syscalls_per_second", NAN);
+	mno_json_kf64(j, "syscalls_per_second", calls_of(t, n->pid));
 	mno_json_ku64(j, "rss_bytes", n->rss_bytes);
 	mno_json_end(j);
 }
 
-static void put_files_procs(struct mno_json *j, const struct top_look *before,
-	const struct top_look *now, double seconds)
+static void put_files_procs(struct mno_json *j, const struct table *t,
+	const struct top_look *before, const struct top_look *now)
 {
 	_cleanup_free_ struct busy *v = calloc(now->n_procs + 1, sizeof(*v));
 	size_t n = 0;
@@ -310,7 +337,7 @@ static void put_files_procs(struct mno_json *j, const struct top_look *before,
 	if (n)
 		qsort(v, n, sizeof(*v), by_weight);
 	for (size_t i = 0; i < n && i < PROCS_MAX; i++)
-		put_proc_of_files(j, &v[i], seconds);
+		put_proc_of_files(j, t, &v[i]);
 }
 
 /* What is not known, and why: never a zero in its place. */
@@ -355,16 +382,16 @@ static void put_procs(struct mno_json *j, const struct table *t, const struct to
 	mno_json_key(j, "processes");
 	mno_json_arr(j);
 	if (!t->sched)
-		put_files_procs(j, before, now, t->interval);
+		put_files_procs(j, t, before, now);
 	for (size_t i = 0; i < array_len(list) && i < PROCS_MAX; i++)
-		put_proc_of_probe(j, json_object_array_get_idx(list, i));
+		put_proc_of_probe(j, t, json_object_array_get_idx(list, i));
 	mno_json_end_arr(j);
 }
 
 static int make_table(struct mno_agent *a, struct table *t)
 {
 	t->v = calloc(ROWS_MAX, sizeof(*t->v));
-	if (!t->v || mno_map_new(ROWS_MAX * 2, &t->by_path) < 0)
+	if (!t->v || mno_map_new(ROWS_MAX * 2, &t->by_path) < 0 || mno_map_new(0, &t->calls) < 0)
 		return -ENOMEM;
 	t->sched = snapshot(a, "sched");
 	t->block = snapshot(a, "block");
@@ -423,6 +450,7 @@ static void put_top(struct mno_req *q, struct table *t, const struct top_look *b
 	merge_number(t, t->tcp, "tcp_p99_seconds", offsetof(struct row, tcp_p99));
 	merge_number(t, t->syscall, "syscalls_per_second", offsetof(struct row, syscalls));
 	merge_files(t, before, now);
+	index_calls(t);
 	mno_json_obj(&q->j);
 	mno_json_kf64(&q->j, "interval_seconds",
 		t->sched ? number(t->sched, "processes_interval_seconds") : t->interval);

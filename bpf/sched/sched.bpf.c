@@ -140,20 +140,22 @@ static __always_inline void note_stint(struct mno_sched_cpu *c, __u64 ran)
 	__u32 i = c->newest & (MNO_SCHED_STINTS - 1);
 
 	if (c->ran[i] && c->ran_slot[i] == c->slot) {
-		c->ran[i] += ran;
-		return;
+		ran += c->ran[i];
+	} else {
+		i = (i + 1) & (MNO_SCHED_STINTS - 1);
+		c->newest = i;
+		c->ran_slot[i] = c->slot;
 	}
-	i = (i + 1) & (MNO_SCHED_STINTS - 1);
-	c->newest = i;
-	c->ran[i] = ran;
-	c->ran_slot[i] = c->slot;
+	c->ran[i] = ran >> 32 ? 0xffffffff : ran;
 }
 
 /* The CPU was idle: nobody waits for what ran before that. */
 static __always_inline void forget_stints(struct mno_sched_cpu *c)
 {
-	for (int i = 0; i < MNO_SCHED_STINTS; i++)
-		c->ran[i] = 0;
+	__u32 i = (c->newest + 1) & (MNO_SCHED_STINTS - 1);
+
+	c->newest = i;
+	c->ran[i] = 0;
 }
 
 /* Spreads @wait of @victim over the stints that filled it, newest first. */

@@ -44,16 +44,17 @@ struct mno_sched_cgroup {
 _Static_assert(sizeof(struct mno_sched_cgroup) == 2304, "whole cache lines");
 
 /* One per CPU: who runs there, and who ran just before. */
-#define MNO_SCHED_STINTS 4 /* power of two */
+#define MNO_SCHED_STINTS 8 /* power of two */
 struct mno_sched_cpu {
 	__u64 since; /* scheduler clock when the task got the CPU */
 	__u32 slot;
-	__u32 pid;                        /* 0 = idle */
-	__u64 ran[MNO_SCHED_STINTS];      /* the last stints, a ring; 0 = none */
-	__u16 ran_slot[MNO_SCHED_STINTS]; /* and whose they were */
-	__u32 newest, _pad;
+	__u32 pid; /* 0 = idle */
+	__u32 newest;
+	__u32 ran[MNO_SCHED_STINTS];     /* the last stints, a ring: at most 4.29 s; 0 = none */
+	__u8 ran_slot[MNO_SCHED_STINTS]; /* and whose they were */
+	__u32 _pad;
 };
-_Static_assert(sizeof(struct mno_sched_cpu) == 64, "whole cache lines");
+_Static_assert(sizeof(struct mno_sched_cpu) == 64, "a cache line");
 
 /* One per task, in task storage. */
 struct mno_sched_task {

@@ -82,23 +82,18 @@ struct {
 	__type(value, struct tcp_cgroup);
 } cgroups SEC(".maps");
 
-/*
- * The jiffy in which a CPU was last found to have spent its record budget: for the rest of it
- * nobody asks the clock again.
- */
+/* what a CPU remembers for the rest of a jiffy */
 static struct {
-	__u64 jiffy;
-	__u64 _pad[7];
-} spent[MNO_MAX_CPUS];
+	__u64 spent; /* the jiffy in which its record budget was found spent */
+	__u64 slot;  /* cgroup id << 24 | jiffy << 8 | slot of the cgroup looked up last */
+	__u64 _pad[6];
+} cpus[MNO_MAX_CPUS];
 
-static __always_inline __u64 *spent_jiffy(void)
-{
-	return &spent[bpf_get_smp_processor_id() & (MNO_MAX_CPUS - 1)].jiffy;
-}
+#define THIS_CPU (bpf_get_smp_processor_id() & (MNO_MAX_CPUS - 1))
 
 static __always_inline bool is_spent(void)
 {
-	return *spent_jiffy() == bpf_jiffies64();
+	return cpus[THIS_CPU].spent == bpf_jiffies64();
 }
 
 static __always_inline int count_sampled(struct mno_pstats *st)
@@ -112,14 +107,24 @@ static __always_inline bool begin(struct mno_pstats *st, struct mno_hdr *h, __u1
 {
 	if (mno_begin(st, h, kind, TCP_VERSION, size))
 		return true;
-	*spent_jiffy() = bpf_jiffies64();
+	cpus[THIS_CPU].spent = bpf_jiffies64();
 	return false;
 }
 
+/*
+ * Most lookups repeat the one before. A slot stays with its cgroup for a second after that is
+ * gone, so what was true in this jiffy still is; one word, for softirqs come between.
+ */
 static __always_inline struct tcp_cgroup *counters(__u64 cgid)
 {
-	__u32 slot = mno_cgroup_slot(cgid);
+	__u64 tag = cgid << 16 | (bpf_jiffies64() & 0xffff), *word = &cpus[THIS_CPU].slot;
+	__u64 seen = *word;
+	__u32 slot = seen & (MNO_CGROUP_SLOTS - 1);
 
+	if (seen >> 8 != tag || cgid >> 40) {
+		slot = mno_cgroup_slot(cgid);
+		*word = tag << 8 | slot;
+	}
 	return bpf_map_lookup_elem(&cgroups, &slot);
 }
 

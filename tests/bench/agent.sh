@@ -118,8 +118,8 @@ start_agent
 sleep 3
 have=$(status .store.series)
 if [ -n "$CG" ]; then
-  while [ "$have" -lt "$SERIES" ] && [ ${#made[@]} -lt 250 ]; do
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
+  while [ "$have" -lt "$SERIES" ] && [ ${#made[@]} -lt 1000 ]; do
+    for _ in {1..50}; do
       dir=$CG/mno-bench-$$-${#made[@]}
       mkdir "$dir" 2>/dev/null && made+=("$dir") || break 2
     done
@@ -131,7 +131,7 @@ samples0=$(status .store.samples) ticks0=$(cpu_ticks) t0=$(now_us)
 bpf_timing 1
 read -r bpf0 _ < <(bpf_runs)
 sleep "$SECONDS_IDLE"
-read -r bpf1 runs < <(bpf_runs)
+read -r bpf1 _ < <(bpf_runs)
 bpf_timing "$stats_was"
 ticks1=$(cpu_ticks) t1=$(now_us) samples1=$(status .store.samples)
 awk -v ticks=$((ticks1 - ticks0)) -v hz="$HZ" -v us=$((t1 - t0)) -v bpf=$((bpf1 - bpf0)) -v s=$((samples1 - samples0)) 'BEGIN {

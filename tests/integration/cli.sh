@@ -7,6 +7,7 @@
 . "$(dirname "$0")/lib.bash"
 export LC_ALL=C.UTF-8 TERM=xterm TZ=UTC
 unset MNO_SOCKET COLUMNS
+for p in mnoctl tests/prog/fake_agent; do [ -x "$O/$p" ] || { echo "$O/$p is not built"; exit 1; }; done
 DIR=$W/answers
 cp -r tests/integration/cli "$DIR"
 FAKE=
@@ -116,7 +117,7 @@ ok "proc tree PID" says 0 '└─ 48122 convert' proc tree 48119
 ok "proc tree, unknown" says 1 'no running process 4242' proc tree 4242
 ok "proc tree -j" json 0 '.processes | length == 3' proc tree
 ok "events" says 0 'argv=convert a\x1b]0;x\x07' events
-ok "events in units" says 0 'duration=2.6 s  rss_peak=255 MiB' events
+ok "events in units" says 0 'duration=2.6 s  rss_peak=255 MiB  life=2.0 s' events
 ok "events -j" json 0 '.events | length == 2' events
 ok "events, none" says 0 'no events: looked at the kinds given since 1h' events --kind signal --since 1h
 ok "events, kind misspelt" says 5 'unknown kind of event "exce". Did you mean "exec"?' events --kind exce
@@ -228,6 +229,38 @@ for f in o a w; do
     ok "odd answer $f: $v" bash -c "'$O/mnoctl' -s '$SOCK' $v >/dev/null 2>&1; r=\$?; [ \$r -le 6 ]"
   done
 done
+
+# ---- answers in which one member is of another type ----
+mutants() { # FILE EVERY: each member replaced, one document a line; every so many of them
+  jq -c '. as $d | paths as $p | (null, -1, 1e300, "x\u001b[31m\u009b", [], {}) as $v | $d | setpath($p; $v)' \
+    "tests/integration/cli/$1" | awk -v n="$2" 'NR % n == 0'
+}
+survives() { # FILE EVERY ARGS...
+  local file=$1 every=$2 n=0 r
+  shift 2
+  : >"$W/all"
+  while IFS= read -r line; do
+    printf '%s' "$line" >"$DIR/m.json"
+    n=$((n + 1))
+    timeout 10 "$O/mnoctl" -s "$SOCK" "$@" >>"$W/all" 2>&1 </dev/null
+    r=$?
+    [ $r -le 6 ] || { echo "exit status $r for $line"; return 1; }
+  done < <(mutants "$file" "$every")
+  echo "$n answers"
+  [ $n -ge 10 ] && ! LC_ALL=C grep -aP '[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]' "$W/all"
+}
+fake_up '* * 200 length m.json'
+ok "mutants: status" survives status.json 7 status
+ok "mutants: probes" survives probes.json 5 probes
+ok "mutants: doctor" survives doctor.json 5 doctor
+ok "mutants: top" survives top.json 5 top
+ok "mutants: top by process" survives top.json 7 top --by process
+ok "mutants: proc list" survives proc.json 7 proc list
+ok "mutants: proc show" survives proc-killed.json 3 proc show 48122
+ok "mutants: proc tree" survives proc.json 7 proc tree
+ok "mutants: events" survives events.json 3 events
+ok "mutants: query" survives vector.json 1 query x
+ok "mutants: query --since" survives matrix.json 2 query x --since 1h
 
 # ---- interrupted ----
 fake_up 'GET /mno/v1/events 200 stream-hang events.sse' "$(cat tests/integration/cli/routes)"

@@ -18,7 +18,7 @@ static void skip(const char *why)
 	exit(77);
 }
 
-static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
+_printf_(2, 0) static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
 	return level == LIBBPF_WARN ? vfprintf(stderr, fmt, ap) : 0;
 }

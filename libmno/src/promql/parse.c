@@ -331,9 +331,9 @@ static int at_number(struct parser *p, size_t selector_pos, double sign)
 					     : v > 0  ? "+Inf"
 						      : "-Inf");
 	v = round(v * 1000);
-	p->sel->at_ms = v > AT_BOUND_MS    ? AT_BOUND_MS
-			: v < -AT_BOUND_MS ? -AT_BOUND_MS
-					   : (int64_t)v;
+	p->sel->at_ms = v > (double)AT_BOUND_MS    ? AT_BOUND_MS
+			: v < -(double)AT_BOUND_MS ? -AT_BOUND_MS
+						   : (int64_t)v;
 	p->sel->at = MNO_AT_TIME;
 	return 0;
 }

@@ -356,6 +356,10 @@ static void test_routes(void **state)
 	expect_code(f, "GET", "/mno/v1/statu", 404, "not_found", "/mno/v1/statu");
 	assert_non_null(strstr(f->body.data, "did you mean /mno/v1/status?"));
 	expect_code(f, "GET", "/", 404, "not_found", "no such path");
+	assert_non_null(strstr(f->body.data, "GET /mno/v1 lists all paths"));
+	json_object_put(ask(f, "GET", "/mno/v1", NULL));
+	assert_non_null(strstr(
+		f->body.data, "{\"methods\":\"GET, POST\",\"path\":\"/api/v1/query_range\","));
 	expect_code(f, "DELETE", "/metrics", 405, "bad_request", "only GET");
 	expect_code(f, "GET", "/mno/v1/probes/proc/enable", 405, "bad_request", "only POST");
 	expect_code(f, "GET", "/%00", 400, "bad_request", "escape");

@@ -17,7 +17,8 @@ const struct ctl_option events_options[] = {
 };
 
 /* Members that have their own place in the line, or say nothing to people. */
-static const char *const placed[] = {"kind", "time_ns", "cpu", "seq", "pid", "comm"};
+static const char *const placed[] = {
+	"kind", "time_ns", "cpu", "seq", "pid", "comm", "start_ns", "parent_start_ns"};
 
 static bool is_placed(const char *key)
 {
@@ -77,8 +78,15 @@ static void add_value(struct ctl *c, const char *key, struct json_object *v)
 		ctl_esc(c, b.len ? mno_buf_cstr(&b) : json_object_get_string(v)));
 }
 
+static bool is_false(struct json_object *v)
+{
+	return json_object_is_type(v, json_type_boolean) && !json_object_get_boolean(v);
+}
+
 static void show_event(struct ctl *c, struct json_object *e)
 {
+	uint64_t start = ju64(e, "start_ns"), now = ju64(e, "time_ns");
+
 	if (!json_object_is_type(e, json_type_object))
 		return;
 	ctl_printf(c, CTL_DIM, "%s  ", ctl_clock(c, ju64(e, "time_ns")));
@@ -88,11 +96,13 @@ static void show_event(struct ctl *c, struct json_object *e)
 			ctl_esc(c, jstr(e, "comm")));
 	json_object_object_foreach(e, key, v)
 	{
-		if (!v || is_placed(key))
+		if (!v || is_placed(key) || is_false(v))
 			continue;
 		if (!add_with_unit(c, key, v))
 			add_value(c, key, v);
 	}
+	if (strcmp(jstr(e, "kind"), "exit") == 0 && start && now > start)
+		mno_buf_addf(&c->out, "  life=%s", ctl_ns(c, (double)(now - start)));
 	mno_buf_addc(&c->out, '\n');
 }
 
