@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /*
  * One ring of bytes per subscriber, filled with {u32 length, u32 lost before, record}. A record
@@ -73,14 +74,20 @@ static void ring_write(struct mno_sub *s, const void *p, size_t n)
 	s->used += n;
 }
 
+/* An empty ring begins anew: a subscriber that keeps up touches few pages of it. */
+static void skip_bytes(struct mno_sub *s, size_t n)
+{
+	s->used -= n;
+	s->head = s->used ? (s->head + n) % MNO_SUB_BYTES : 0;
+}
+
 static void ring_read(struct mno_sub *s, void *p, size_t n)
 {
 	size_t first = MNO_MIN(n, MNO_SUB_BYTES - s->head);
 
 	memcpy(p, s->ring + s->head, first);
 	memcpy((uint8_t *)p + first, s->ring, n - first);
-	s->head = (s->head + n) % MNO_SUB_BYTES;
-	s->used -= n;
+	skip_bytes(s, n);
 }
 
 static void deliver(struct mno_sub *s, const void *rec, size_t len)
@@ -116,9 +123,19 @@ void mno_hub_publish(struct mno_hub *h, const void *rec, size_t len)
 static struct mno_sub *sub_free(struct mno_sub *s)
 {
 	free(s->kinds);
-	free(s->ring);
+	if (s->ring)
+		munmap(s->ring, MNO_SUB_BYTES);
 	free(s);
 	return NULL;
+}
+
+/* Mapped, so that all of it goes back to the system with the subscriber. */
+static uint8_t *map_ring(void)
+{
+	void *p = mmap(
+		NULL, MNO_SUB_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
 }
 
 int mno_hub_subscribe(struct mno_hub *h, const uint16_t *kinds, size_t n, void (*wake)(void *arg),
@@ -130,7 +147,7 @@ int mno_hub_subscribe(struct mno_hub *h, const uint16_t *kinds, size_t n, void (
 	if (!s)
 		return -ENOMEM;
 	*s = (struct mno_sub){.hub = h, .n_kinds = n, .wake = wake, .arg = arg};
-	s->ring = malloc(MNO_SUB_BYTES);
+	s->ring = map_ring();
 	s->kinds = n ? malloc(n * sizeof(*kinds)) : NULL;
 	if (!s->ring || (n && !s->kinds)) {
 		sub_free(s);
@@ -188,8 +205,7 @@ int mno_hub_next(struct mno_sub *s, struct mno_buf *buf, uint64_t *ret_lost)
 			mno_buf_commit(buf, e.len);
 			*ret_lost = e.lost;
 		} else { /* out of memory: the record is lost, and said to be with the next one */
-			s->head = (s->head + e.len) % MNO_SUB_BYTES;
-			s->used -= e.len;
+			skip_bytes(s, e.len);
 			s->lost += 1 + (uint64_t)e.lost;
 			r = -ENOMEM;
 		}

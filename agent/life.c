@@ -286,6 +286,8 @@ int mno_life_start(const struct mno_options *o, struct mno_life **ret, const cha
 		return -ENOMEM;
 	/* bulk data is freed in other threads than it came from: few arenas keep memory flat */
 	mallopt(M_ARENA_MAX, 2);
+	/* large answers are mapped, and go back to the system when they are sent */
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 	raise_files();
 	l->config = o->config;
 	l->a.opts = (struct mno_agent_opts){.config_path = o->config_path,

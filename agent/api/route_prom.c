@@ -57,8 +57,8 @@ static int read_limits(struct mno_req *q, struct mno_promql_limits *lim)
 				q, "timeout", "cannot parse \"%.100s\" to a valid duration", s);
 		wait_ns = MNO_MIN(wait_ns, (uint64_t)MNO_MAX(ms, 0) * NS_PER_MS);
 	}
-	*lim = (struct mno_promql_limits){
-		.max_bytes = API_ANSWER_MAX, .deadline_ns = mno_now_ns(CLOCK_MONOTONIC) + wait_ns};
+	lim->max_bytes = API_ANSWER_MAX;
+	lim->deadline_ns = mno_now_ns(CLOCK_MONOTONIC) + wait_ns;
 	return 0;
 }
 
@@ -69,14 +69,25 @@ static void open_success(struct mno_req *q)
 	mno_json_key(&q->j, "data");
 }
 
-static int close_success(struct mno_req *q)
+/* @damaged columns of blocks were left out: said as Prometheus says such things. */
+static int close_success(struct mno_req *q, uint64_t damaged)
 {
 	struct mno_probe_status s = {};
+	char text[128];
+
+	if (damaged) {
+		snprintf(text, sizeof(text), "%llu stored columns are damaged: samples are missing",
+			(unsigned long long)damaged);
+		mno_json_key(&q->j, "warnings");
+		mno_json_arr(&q->j);
+		mno_json_str(&q->j, text);
+		mno_json_end_arr(&q->j);
+	}
 
 	mno_json_end(&q->j);
 	if (q->agent->probes)
 		mno_probes_totals(q->agent->probes, &s);
-	api_set_completeness(q, s.seen, s.dropped);
+	api_set_completeness(q, s.seen, s.dropped + damaged);
 	return api_done(q);
 }
 
@@ -85,7 +96,8 @@ int api_query(struct mno_req *q)
 	_cleanup_(mno_selector_free_p)
 	struct mno_selector *sel = NULL;
 	const char *text = param(q, "query"), *when = param(q, "time");
-	struct mno_promql_limits lim;
+	struct mno_promql_cost cost = {};
+	struct mno_promql_limits lim = {.cost = &cost};
 	struct mno_promql_error err;
 	int64_t t = mno_now_ms();
 	int r;
@@ -103,7 +115,7 @@ int api_query(struct mno_req *q)
 	open_success(q);
 	if (mno_promql_instant(q->agent->series, sel, t, &lim, &q->j, &err) < 0)
 		return prom_error(q, &err, "");
-	return close_success(q);
+	return close_success(q, cost.damaged);
 }
 
 struct range_params {
@@ -141,7 +153,8 @@ int api_query_range(struct mno_req *q)
 	_cleanup_(mno_selector_free_p)
 	struct mno_selector *sel = NULL;
 	const char *text = param(q, "query");
-	struct mno_promql_limits lim;
+	struct mno_promql_cost cost = {};
+	struct mno_promql_limits lim = {.cost = &cost};
 	struct mno_promql_error err;
 	struct range_params p;
 	int r = read_range(q, &p);
@@ -155,7 +168,7 @@ int api_query_range(struct mno_req *q)
 	open_success(q);
 	if (mno_promql_range(q->agent->series, sel, p.start, p.end, p.step, &lim, &q->j, &err) < 0)
 		return prom_error(q, &err, "");
-	return close_success(q);
+	return close_success(q, cost.damaged);
 }
 
 /* --- series, labels ------------------------------------------------------------------------ */
@@ -229,7 +242,7 @@ int api_series(struct mno_req *q)
 	open_success(q);
 	if (mno_promql_series(q->agent->series, m.v, m.empty ? 0 : m.n, &lim, &q->j, &err) < 0)
 		return prom_error(q, &err, "");
-	return close_success(q);
+	return close_success(q, 0);
 }
 
 /* Sorted texts of several selectors, merged: a bounded list, as each selector gives its own. */
@@ -283,7 +296,7 @@ static int put_texts(struct mno_req *q, struct texts *t, int r)
 		if (i == 0 || strcmp(t->v[i], t->v[i - 1]))
 			mno_json_str(&q->j, t->v[i]);
 	mno_json_end_arr(&q->j);
-	return close_success(q);
+	return close_success(q, 0);
 }
 
 /* @label NULL: the names */
@@ -339,5 +352,5 @@ int api_buildinfo(struct mno_req *q)
 	for (size_t i = 0; i < ARRAY_SIZE(empty); i++)
 		mno_json_kstr(&q->j, empty[i], "");
 	mno_json_end(&q->j);
-	return close_success(q);
+	return close_success(q, 0);
 }

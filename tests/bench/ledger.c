@@ -109,7 +109,7 @@ int main(void)
 	struct mno_ledger_opts o = {.sz = sizeof(o), .boot_offset_ns = 1700000000000000000};
 	double t0, facts = 0, all;
 	struct mno_env_stat es;
-	struct mno_ledger *l;
+	struct mno_ledger *l = NULL;
 	struct tmpstate tmp;
 	struct mno_env *e;
 	uint64_t seed = 3;

@@ -7,6 +7,7 @@
 . "$(dirname "$0")/lib.bash"
 export LC_ALL=C.UTF-8 TERM=xterm TZ=UTC
 unset MNO_SOCKET COLUMNS
+for p in mnoctl tests/prog/fake_agent; do [ -x "$O/$p" ] || { echo "$O/$p is not built"; exit 1; }; done
 DIR=$W/answers
 cp -r tests/integration/cli "$DIR"
 FAKE=

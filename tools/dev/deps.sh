@@ -45,7 +45,16 @@ if [ "$(id -u)" != 0 ]; then
 fi
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+policy=/usr/sbin/policy-rc.d # packages that bring a service (prometheus) must not start it
+if [ -e $policy ]; then
+  policy=
+else
+  printf '#!/bin/sh\nexit 101\n' >$policy
+  chmod 0755 $policy
+fi
+trap 'rm -f "$log" $policy' EXIT
+trap 'exit 130' INT TERM
+lacks_prometheus=$(printf '%s\n' "$lack" | grep -c prometheus || true)
 export DEBIAN_FRONTEND=noninteractive
 opts='-q -y --no-install-recommends -o Acquire::Retries=3 -o Acquire::http::Timeout=30
   -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0'
@@ -69,6 +78,9 @@ done
 for p in $(printf '%s\n' "$lack" | missing | tr -d '?'); do
   apt install "$p" || { echo "deps: apt-get install $p failed:"; tail -n 3 "$log"; } >&2
 done
+if [ "$lacks_prometheus" != 0 ] && [ -d /run/systemd/system ]; then
+  systemctl disable --now prometheus.service >/dev/null 2>&1 || true # only promtool is wanted
+fi
 lack=$(printf '%s\n' "$want" | missing)
 must=$(printf '%s\n' "$lack" | grep -v '^?' | tr '\n' ' ' || true)
 nice=$(printf '%s\n' "$lack" | sed -n 's/^?//p' | tr '\n' ' ')

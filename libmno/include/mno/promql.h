@@ -51,12 +51,19 @@ MNO_DEFINE_CLEANUP(struct mno_selector *, mno_selector_free)
 /* Duration as Prometheus writes it: "1h30m", "0"; milliseconds. 0, -EINVAL, -ERANGE. */
 int mno_promql_duration(const char *s, size_t len, int64_t *ret_ms);
 
+/* What one query took. */
+struct mno_promql_cost {
+	uint64_t series, samples; /* read from the store */
+	uint64_t damaged; /* columns of blocks that could not be read: samples are missing */
+};
+
 /* What one query may cost; a zero member means the default. */
 struct mno_promql_limits {
-	size_t max_series;    /* 100,000 */
-	size_t max_samples;   /* read from the store: 50,000,000 as Prometheus */
-	size_t max_bytes;     /* of the answer: 64 MiB */
-	uint64_t deadline_ns; /* CLOCK_MONOTONIC; none */
+	size_t max_series;            /* 100,000 */
+	size_t max_samples;           /* read from the store: 50,000,000 as Prometheus */
+	size_t max_bytes;             /* of the answer: 64 MiB */
+	uint64_t deadline_ns;         /* CLOCK_MONOTONIC; none */
+	struct mno_promql_cost *cost; /* NULL, or where to add it up */
 };
 
 /*

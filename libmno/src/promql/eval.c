@@ -290,6 +290,11 @@ static int take_column(void *arg, const struct mno_column *c)
 	int r;
 
 	e->columns++;
+	if (e->lim.cost) {
+		e->lim.cost->series++;
+		e->lim.cost->samples += c->n;
+		e->lim.cost->damaged += c->damaged;
+	}
 	if (e->step)
 		write_steps(e, c);
 	else if (e->sel->range_ms)

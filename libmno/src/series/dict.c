@@ -65,9 +65,25 @@ static int write_hot(struct mno_series *s, struct mno_txn *txn, const struct hot
 	return r;
 }
 
+/* Oldest first, so that keys come in order and pages get full. */
+static struct hot *reverse(struct hot *list)
+{
+	struct hot *out = NULL;
+
+	while (list) {
+		struct hot *next = list->next_dirty;
+
+		list->next_dirty = out;
+		out = list;
+		list = next;
+	}
+	return out;
+}
+
 /* They stay on a list until the commit: an abort puts them back. */
 int dict_flush(struct mno_series *s, struct mno_txn *txn)
 {
+	s->dirty = reverse(s->dirty);
 	while (s->dirty) {
 		struct hot *h = s->dirty;
 		int r = write_hot(s, txn, h);

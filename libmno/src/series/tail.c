@@ -242,16 +242,15 @@ static int replay_entry(struct mno_series *s, const struct mno_buf *raw, bool ca
 	return 0;
 }
 
-static int replay_value(
-	struct mno_series *s, struct mno_buf *key, struct mno_buf *val, struct mno_buf *raw)
+static int replay_value(struct mno_series *s, ZSTD_DCtx *z, struct mno_buf *key,
+	struct mno_buf *val, struct mno_buf *raw)
 {
 	struct mno_seal info;
 	int r;
 
 	if (key->len != 8)
 		return -MNO_ECORRUPT;
-	r = mno_seal_open(
-		NULL, key->data, key->len, val->data, val->len, MNO_SEAL_TAIL, &info, raw);
+	r = mno_seal_open(z, key->data, key->len, val->data, val->len, MNO_SEAL_TAIL, &info, raw);
 	if (r < 0)
 		return r;
 	return replay_entry(
@@ -262,18 +261,22 @@ int tail_replay(struct mno_series *s)
 {
 	_cleanup_buf_ struct mno_buf key = {0}, val = {0}, raw = {0};
 	uint8_t from[8] = {0};
+	ZSTD_DCtx *z = ZSTD_createDCtx(); /* NULL is slower, no error */
 	size_t lost = 0;
 	int r;
 
 	r = mno_store_fetch(s->env, MNO_DB_TAIL, MNO_SEEK_GE, from, 8, &key, &val);
-	for (; r == 0; r = mno_store_fetch(
-			       s->env, MNO_DB_TAIL, MNO_SEEK_GT, key.data, key.len, &key, &val)) {
-		int err = lost ? -MNO_ECORRUPT : replay_value(s, &key, &val, &raw);
+	while (r == 0) {
+		int err = lost ? -MNO_ECORRUPT : replay_value(s, z, &key, &val, &raw);
 
 		if (err == -ENOMEM || err == -MNO_EVERSION)
-			return err;
+			r = err;
 		lost += err < 0;
+		if (r == 0)
+			r = mno_store_fetch(
+				s->env, MNO_DB_TAIL, MNO_SEEK_GT, key.data, key.len, &key, &val);
 	}
+	ZSTD_freeDCtx(z);
 	if (r != -ENOENT)
 		return r;
 	if (lost) {

@@ -94,7 +94,7 @@ int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen
 	const void *p;
 	size_t len, total;
 	bool packed;
-	int r;
+	int r, rc;
 
 	if (raw_len > MNO_SEAL_RAW_MAX)
 		return -E2BIG;
@@ -108,7 +108,13 @@ int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen
 	h.sum = seal_sum(key, klen, &h, p);
 	total = sizeof(h) + len;
 	v = (MDB_val){.mv_size = padded(total)};
-	r = mno_txn_error(t, mdb_put(t->t, t->e->dbi[db], &k, &v, MDB_RESERVE));
+	/* Most keys come in order; only what is told to be appended fills pages. */
+	rc = mdb_put(t->t, t->e->dbi[db], &k, &v, MDB_RESERVE | MDB_APPEND);
+	if (rc == MDB_KEYEXIST) {
+		v.mv_size = padded(total);
+		rc = mdb_put(t->t, t->e->dbi[db], &k, &v, MDB_RESERVE);
+	}
+	r = mno_txn_error(t, rc);
 	if (r < 0)
 		return r;
 	memcpy(v.mv_data, &h, sizeof(h));
