@@ -123,7 +123,9 @@ cat "$out/output"
 cat "$work/errors" >&2
 boot_ms=-
 [ -z "$command_at" ] || boot_ms=$(((command_at - started) / 1000))
-echo "boot $boot_ms ms, all $(((ended - started) / 1000)) ms" >"$out/time"
+times >"$work/times"
+cpu=$(tail -n 1 "$work/times")
+echo "boot $boot_ms ms, all $(((ended - started) / 1000)) ms, user and system time ${cpu//0m/}" >"$out/time"
 if [ "$verdict" = limit ]; then
   say "hard limit of $limit s"
   exit 124
