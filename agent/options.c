@@ -6,6 +6,7 @@
 #include "mno/time.h"
 #include "mno/util.h"
 #include "options.h"
+#include "probes.h"
 
 #define DEFAULT_CONFIG "/etc/mno/mnod.json"
 
@@ -18,6 +19,7 @@ enum opt {
 	O_NO_BPF,
 	O_USER,
 	O_VERBOSE,
+	O_EVENTS,
 	O_HELP,
 	O_VERSION
 };
@@ -34,6 +36,7 @@ static const struct {
 	{"no-bpf", NULL, "load no BPF programs; only sources from files", O_NO_BPF},
 	{"user", "NAME", "become this user after loading", O_USER},
 	{"verbose", NULL, "log debug messages too", O_VERBOSE},
+	{"describe-events", NULL, "print the reference page of all record kinds", O_EVENTS},
 	{"help", NULL, "this text", O_HELP},
 	{"version", NULL, "print the version", O_VERSION},
 };
@@ -168,6 +171,31 @@ static const char *value_of(int argc, char **argv, int *i)
 	return *i + 1 < argc ? argv[++*i] : NULL;
 }
 
+static void print_events(void)
+{
+	_cleanup_buf_ struct mno_buf b = {0};
+
+	mno_buf_adds(&b,
+		"# Records of mno\n\nEvery record also has kind, time_ns (Unix), cpu and seq "
+		"(per probe and CPU: a gap is a loss).\n\n");
+	mno_kinds_reference(mno_probes_kinds(), &b);
+	fputs(mno_buf_cstr(&b), stdout);
+}
+
+/* Options that say something and end the program; false for all others. */
+static bool tell(enum opt opt)
+{
+	if (opt == O_HELP)
+		print_help();
+	else if (opt == O_VERSION)
+		puts("mnod " MNO_VERSION);
+	else if (opt == O_EVENTS)
+		print_events();
+	else
+		return false;
+	return true;
+}
+
 /* One pass over the words: the configuration file's name first, then all the rest over it. */
 static int scan(struct mno_options *o, int argc, char **argv, bool only_config)
 {
@@ -188,13 +216,8 @@ static int scan(struct mno_options *o, int argc, char **argv, bool only_config)
 				table[row].arg);
 			return -EINVAL;
 		}
-		if (table[row].opt == O_HELP || table[row].opt == O_VERSION) {
-			if (table[row].opt == O_HELP)
-				print_help();
-			else
-				puts("mnod " MNO_VERSION);
+		if (tell(table[row].opt))
 			return 1;
-		}
 		if (table[row].opt == O_CONFIG)
 			o->config_path = v;
 		else if (!only_config)

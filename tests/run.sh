@@ -100,17 +100,17 @@ group_build-clang() {
 skip() { # GROUP NAME REASON
   echo "$1|$2|0|0|1|0|$3" >>"$T/results"
 }
-unit_in() { # GROUP BUILD-DIR; goes by the sources, so that a program that is missing fails
+unit_in() { # GROUP BUILD-DIR LIMIT; goes by the sources, so that a program that is missing fails
   local t
   for t in $(find tests/unit -name 'test_*.c' | sort); do
     t=${t%.c}
     throttle "$JOBS"
-    one "$1" "${t#tests/unit/}" 120 "$2/$t" &
+    one "$1" "${t#tests/unit/}" "$3" "$2/$t" &
   done
   wait
 }
-group_unit() { unit_in unit $O; }
-group_unit-san() { unit_in unit-san $O/san; }
+group_unit() { unit_in unit $O 120; }
+group_unit-san() { unit_in unit-san $O/san 240; }
 group_fuzz() { # replays the corpora under the sanitizers
   local src name files
   for src in tests/fuzz/*.c; do

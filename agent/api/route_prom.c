@@ -69,14 +69,14 @@ static void open_success(struct mno_req *q)
 	mno_json_key(&q->j, "data");
 }
 
-/* @damaged blocks were left out: said as Prometheus says such things. */
+/* @damaged columns of blocks were left out: said as Prometheus says such things. */
 static int close_success(struct mno_req *q, uint64_t damaged)
 {
 	struct mno_probe_status s = {};
 	char text[128];
 
 	if (damaged) {
-		snprintf(text, sizeof(text), "%llu stored blocks are damaged: samples are missing",
+		snprintf(text, sizeof(text), "%llu stored columns are damaged: samples are missing",
 			(unsigned long long)damaged);
 		mno_json_key(&q->j, "warnings");
 		mno_json_arr(&q->j);

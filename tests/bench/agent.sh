@@ -131,7 +131,7 @@ samples0=$(status .store.samples) ticks0=$(cpu_ticks) t0=$(now_us)
 bpf_timing 1
 read -r bpf0 _ < <(bpf_runs)
 sleep "$SECONDS_IDLE"
-read -r bpf1 runs < <(bpf_runs)
+read -r bpf1 _ < <(bpf_runs)
 bpf_timing "$stats_was"
 ticks1=$(cpu_ticks) t1=$(now_us) samples1=$(status .store.samples)
 awk -v ticks=$((ticks1 - ticks0)) -v hz="$HZ" -v us=$((t1 - t0)) -v bpf=$((bpf1 - bpf0)) -v s=$((samples1 - samples0)) 'BEGIN {

@@ -103,6 +103,8 @@ no_bpf() { start_agent --no-bpf && ctl -j status | jq -e '.store.series > 100 an
 ok "--no-bpf keeps the file sources" no_bpf
 end_agent
 
+reference() { "$O/mnod" --describe-events | grep -q '| rss_peak_bytes |'; }
+ok "the reference page of records is made from their tables" reference
 ok "bad option: did you mean" sh -c "'$O/mnod' --stat x 2>&1 | grep -q 'Did you mean --state' ; '$O/mnod' --stat x 2>/dev/null; [ \$? = 2 ]"
 echo '{"retentoin": "14d", "budget_percent": "x"}' >"$W/bad.json"
 bad_config() { "$O/mnod" --check-config --config "$W/bad.json" >"$W/cfg" 2>&1; [ $? = 5 ] && grep -q 'Did you mean "retention"' "$W/cfg" && grep -q '/budget_percent' "$W/cfg"; }

@@ -61,7 +61,8 @@ if command -v dpkg-deb >/dev/null; then
   deb=$(find "$O" -maxdepth 1 -name 'mno_*.deb')
   expect "the package depends on libbpf and LMDB" \
     grep -qE 'libbpf.*liblmdb' <(dpkg-deb -f "$deb" Depends)
-  expect "the package holds the agent" grep -q ' ./usr/sbin/mnod$' <(dpkg-deb -c "$deb")
+  dpkg-deb -c "$deb" >"$d/deb.list"
+  expect "the package holds the agent" grep -q ' ./usr/sbin/mnod$' "$d/deb.list"
 else
   skip deb "dpkg-deb is not installed"
 fi

@@ -54,7 +54,7 @@ int mno_promql_duration(const char *s, size_t len, int64_t *ret_ms);
 /* What one query took. */
 struct mno_promql_cost {
 	uint64_t series, samples; /* read from the store */
-	uint64_t damaged;         /* stored blocks that could not be read: samples are missing */
+	uint64_t damaged; /* columns of blocks that could not be read: samples are missing */
 };
 
 /* What one query may cost; a zero member means the default. */

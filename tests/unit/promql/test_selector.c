@@ -11,6 +11,7 @@
 
 #include "mno/err.h"
 #include "mno/promql.h"
+#include "../../../libmno/src/store/store_internal.h"
 
 #define EMPTY_MATCHER                                                                              \
 	"1:1: parse error: vector selector must contain at least one non-empty matcher"
@@ -461,6 +462,48 @@ static void test_limits(void **state)
 	expect_error(f, "up", T0 + 90000, 10, &small, MNO_PROMQL_EXECUTION, "larger than");
 }
 
+/* Rows enough to seal blocks; then one byte of the first is turned over. */
+static void damage(struct fixture *f)
+{
+	_cleanup_buf_ struct mno_buf key = {}, value = {};
+	const uint8_t from[12] = {};
+	struct mno_txn *txn;
+
+	assert_int_equal(mno_env_begin(f->env, &txn), 0);
+	for (int i = 10; i < 1000; i++)
+		append(f, txn, T0 + i * 10000, "xxxx", 1);
+	assert_int_equal(mno_env_commit(f->env, txn), 0);
+	mno_series_committed(f->series);
+	assert_int_equal(mno_store_fetch(f->env, MNO_DB_BLOCK, MNO_SEEK_GE, from, sizeof(from),
+				 &key, &value),
+		0);
+	value.data[value.len - 1] ^= 1;
+	assert_int_equal(mno_env_begin(f->env, &txn), 0);
+	assert_int_equal(
+		mno_txn_put(txn, MNO_DB_BLOCK, key.data, key.len, value.data, value.len), 0);
+	assert_int_equal(mno_env_commit(f->env, txn), 0);
+}
+
+static void test_damage(void **state)
+{
+	_cleanup_(mno_selector_free_p)
+	struct mno_selector *s = NULL;
+	struct fixture *f = *state;
+	struct mno_promql_cost cost = {};
+	struct mno_promql_limits lim = {.cost = &cost};
+	_cleanup_buf_ struct mno_buf out = {};
+	struct mno_promql_error err;
+	struct mno_json j;
+
+	damage(f);
+	assert_int_equal(parse("up[1d]", &s, &err), 0);
+	mno_json_init(&j, &out);
+	assert_int_equal(mno_promql_instant(f->series, s, T0 + 1000 * 10000, &lim, &j, &err), 0);
+	assert_int_equal(cost.series, 3);
+	assert_int_equal(cost.damaged, 3); /* one block of each */
+	assert_true(cost.samples > 1000 && cost.samples < 3 * 1000);
+}
+
 static void test_series_list(void **state)
 {
 	struct fixture *f = *state;
@@ -497,6 +540,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_matrix, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_steps, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_limits, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_series_list, set_up, tear_down),
 	};
 

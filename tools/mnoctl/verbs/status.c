@@ -54,14 +54,11 @@ static bool show_stored(struct ctl *c, struct json_object *s)
 {
 	double bytes = jf64(s, "bytes"), samples = jf64(s, "samples");
 	uint64_t lost = ju64(s, "rows_lost") + ju64(s, "events_lost") + ju64(s, "procs_lost");
-	char per[40] = "";
 
-	if (samples > 0 && bytes >= 0)
-		snprintf(per, sizeof(per), " (%.2f B/sample)", bytes / samples);
 	ctl_field(c, "stored", CTL_PLAIN,
-		"%s series \u00b7 %s samples \u00b7 %s processes \u00b7 %s on disk%s",
+		"%s series \u00b7 %s samples \u00b7 %s processes \u00b7 %s on disk",
 		ctl_exact(c, ju64(s, "series")), ctl_count(c, samples),
-		ctl_exact(c, ju64(s, "processes")), ctl_bytes(c, bytes), per);
+		ctl_exact(c, ju64(s, "processes")), ctl_bytes(c, bytes));
 	if (!*jstr(s, "last_error") && !lost)
 		return true;
 	ctl_field(c, "", CTL_BAD,
