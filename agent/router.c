@@ -46,6 +46,13 @@ struct mno_router *mno_router_free(struct mno_router *r)
 	return NULL;
 }
 
+/* The members that all facts of a process begin with. */
+#define FACT_ID(e, name)                                                                           \
+	.pid = (e)->id.pid, .ppid = (e)->id.ppid, .uid = (e)->id.uid,                              \
+	.start_boottime_ns = (e)->id.start_boottime,                                               \
+	.parent_start_boottime_ns = (e)->id.parent_start_boottime, .cgroup_id = (e)->id.cgroup_id, \
+	.ktime = (e)->hdr.ktime, .comm = (name)
+
 static int fork_fact(struct mno_ledger *l, const void *rec)
 {
 	const struct mno_proc_fork *e = rec;
@@ -53,14 +60,7 @@ static int fork_fact(struct mno_ledger *l, const void *rec)
 
 	memcpy(comm, e->id.comm, MNO_COMM_LEN);
 	return mno_ledger_fork(l, &(struct mno_fork_fact){
-					  .pid = e->id.pid,
-					  .ppid = e->id.ppid,
-					  .uid = e->id.uid,
-					  .start_boottime_ns = e->id.start_boottime,
-					  .parent_start_boottime_ns = e->id.parent_start_boottime,
-					  .cgroup_id = e->id.cgroup_id,
-					  .ktime = e->hdr.ktime,
-					  .comm = comm,
+					  FACT_ID(e, comm),
 				  });
 }
 
@@ -76,14 +76,7 @@ static int exec_fact(struct mno_ledger *l, const void *rec)
 	mno_event_path(parts, exe_len, exe, sizeof(exe));
 	argv = mno_event_var(rec, &e->argv, &argv_len, &cut);
 	return mno_ledger_exec(l, &(struct mno_exec_fact){
-					  .pid = e->id.pid,
-					  .ppid = e->id.ppid,
-					  .uid = e->id.uid,
-					  .start_boottime_ns = e->id.start_boottime,
-					  .parent_start_boottime_ns = e->id.parent_start_boottime,
-					  .cgroup_id = e->id.cgroup_id,
-					  .ktime = e->hdr.ktime,
-					  .comm = comm,
+					  FACT_ID(e, comm),
 					  .exe = exe,
 					  .argv = argv,
 					  .argv_len = argv_len,
@@ -99,14 +92,7 @@ static int exit_fact(struct mno_ledger *l, const void *rec)
 
 	memcpy(comm, e->id.comm, MNO_COMM_LEN);
 	return mno_ledger_exit(l, &(struct mno_exit_fact){
-					  .pid = e->id.pid,
-					  .ppid = e->id.ppid,
-					  .uid = e->id.uid,
-					  .start_boottime_ns = e->id.start_boottime,
-					  .parent_start_boottime_ns = e->id.parent_start_boottime,
-					  .cgroup_id = e->id.cgroup_id,
-					  .ktime = e->hdr.ktime,
-					  .comm = comm,
+					  FACT_ID(e, comm),
 					  .code = e->code,
 					  .cpu_ns = e->cpu_ns,
 					  .rss_peak_bytes = e->rss_peak_bytes,
