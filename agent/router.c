@@ -6,6 +6,7 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
+#include "memory/memory_wire.h"
 #include "proc/proc_wire.h"
 #include "router.h"
 
@@ -131,6 +132,16 @@ static int signal_fact(struct mno_ledger *l, const void *rec)
 		   });
 }
 
+/* The OOM killer's choice: the SIGKILL that follows is its doing. */
+static int oom_fact(struct mno_ledger *l, const void *rec)
+{
+	const struct memory_oom *e = rec;
+
+	return mno_ledger_signal(
+		l, &(struct mno_signal_fact){
+			   .target_pid = e->pid, .signo = 9, .ktime = e->hdr.ktime, .oom = true});
+}
+
 /* Which records the ledger wants; the rest only go to the store and to subscribers. */
 static const struct {
 	uint16_t kind;
@@ -141,6 +152,7 @@ static const struct {
 	{MNO_PROC_EXIT, exit_fact},
 	{MNO_PROC_SIGNAL, signal_fact},
 	{MNO_PROC_SEED, exec_fact},
+	{MEMORY_OOM_KILL, oom_fact},
 };
 
 static void to_writer(struct mno_router *r)
