@@ -11,18 +11,19 @@
 #include "params.h"
 #include "peer.h"
 
-#define API_CONNS_MAX    1024              /* slow or idle ones are closed beyond that */
-#define API_CONNS_SLACK  512               /* room per thread while they go */
-#define API_CONN_MEMORY  (24 * 1024)       /* request line and headers of a connection */
-#define API_HEADER_NS    (10 * NS_PER_SEC) /* a request must be complete after that */
-#define API_IDLE_SECONDS 10
-#define API_BODY_MAX     (1024 * 1024)
-#define API_ANSWER_MAX   (64u << 20)
-#define API_QUERY_NS     (60 * NS_PER_SEC) /* longest evaluation */
-#define API_KEEPALIVE_NS (15 * NS_PER_SEC)
-#define API_LATER        (-1) /* result of a handler: call me again at q->wake_ns */
-#define API_CPU_SAMPLES  11
-#define API_POOL         2 /* threads for answers that may take longer */
+#define API_CONNS_MAX      1024              /* slow or idle ones are closed beyond that */
+#define API_CONNS_SLACK    512               /* room per thread while they go */
+#define API_CONN_MEMORY    (24 * 1024)       /* request line and headers of a connection */
+#define API_HEADER_NS      (10 * NS_PER_SEC) /* a request must be complete after that */
+#define API_IDLE_SECONDS   10
+#define API_STREAM_SECONDS 300 /* a stream's reader may pause so long */
+#define API_BODY_MAX       (1024 * 1024)
+#define API_ANSWER_MAX     (64u << 20)
+#define API_QUERY_NS       (60 * NS_PER_SEC) /* longest evaluation */
+#define API_KEEPALIVE_NS   (15 * NS_PER_SEC)
+#define API_LATER          (-1) /* result of a handler: call me again at q->wake_ns */
+#define API_CPU_SAMPLES    11
+#define API_POOL           2 /* threads for answers that may take longer */
 
 struct api_route;
 struct api_stream;

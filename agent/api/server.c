@@ -91,7 +91,10 @@ static enum MHD_Result send_answer(struct mno_req *q, int status)
 	struct MHD_Response *r = TAKE_PTR(q->response);
 	enum MHD_Result ok;
 
-	if (!r) {
+	if (r) { /* a stream: its reader may pause, what it loses meanwhile is told */
+		MHD_set_connection_option(
+			q->conn, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)API_STREAM_SECONDS);
+	} else {
 		r = MHD_create_response_from_buffer(q->out.len, q->out.data,
 			q->out.data ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
 		if (!r)
