@@ -76,10 +76,10 @@ wait_for() {
 # await NAME SECONDS COMMAND...: ok when COMMAND succeeds in that time; else FAIL with what COMMAND
 # left in /tmp/why.
 await() {
-  local name=$1
+  local awaited=$1 # COMMAND may well use $name
   shift
   rm -f /tmp/why
-  if wait_for "$@"; then ok "$name"; else bad "$name" "$(head -c 300 /tmp/why 2>/dev/null | tr '\n' ' ')"; fi
+  if wait_for "$@"; then ok "$awaited"; else bad "$awaited" "$(head -c 300 /tmp/why 2>/dev/null | tr '\n' ' ')"; fi
 }
 
 alive() { kill -0 "$1" 2>/dev/null; }
