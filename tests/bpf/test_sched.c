@@ -162,12 +162,24 @@ static pid_t child_in(const char *dir, void (*fn)(void))
 	return pid;
 }
 
+/* Stopped and off the CPU: the parent is told while the task still runs its last microseconds,
+ * or waits to run them. */
 static void stop(pid_t pid)
 {
-	int status;
+	int status, on_cpu = 1;
+	char path[64], line[128];
+	FILE *f;
 
 	kill(pid, SIGSTOP);
 	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	snprintf(path, sizeof(path), "/proc/%d/wchan", pid);
+	for (int i = 0; i < 500 && on_cpu; i++) {
+		f = fopen(path, "re");
+		assert_non_null(f);
+		on_cpu = !fgets(line, sizeof(line), f) || !strcmp(line, "0");
+		fclose(f);
+		sleep_ms(2);
+	}
 }
 
 static void end_waited(pid_t pid)
