@@ -12,37 +12,33 @@
 #define MNO_HIST_MAXBIT  36 /* values >= 2^36 (68.7 s in ns) share the last */
 #define MNO_HIST_BUCKETS ((MNO_HIST_MAXBIT - MNO_HIST_P + 1) * (1 << MNO_HIST_P)) /* 528 */
 
-/*
- * floor(log2(v)), v > 0. BPF has no instruction for it, and branches on data are mispredicted:
- * fill the bits below the highest one, then a product whose upper five bits differ for each.
- */
-#ifdef __bpf__
-const __u8 mno_log2_of[32] = /* not static: libbpf 1.1 places only one such in a section */
-#else
-static const __u8 mno_log2_of[32] =
-#endif
-	{0, 9, 1, 10, 13, 21, 2, 29, 11, 14, 16, 18, 22, 25, 3, 30, 8, 12, 20, 28, 15, 17, 24, 7,
-		19, 27, 23, 6, 26, 5, 4, 31};
-
+/* floor(log2(v)) without a loop or a clz instruction, which BPF lacks; v > 0 */
 static inline __attribute__((always_inline)) __u32 mno_log2(__u64 v)
 {
-	__u32 add = 0, x = (__u32)v;
-	__u64 i;
+	__u32 r = 0, x;
 
 	if (v >> 32) {
-		add = 32;
-		x = (__u32)(v >> 32);
+		r = 32;
+		v >>= 32;
 	}
-	x |= x >> 1;
-	x |= x >> 2;
-	x |= x >> 4;
-	x |= x >> 8;
-	x |= x >> 16;
-	i = x * 0x07c4acddu >> 27;
-#ifdef __bpf__
-	asm volatile("" : "+r"(i)); /* the 6.1 verifier forgets the bound: mask where it sees it */
-#endif
-	return add + mno_log2_of[i & 31];
+	x = v;
+	if (x >> 16) {
+		r |= 16;
+		x >>= 16;
+	}
+	if (x >> 8) {
+		r |= 8;
+		x >>= 8;
+	}
+	if (x >> 4) {
+		r |= 4;
+		x >>= 4;
+	}
+	if (x >> 2) {
+		r |= 2;
+		x >>= 2;
+	}
+	return r | (x >> 1);
 }
 
 static inline __attribute__((always_inline)) __u32 mno_hist_index(__u64 v)
