@@ -83,7 +83,7 @@ struct {
 } cgroups SEC(".maps");
 
 /* what a CPU remembers for the rest of a jiffy */
-static struct {
+struct {
 	__u64 spent; /* the jiffy in which its record budget was found spent */
 	__u64 slot;  /* cgroup id << 24 | jiffy << 8 | slot of the cgroup looked up last */
 	__u64 _pad[6];
@@ -94,7 +94,7 @@ static struct {
  * and are known for it by one load; sockets do not move and their events come one by one.
  */
 #define MARK_BITS 12
-static __u32 marks[1 << MARK_BITS];
+__u32 marks[1 << MARK_BITS];
 
 #define THIS_CPU (bpf_get_smp_processor_id() & (MNO_MAX_CPUS - 1))
 
