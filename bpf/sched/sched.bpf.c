@@ -10,6 +10,7 @@
  */
 #include "mno_bpf.h"
 #include "mno_cgroup.bpf.h"
+#include "mno_switch.bpf.h"
 #include "sched_wire.h"
 
 #define LONG_STINT 1000000000ULL
@@ -313,6 +314,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 	}
 	c->pid = next->pid;
 	c->since = now;
+	mno_switch_tail(ctx, preempt, prev_state);
 	return 0;
 }
 
@@ -349,6 +351,7 @@ int BPF_PROG(on_switch_stamped, bool preempt, struct task_struct *prev, struct t
 	}
 	c->pid = next->pid;
 	c->since = now;
+	mno_switch_tail(ctx, preempt, prev_state);
 	return 0;
 }
 

@@ -194,6 +194,7 @@ const struct mno_probe mno_probe_sched = {
 	.value = 90,
 	.rungs = rungs,
 	.n_rungs = ARRAY_SIZE(rungs),
+	.carries_rider = true,
 	.open = sched_open,
 	.loaded = sched_loaded,
 	.attached = sched_attached,
