@@ -14,12 +14,14 @@
 #define QUEUE_BYTES          (24u << 20) /* raw records waiting for a commit */
 #define COMMIT_EVERY_NS      NS_PER_SEC
 #define LEDGER_BATCH         4096
+#define RECLAIM_EVERY        10 /* failed rounds */
 #define EXPIRE_EVERY         60 /* commits */
 #define DEFAULT_RETENTION_MS (14LL * 86400 * 1000)
 #define MAX_PROBES           32
 
 struct item {
 	struct mno_row *row; /* or */
+	bool refused;        /* a row that was not stored though the batch was */
 	char *records;
 	size_t len;
 	uint64_t first_ns, last_ns;
@@ -244,7 +246,8 @@ static int store_item(struct mno_writer *w, struct mno_txn *t, struct item *it)
 
 	if (it->row) {
 		r = store_row(w, t, it->row);
-		return r == -EINVAL ? 0 : r; /* the clock went back: the row is skipped */
+		it->refused = r == -EINVAL; /* the clock went back: no row for this time again */
+		return it->refused ? 0 : r;
 	}
 	for (size_t i = 0; i < MAX_PROBES; i++)
 		count += it->counts[i];
@@ -263,11 +266,24 @@ static void expire(struct mno_writer *w, struct mno_txn *t)
 	mno_events_expire(w->o.env, t, end_ns, &more);
 }
 
+/* Below the disk floor nothing is added, but what is past its time may still go. */
+static void reclaim(struct mno_writer *w)
+{
+	struct mno_txn *t;
+
+	if (w->rounds++ % RECLAIM_EVERY || mno_env_begin_reclaim(w->o.env, &t) < 0)
+		return;
+	expire(w, t);
+	mno_env_commit(w->o.env, t);
+}
+
 static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_procs)
 {
 	struct mno_txn *t;
 	int r = mno_env_begin(w->o.env, &t);
 
+	if (r == -ENOSPC)
+		reclaim(w);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < b->n && r == 0; i++)
@@ -294,11 +310,12 @@ static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_pro
 /* What a batch came to: into the statistics and the probes' accounts. */
 static void account(struct mno_writer *w, struct batch *b, uint64_t procs, int r, uint64_t took_ns)
 {
-	uint64_t sums[MAX_PROBES] = {0}, events = 0, rows = 0;
+	uint64_t sums[MAX_PROBES] = {0}, events = 0, rows = 0, refused = 0;
 	bool first_failure;
 
 	for (size_t i = 0; i < b->n; i++) {
-		rows += b->items[i]->row != NULL;
+		rows += b->items[i]->row && !b->items[i]->refused;
+		refused += b->items[i]->refused;
 		for (size_t p = 0; p < MAX_PROBES; p++)
 			sums[p] += b->items[i]->counts[p];
 	}
@@ -313,6 +330,7 @@ static void account(struct mno_writer *w, struct batch *b, uint64_t procs, int r
 	w->stat.last_error = r;
 	w->stat.last_commit_ns = took_ns;
 	*(r < 0 ? &w->stat.rows_lost : &w->stat.rows_stored) += rows;
+	w->stat.rows_lost += refused;
 	*(r < 0 ? &w->stat.events_lost : &w->stat.events_stored) += events;
 	*(r < 0 ? &w->stat.procs_lost : &w->stat.procs_stored) += procs;
 	*(r < 0 ? &w->stat.commit_errors : &w->stat.commits) += 1;

@@ -14,6 +14,7 @@
 #define KINDS_MAX 64
 
 struct pick {
+	const struct mno_req *q;
 	const struct mno_kinds *kinds;
 	uint16_t want[KINDS_MAX];
 	size_t n_want;
@@ -85,8 +86,10 @@ static int take_event(void *arg, const void *rec, size_t len)
 	const struct mno_kind *kind;
 	struct pick *p = arg;
 
-	if (!wanted(p, rec))
-		return 0;
+	int r = api_expired(p->q);
+
+	if (r < 0 || !wanted(p, rec))
+		return r;
 	if (mno_event_check(p->kinds, rec, len, &kind) < 0) {
 		p->unreadable++;
 		return 0;
@@ -142,6 +145,9 @@ static int stored(struct mno_req *q, struct pick *p)
 	mno_json_key(&q->j, "events");
 	mno_json_arr(&q->j);
 	r = a->env ? put_stored(q, p, t0, t1, limit) : 0;
+	if (r == -ETIMEDOUT)
+		return api_problem(q, 503, "unavailable", "ask for a shorter window",
+			"reading the events took too long");
 	if (r < 0 && r != -E2BIG)
 		return api_problem(q, 500, "internal", NULL, "the events could not be read: %s",
 			mno_strerror(r));
@@ -155,7 +161,7 @@ static int stored(struct mno_req *q, struct pick *p)
 
 int api_events(struct mno_req *q)
 {
-	struct pick p = {};
+	struct pick p = {.q = q};
 	uint64_t follow;
 	int r = api_number(q, "follow", 0, 1, 0, &follow);
 

@@ -19,7 +19,8 @@ depends=$(for b in usr/sbin/mnod usr/bin/mnoctl; do
   objdump -p "$root/$b" | awk '$1 == "NEEDED" { print $2 }' | while read -r lib; do
     path=$(ldd "$root/$b" | awk -v l="$lib" '$1 == l { print $3 }')
     [ -n "$path" ] || continue
-    dpkg-query -S "$(readlink -f "$path")" "/usr$(readlink -f "$path")" 2>/dev/null | head -n 1 | cut -d: -f1
+    path=$(readlink -f "$path") # the package may know it without the merged /usr
+    dpkg-query -S "$path" "${path#/usr}" 2>/dev/null | head -n 1 | cut -d: -f1
   done
 done | sort -u | paste -sd, | sed 's/,/, /g')
 

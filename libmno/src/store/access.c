@@ -20,7 +20,7 @@ static const struct {
 	{MDB_CORRUPTED, MNO_ECORRUPT},
 	{MDB_PAGE_NOTFOUND, MNO_ECORRUPT},
 	{MDB_INCOMPATIBLE, MNO_ECORRUPT},
-	{MDB_PANIC, MNO_ECORRUPT},
+	{MDB_PANIC, EIO},
 };
 
 int mno_lmdb_error(int rc)

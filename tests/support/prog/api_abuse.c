@@ -296,6 +296,26 @@ static int streams(int n)
 	return r;
 }
 
+/* Everything stored, asked for @n times at once and never read. */
+static int heavy(int n)
+{
+	static const char request[] =
+		"GET /api/v1/query?query=%7B__name__=~%22.%2B%22%7D[1d] HTTP/1.1\r\n"
+		"Host: mno\r\n\r\n";
+	_cleanup_free_ int *fds = calloc((size_t)n, sizeof(*fds));
+	int r;
+
+	for (int i = 0; i < n; i++) {
+		fds[i] = dial();
+		if (fds[i] < 0 || !say(fds[i], request, strlen(request)))
+			return bad("query %d: %s", i, strerror(errno));
+	}
+	r = measure("heavy queries nobody reads");
+	for (int i = 0; i < n; i++)
+		close(fds[i]);
+	return r;
+}
+
 /* Waits on a stream until the agent goes: the end must come, not silence. */
 static int stream_end(int unused)
 {
@@ -325,7 +345,7 @@ int main(int argc, char **argv)
 		int (*fn)(int n);
 	} cases[] = {{"slow", slow}, {"slowloris", slowloris}, {"garbage", garbage},
 		{"half-closed", half_closed}, {"pipelined", pipelined}, {"too-large", too_large},
-		{"streams", streams}, {"stream-end", stream_end}};
+		{"streams", streams}, {"heavy", heavy}, {"stream-end", stream_end}};
 
 	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; argc > 2 && i < ARRAY_SIZE(cases); i++)

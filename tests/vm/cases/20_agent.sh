@@ -3,7 +3,7 @@
 # The agent on a kernel that refuses nothing: start, all probes, ledger, identity, stop.
 # boots: full
 # checks: agent-start probes-running doctor-level ledger-exits ledger-signal cgroup-memory pinned identity clean-stop
-# limit: 75
+# limit: 150
 . /payload/lib.sh
 need_agent
 

@@ -3,7 +3,7 @@
 # The file sources where all cgroup v2 controllers are on: every file of a cgroup gives its series.
 # boots: full
 # checks: sources-cgroup sources-io sources-throttled sources-gone sources-running
-# limit: 45
+# limit: 120
 . /payload/lib.sh
 need_agent
 export STATE=/tmp/sources-state

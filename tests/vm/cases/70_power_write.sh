@@ -5,7 +5,7 @@
 # VM_MARK, a sector behind the file system, how far the synced file had come at any time.
 # boots: power-write
 # checks:
-# limit: 45
+# limit: 100
 . /payload/lib.sh
 export STATE=/mnt/mno
 

@@ -4,7 +4,7 @@
 # the disk is not.
 # boots: power-check
 # checks: power-synced-found power-unsynced-lost store-opens store-last-commit store-no-gap store-continues
-# limit: 45
+# limit: 100
 . /payload/lib.sh
 . /payload/power.sh
 export STATE=/mnt/mno

@@ -5,7 +5,7 @@
 # finds flushes that are missing. VM_ACKED names the last acknowledged line of each.
 # boots: power-log
 # checks: cut-1 cut-2 cut-3 cut-4 cut-unsynced-lost
-# limit: 75
+# limit: 180
 . /payload/lib.sh
 . /payload/power.sh
 export STATE=/mnt/mno
