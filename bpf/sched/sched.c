@@ -130,7 +130,8 @@ static int sched_attached(void *priv, struct bpf_object *obj,
 	return seed(priv);
 }
 
-/* Tasks of kinds that fork does not tell about (I/O workers) are found by their switches. */
+/* Tasks that fork does not tell about (I/O workers) are found by their switches. Those outside of
+ * this process' pid namespace the iterator does not show: their sleeps stay untold. */
 static void seed_again(struct sched *s, uint64_t now_ns)
 {
 	uint64_t missed = 0;
