@@ -6,7 +6,7 @@
 # Without -b and CASE the lane first tests itself (selftest.sh).
 # Prints `ok|FAIL|skip KERNEL BOOT/CHECK [reason]` and `N passed, N failed, N skipped`.
 # Exit 0 all passed, 1 a failure, 77 nothing could run. Logs: $O/vm/log. No root is needed.
-# timeout: 420
+# timeout: 1500
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
