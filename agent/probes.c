@@ -83,6 +83,8 @@ int mno_probes_new(const struct mno_probes_opts *o, struct mno_probes **ret)
 	if (p->epoll_fd < 0)
 		return -errno;
 	pthread_mutex_init(&p->published_lock, NULL);
+	if (mno_ride_init(&p->ride) < 0)
+		mno_debug("no program array: every probe has its own program on switches");
 	p->n = MNO_MIN(ARRAY_SIZE(all_probes), (size_t)MNO_MAX_PROBES);
 	for (size_t i = 0; i < p->n; i++) {
 		p->slots[i].probe = all_probes[i];
@@ -120,6 +122,7 @@ struct mno_probes *mno_probes_free(struct mno_probes *p)
 		rmdir(p->opts.pin_root);
 	mno_close_p(&p->pin_lock_fd);
 	mno_close_p(&p->epoll_fd);
+	mno_ride_done(&p->ride);
 	pthread_mutex_destroy(&p->published_lock);
 	free(p);
 	return NULL;
