@@ -32,9 +32,7 @@ static const struct mno_rung rungs[] = {
 
 static int size_maps(struct sched_bpf *skel, const struct mno_probe_cfg *cfg)
 {
-	int r = bpf_map__set_max_entries(skel->maps.sched_cgroups, MNO_SCHED_SLOTS * cfg->banks);
-
-	return r < 0 ? r : bpf_map__set_max_entries(skel->maps.sched_cpus, cfg->n_cpus);
+	return bpf_map__set_max_entries(skel->maps.sched_cgroups, MNO_SCHED_SLOTS * cfg->banks);
 }
 
 static int sched_open(const struct mno_probe_cfg *cfg, void **ret_priv, struct bpf_object **ret_obj)
@@ -97,7 +95,7 @@ static int sched_loaded(void *priv, struct bpf_object *obj)
 		return r;
 	maps.culprits = p;
 	s->table.maps = maps;
-	r = map_values(s->skel->maps.sched_cpus, PROT_READ, &p, &s->cpus_size);
+	r = map_values(s->skel->maps.stats, PROT_READ, &p, &s->cpus_size);
 	if (r < 0)
 		return r;
 	maps.cpus = p;

@@ -106,6 +106,11 @@ void mno_sched_table_done(struct mno_sched_table *t)
 	t->culprits_seen = NULL;
 }
 
+static const struct mno_sched_cpu *cpu_at(const struct mno_sched_table *t, unsigned c)
+{
+	return (const struct mno_sched_cpu *)t->maps.cpus[c].own;
+}
+
 static struct mno_sched_cgroup *bank(const struct mno_sched_table *t, unsigned b, uint32_t slot)
 {
 	return &t->maps.cgroups[b * MNO_SCHED_SLOTS + slot];
@@ -167,9 +172,9 @@ static void add_open_stints(struct mno_sched_table *t)
 	uint64_t now = 0;
 
 	for (unsigned c = 0; c < t->maps.n_cpus; c++)
-		now = MNO_MAX(now, READ(t->maps.cpus[c].since));
+		now = MNO_MAX(now, READ(cpu_at(t, c)->since));
 	for (unsigned c = 0; c < t->maps.n_cpus; c++) {
-		const struct mno_sched_cpu *cpu = &t->maps.cpus[c];
+		const struct mno_sched_cpu *cpu = cpu_at(t, c);
 		uint64_t since = READ(cpu->since);
 
 		if (READ(cpu->pid) && since && since < now)

@@ -14,7 +14,7 @@
 struct mno_sched_maps {
 	struct mno_sched_cgroup *cgroups; /* [bank * 256 + slot] */
 	uint64_t *culprits;               /* [victim * 256 + culprit] */
-	const struct mno_sched_cpu *cpus;
+	const struct mno_pstats *cpus;    /* .own is a struct mno_sched_cpu */
 	unsigned banks, n_cpus;
 };
 
