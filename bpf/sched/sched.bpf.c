@@ -60,14 +60,6 @@ struct {
 } sched_culprits SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, MNO_MAX_CPUS); /* cut to the number of CPUs */
-	__type(key, __u32);
-	__type(value, struct mno_sched_cpu);
-} sched_cpus SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
@@ -268,12 +260,15 @@ static __always_inline __u64 rq_clock(struct task_struct *t)
 	return q->se.cfs_rq->rq->clock;
 }
 
-static __always_inline void count_run(void)
+/* One lookup for both: the CPU's counters and its state. */
+static __always_inline struct mno_sched_cpu *count_run(void)
 {
 	struct mno_pstats *s = mno_stats();
 
-	if (s)
-		s->runs++;
+	if (!s)
+		return NULL;
+	s->runs++;
+	return (struct mno_sched_cpu *)s->own;
 }
 
 /* The first rung: the kernel's own bookkeeping. */
@@ -282,14 +277,13 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 	unsigned int prev_state)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	struct mno_sched_cpu *c = bpf_map_lookup_elem(&sched_cpus, &cpu);
+	struct mno_sched_cpu *c = count_run();
 	__u64 now = rq_clock(prev), ran, wait, total, queued;
 	bool sleeps = !preempt && prev_state;
 	struct mno_sched_task *st;
 
 	if (!c)
 		return 0;
-	count_run();
 	ran = now - c->since;
 	if ((__s64)ran < 0)
 		ran = 0;
@@ -326,14 +320,13 @@ int BPF_PROG(on_switch_stamped, bool preempt, struct task_struct *prev, struct t
 	unsigned int prev_state)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	struct mno_sched_cpu *c = bpf_map_lookup_elem(&sched_cpus, &cpu);
+	struct mno_sched_cpu *c = count_run();
 	__u64 now = bpf_ktime_get_ns(), ran, wait = 0;
 	bool sleeps = !preempt && prev_state;
 	struct mno_sched_task *st;
 
 	if (!c)
 		return 0;
-	count_run();
 	ran = now - c->since;
 	leave(c, cpu, prev, ran, sleeps);
 	if (prev->pid) {

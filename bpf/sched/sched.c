@@ -35,9 +35,7 @@ static const struct mno_rung rungs[] = {
 
 static int size_maps(struct sched_bpf *skel, const struct mno_probe_cfg *cfg)
 {
-	int r = bpf_map__set_max_entries(skel->maps.sched_cgroups, MNO_SCHED_SLOTS * cfg->banks);
-
-	return r < 0 ? r : bpf_map__set_max_entries(skel->maps.sched_cpus, cfg->n_cpus);
+	return bpf_map__set_max_entries(skel->maps.sched_cgroups, MNO_SCHED_SLOTS * cfg->banks);
 }
 
 static int sched_open(const struct mno_probe_cfg *cfg, void **ret_priv, struct bpf_object **ret_obj)
@@ -100,7 +98,7 @@ static int sched_loaded(void *priv, struct bpf_object *obj)
 		return r;
 	maps.culprits = p;
 	s->table.maps = maps;
-	r = map_values(s->skel->maps.sched_cpus, PROT_READ, &p, &s->cpus_size);
+	r = map_values(s->skel->maps.stats, PROT_READ, &p, &s->cpus_size);
 	if (r < 0)
 		return r;
 	maps.cpus = p;
@@ -137,7 +135,8 @@ static void seed_again(struct sched *s, uint64_t now_ns)
 	uint64_t missed = 0;
 
 	for (unsigned c = 0; c < s->n_cpus; c++)
-		missed += __atomic_load_n(&s->table.maps.cpus[c].missed, __ATOMIC_RELAXED);
+		missed += __atomic_load_n(
+			&mno_sched_cpu_at(&s->table.maps, c)->missed, __ATOMIC_RELAXED);
 	if (missed == s->missed || now_ns < s->seeded_ns + SEED_EVERY_NS)
 		return;
 	s->missed = missed;
