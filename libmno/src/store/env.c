@@ -16,6 +16,7 @@
 #define MAP_INITIAL     (1ULL << 30)
 #define FLOOR_DEFAULT   (256ULL << 20)
 #define MAX_READERS     512
+#define LOCK_BYTES      36864 /* 64 for each reader and for the head, rounded up */
 #define READER_CHECK_NS (10 * NS_PER_SEC)
 /* LMDB leaves the last pages unwritten when the transaction freed them again. */
 #define UNWRITTEN_SLACK (4ULL << 20)
@@ -174,6 +175,22 @@ static int open_format(struct mno_env *e)
 	return mno_lmdb_error(mdb_txn_commit(t));
 }
 
+/*
+ * LMDB maps its table of readers from a sparse file: on a full disk the first touch would end in
+ * SIGBUS. With its blocks given beforehand, there is no room or all of it.
+ */
+static int reserve_lock(struct mno_env *e)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (e->opts.read_only)
+		return 0;
+	fd = openat(e->dir_fd, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	return -posix_fallocate(fd, 0, LOCK_BYTES);
+}
+
 static int open_lmdb(struct mno_env *e, const char *dir)
 {
 	unsigned flags = MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT;
@@ -240,9 +257,11 @@ int mno_env_open(const char *dir, const struct mno_env_opts *o, struct mno_env *
 	r = open_dir(e, dir);
 	if (r < 0)
 		return r;
-	r = open_lmdb(e, dir);
+	r = reserve_lock(e);
+	if (r == 0)
+		r = open_lmdb(e, dir);
 	if (r < 0)
-		return r;
+		return r == -ECANCELED ? -MNO_ECORRUPT : r; /* LMDB gave up on a page */
 	*ret = TAKE_PTR(e);
 	return 0;
 }
