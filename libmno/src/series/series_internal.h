@@ -139,7 +139,7 @@ struct mno_series {
 	struct head *head;
 	struct head *pending[PENDING_MAX]; /* sealed by the open transaction, oldest first */
 	size_t n_pending;
-	size_t hot_bytes, head_bytes;
+	atomic_size_t hot_bytes, head_bytes; /* written by the writer, read for figures */
 	struct counters now, committed;
 	uint64_t damaged_blocks; /* met by reads since open; atomic */
 	/* The writer's own. */
