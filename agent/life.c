@@ -160,7 +160,7 @@ static int first_sample(struct mno_life *l)
 	mno_tick_once(&l->tick_opts, mno_now_ms());
 	r = mno_writer_flush(l->a.writer);
 	mno_writer_stat(l->a.writer, &st);
-	if (r == 0)
+	if (r == 0 && st.rows_stored)
 		mno_info("first sample stored: %zu series in %s", mno_metrics_count(l->a.metrics),
 			l->config.state);
 	l->tick_opts.cgroups = l->a.cgroups;
