@@ -82,6 +82,8 @@ if "${user[@]}" "$O/mnod" --version >/dev/null 2>&1; then
   why() { { ctl -j status || true; } | jq -e 'any(.degraded[]; .what | test("probe proc is failed")) and
     any(.degraded[]; .why | test("CAP_BPF"))'; }
   ok "and is told which rights are missing" why
+  once() { { ctl -j status || true; } | jq -e '[.degraded[].what] | length == (unique | length)'; }
+  ok "once each" once
   ok "in the log, too" grep -q 'probe proc does not run: .*CAP_BPF' "$W/userlog"
   ok "ends cleanly without rights" end_agent TERM
   SOCK=$W/mno.sock
@@ -89,6 +91,26 @@ if "${user[@]}" "$O/mnod" --version >/dev/null 2>&1; then
     "$O/mnod" --for 1s --state /var/lib/mno-of-root --socket "$W/user/sock"
 else
   skip "an ordinary user" "may not run the program here"
+fi
+
+# places that are not what they should be, in a mount namespace of their own
+hidden() { # PREPARE TEXT: the agent runs all the same, and says TEXT
+  # shellcheck disable=SC2016
+  unshare --mount --propagation private sh -c "$1"'; shift; exec "$@"' sh "$1" \
+    timeout 30 "$O/mnod" --state "$W/state" --socket "$SOCK" --for 1s >"$W/said" 2>&1
+  local r=$?
+  cat "$W/said"
+  [ $r = 0 ] && grep -q -- "$2" "$W/said"
+}
+if unshare --mount --propagation private mount -t bpf bpf /sys/fs/bpf 2>/dev/null; then
+  ok "no control groups to be seen" hidden 'mount -t tmpfs none /sys/fs/cgroup' 'told apart by control group'
+  ok "bpffs is read-only" hidden 'mount -t bpf bpf /sys/fs/bpf; mount -o remount,ro,bind /sys/fs/bpf' \
+    'not pinned: .*Read-only'
+  ok "the place of the pins is taken" hidden 'mount -t bpf bpf /sys/fs/bpf
+    bpftool map create /sys/fs/bpf/mno type array key 4 value 4 entries 1 name taken' 'not pinned: .*Not a directory'
+  ok "bpffs is not mounted: it is" hidden 'while umount /sys/fs/bpf 2>/dev/null; do :; done' 'mounted bpffs'
+else
+  skip "hidden places" "no mount namespace of its own"
 fi
 
 # a program that lies deeper than a path can be walked: cut, and marked so
