@@ -54,8 +54,13 @@ static void own_pin_root(struct mno_probes *p)
 	if (mounted)
 		mno_info("mounted bpffs at /sys/fs/bpf");
 	p->pin_lock_fd = open(p->opts.pin_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (p->pin_lock_fd < 0 || flock(p->pin_lock_fd, LOCK_EX | LOCK_NB) < 0) {
+	r = p->pin_lock_fd < 0 || flock(p->pin_lock_fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+	if (r == -EWOULDBLOCK) {
 		mno_warn("BPF objects are not pinned: another agent uses %s", p->opts.pin_root);
+		return;
+	}
+	if (r < 0) {
+		mno_warn("BPF objects are not pinned: %s: %s", p->opts.pin_root, strerror(-r));
 		return;
 	}
 	mno_pins_remove(p->opts.pin_root); /* a killed agent's leftovers are replaced */
