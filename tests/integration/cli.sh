@@ -119,8 +119,13 @@ ok "proc tree -j" json 0 '.processes | length == 3' proc tree
 ok "events" says 0 'argv=convert a\x1b]0;x\x07' events
 ok "events in units" says 0 'duration=2.6 s  rss_peak=255 MiB  life=2.0 s' events
 ok "events -j" json 0 '.events | length == 2' events
-ok "events, none" says 0 'no events: looked at the kinds given since 1h' events --kind signal --since 1h
+ok "events, none" says 0 'no events: looked at signal since 1h' events --kind signal --since 1h
 ok "events, kind misspelt" says 5 'unknown kind of event "exce". Did you mean "exec"?' events --kind exce
+ok "events, kind unlike any" says 5 'it is one of: fork exec exit' events --kind zzzzzz
+ok "events, numbers with names" says 0 'exit_signal=SIGKILL  life=2.0 s' events --since 2m
+ok "events, times of day" says 0 'target_start=2023-11-14 22:13:20.700' events --since 2m
+ok "events, zeros that say nothing" bash -c "! grep -E 'error=|code=0|file=|exit_signal=0' '$W/stdout'"
+ok "events, sampled out" says 0 'complete 100 %, sampled out 7 · 4 events since 2m' events --since 2m
 ok "events --follow to the agent's end" says 3 'the agent ended the stream' events --follow --kind exec --kind exit
 ok "events --follow asks for the kinds" asked 'GET /mno/v1/events?follow=1&kind=exec&kind=exit'
 ok "events --follow counts the lost" says 0 '12 events lost' events --follow -n 2
@@ -158,6 +163,8 @@ ok "unknown option" says 2 'Did you mean "--follow"?' events --folow
 ok "bad value" says 5 '--for "60x" is not a duration' probes enable syscall --for 60x
 ok "control characters in arguments" says 2 'unknown verb "\x1b[31mred"' $'\e[31mred'
 ok "answer cannot be written" bash -c "'$O/mnoctl' -s '$SOCK' status >/dev/full 2>'$W/e'; [ \$? = 6 ] && grep -q 'cannot write' '$W/e'"
+ok "completion has no options to list" bash -c "! '$O/mnoctl' completion -h | grep -qE '^options$|OPTIONS'"
+ok "names of metrics" bash -c "'$O/mnoctl' -s '$SOCK' completion --names metrics | grep -qx node_load1"
 ok "names for completion" bash -c "'$O/mnoctl' -s '$SOCK' completion --names kinds | grep -qx tcp_close"
 
 # ---- unhealthy, refused, gone ----
@@ -175,12 +182,13 @@ fake_down
 ok "nobody listens" says 3 'nobody listens at' status
 rm -f "$SOCK"
 ok "no socket" says 3 "no agent at $SOCK" status
+ok "no socket, nothing to count" bash -c "! '$O/mnoctl' -s '$SOCK' events --follow 2>/dev/null | grep ."
 ok "no socket, with what to do" says 3 'systemctl start mnod' top
 ok "no socket -j" json 3 '.error.code == "unreachable" and .error.hint != null' status
 ok "version without agent" says 0 'does not answer' version
 ok "names without agent" run 3 completion --names probes
 ok "names without agent are silent" bash -c "[ ! -s '$W/stdout' ] && [ ! -s '$W/stderr' ]"
-ok "not a socket" bash -c "'$O/mnoctl' -s '$DIR/routes' status 2>/dev/null; [ \$? = 3 ]"
+ok "not a socket" bash -c "'$O/mnoctl' -s '$DIR/routes' status 2>'$W/e'; [ \$? = 3 ] && grep -q 'not a socket' '$W/e'"
 ok "socket path too long" bash -c "'$O/mnoctl' -s '/$(printf 'x%.0s' {1..200})' status 2>/dev/null; [ \$? = 5 ]"
 ok "MNO_SOCKET" bash -c "MNO_SOCKET=/nonexistent/m.sock '$O/mnoctl' status 2>&1 | grep -q 'no agent at /nonexistent/m.sock'"
 if [ "$(id -u)" = 0 ] && id nobody >/dev/null 2>&1; then
@@ -319,6 +327,7 @@ ok "bash: verbs" offers status st
 ok "bash: options of a verb" offers --follow events --f
 ok "bash: words" offers enable probes en
 ok "bash: probe names" offers syscall probes enable sy
+ok "bash: metrics" offers node_load1 query node_l
 ok "bash: event kinds" offers tcp_close events --kind tc
 ok "bash: values" offers process top --by p
 ok "bash: options with -s before" offers --dry-run -s "$SOCK" probes --d
@@ -329,7 +338,7 @@ else
   skip "zsh completion" "zsh is not installed"
 fi
 if command -v groff >/dev/null; then
-  ok "man page without warnings" bash -c "groff -ww -man -Tutf8 -P-cbou '$W/mnoctl.1' 2>&1 >'$W/page' | grep . && exit 1; grep -q 'EXIT STATUS' '$W/page' && grep -q 'proc show 48122' '$W/page'"
+  ok "man page without warnings" bash -c "groff -ww -man -Tutf8 -P-cbou '$W/mnoctl.1' 2>&1 >'$W/page' | grep . && exit 1; grep -q 'EXIT STATUS' '$W/page' && grep -q 'proc show 48122' '$W/page' && ! grep -q '[?]\\.' '$W/page'"
 else
   skip "man page" "groff is not installed"
 fi

@@ -346,6 +346,14 @@ const char *ctl_exact(struct ctl *c, uint64_t v)
 	return s;
 }
 
+const char *ctl_things(struct ctl *c, uint64_t n, const char *one, const char *many)
+{
+	char *s = ctl_scratch(c);
+
+	snprintf(s, CTL_TEXT_MAX, "%s %s", ctl_exact(c, n), n == 1 ? one : many);
+	return s;
+}
+
 const char *ctl_ns(struct ctl *c, double ns)
 {
 	static const struct {
@@ -383,8 +391,7 @@ const char *ctl_ago(struct ctl *c, uint64_t unix_ns)
 	if (unix_ns + NS_PER_SEC > now)
 		return "just now";
 	s = ctl_scratch(c);
-	mno_duration_format((now - unix_ns) / NS_PER_SEC * NS_PER_SEC, s, CTL_TEXT_MAX - 8);
-	strcat(s, " ago");
+	snprintf(s, CTL_TEXT_MAX, "%.64s ago", ctl_ns(c, (double)(now - unix_ns)));
 	return s;
 }
 
