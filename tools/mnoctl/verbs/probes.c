@@ -15,7 +15,8 @@ static const struct ctl_col columns[] = {
 	{.head = "probe"},
 	{.head = "state"},
 	{.head = "attach", .drop = 6},
-	{.head = "seen", .right = true, .drop = 2},
+	{.head = "events", .right = true, .drop = 2},
+	{.head = "records", .right = true, .drop = 8},
 	{.head = "stored", .right = true, .drop = 5},
 	{.head = "sampled", .right = true, .drop = 7},
 	{.head = "dropped", .right = true},
@@ -49,6 +50,7 @@ static void add_row(struct ctl *c, struct ctl_table *t, struct json_object *p)
 	ctl_cell(t, state_style(state), "%s", ctl_esc(c, state));
 	ctl_cell(t, CTL_PLAIN, "%s",
 		*jstr(p, "attach") ? ctl_esc(c, jstr(p, "attach")) : ctl_dash(c));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(p, "events")));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(p, "seen")));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(p, "stored")));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(p, "sampled")));

@@ -103,10 +103,8 @@ int proc_list(struct ctl *c)
 	if (c->json) {
 		ctl_put_json_object(c, rows);
 		if (jtrue(a.root, "truncated"))
-			fprintf(stderr,
-				"mnoctl: cut after %zu processes: narrow it down or raise "
-				"--limit\n",
-				jlen(rows));
+			fprintf(stderr, "mnoctl: cut after %s: narrow it down or raise --limit\n",
+				ctl_things(c, jlen(rows), "process", "processes"));
 		return 0;
 	}
 	for (size_t i = 0; i < jlen(rows); i++)
@@ -117,8 +115,9 @@ int proc_list(struct ctl *c)
 		ctl_printf(c, CTL_PLAIN, "no process found: looked at those %s\n", scope(c));
 	if (jtrue(a.root, "truncated"))
 		ctl_printf(c, CTL_WARN, "there are more: narrow it down or raise --limit\n");
-	ctl_footer(c, "%s \u00b7 %zu processes, %s \u00b7 answered in %s",
-		ctl_completeness(c, jget(a.root, "completeness")), jlen(rows), scope(c),
+	ctl_footer(c, "%s \u00b7 %s, %s \u00b7 answered in %s",
+		ctl_completeness(c, jget(a.root, "completeness")),
+		ctl_things(c, jlen(rows), "process", "processes"), scope(c),
 		ctl_ns(c, (double)a.took_ns));
 	return 0;
 }

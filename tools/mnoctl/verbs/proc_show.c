@@ -150,8 +150,8 @@ static void show_doubts(struct ctl *c, struct json_object *p, size_t others)
 			"it ran %s programs one after the other; this is the last",
 			ctl_exact(c, ju64(p, "execs")));
 	if (others)
-		ctl_field(c, "note", CTL_DIM,
-			"%zu other processes had this PID before; -j shows them", others);
+		ctl_field(c, "note", CTL_DIM, "%s had this PID, too; -j shows all of them",
+			ctl_things(c, others, "earlier process", "earlier processes"));
 }
 
 static void show_next(struct ctl *c, struct json_object *p)

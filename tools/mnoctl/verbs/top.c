@@ -45,9 +45,10 @@ static void show_footer(struct top *t, size_t n)
 
 	if (t->live)
 		ctl_printf(c, CTL_DIM, "c cgroup  p process  s sort (%s)  q quit\n", t->sort);
-	ctl_footer(c, "%s \u00b7 %zu %s over %s, by %s \u00b7 answered in %s",
-		ctl_completeness(c, jget(t->a.root, "completeness")), n,
-		t->by == TOP_CGROUP ? "cgroups" : "processes",
+	ctl_footer(c, "%s \u00b7 %s over %s, by %s \u00b7 answered in %s",
+		ctl_completeness(c, jget(t->a.root, "completeness")),
+		t->by == TOP_CGROUP ? ctl_things(c, n, "cgroup", "cgroups")
+				    : ctl_things(c, n, "process", "processes"),
 		ctl_seconds(c, jf64(t->a.root, "interval_seconds")), t->sort,
 		ctl_ns(c, (double)t->a.took_ns));
 }
