@@ -77,6 +77,7 @@ fake_up
 ok "status" says 0 'web-3  mno 0.1.0  up 4 h 12 min  enforcement L2' status
 ok "status counts probes" says 0 '2/3 probes running   1 degraded: block' status
 ok "status never rounds a loss away" says 0 'complete   99.99 %   seen 18,204,113 = stored 18,204,110 + sampled out 0 + dropped 3' status
+ok "status tells the share of BPF" says 0 'of one core, BPF 0.51 % of it (budget 1 %)' status
 ok "status -j" json 0 '.completeness.seen == 18204113 and (.probes | length) == 4' status
 ok "doctor" says 0 '! warning  kernel.task_delayacct is 0' doctor
 ok "doctor names a level's reason" says 0 'lsm= lacks bpf' doctor
@@ -95,6 +96,9 @@ ok "dry runs change nothing" bash -c "! grep POST '$DIR/requests'"
 ok "enabled already" says 1 'proc is enabled already' probes enable proc
 ok "probe refused by the kernel" says 1 'the verifier refused the program' probes enable tcp
 ok "probe misspelt" says 1 'no probe "syscal". Did you mean "syscall"?' probes enable syscal
+ok "proc list by a user's name" says 0 'nobody' proc list --comm nobody --uid root
+ok "proc list by a user's name asks for the number" asked 'uid=0'
+ok "proc list, no such user" says 5 'neither a user of this host nor a number' proc list --uid no-such-user
 ok "proc list" says 0 "convert 'in file.png' out.webp" proc list
 ok "proc list asks for ten minutes" asked '/mno/v1/proc?since=10m'
 ok "proc list with filters" says 0 'nobody' proc list --since 1h --comm nobody --uid 0 --running
@@ -107,6 +111,7 @@ ok "proc show" says 0 '48122 /usr/bin/convert   ended' proc show 48122
 ok "proc show, chain" says 0 '48119 work\x1b[31mer\xe2\x80\xae ← 812 nginx ← 1 (not in the ledger)' proc show 48122
 ok "proc show, end" says 0 'SIGKILL (out of memory) from the kernel' proc show 48122
 ok "proc show, killer" says 0 'SIGKILL sent by 99 killall' proc show 99
+ok "proc show, what next" says 0 'mnoctl proc show 99        mnoctl events --since' proc show 99
 ok "proc show, running" says 0 'running, started' proc show 812
 ok "proc show -j" json 0 '.processes[0].pid == 48122' proc show 48122
 ok "proc show, unknown" says 1 'no process 4242' proc show 4242
@@ -131,6 +136,7 @@ ok "events --follow asks for the kinds" asked 'GET /mno/v1/events?follow=1&kind=
 ok "events --follow counts the lost" says 0 '12 events lost' events --follow -n 2
 ok "events --follow -j" json 0 '.kind == "exec" or (.kind == "lost" and .lost == 12) or .kind == "exit"' events --follow -n 2
 ok "top" says 0 'system.slice/backup 5.4 %' top
+ok "top says how to fill a column" says 0 'To do: mnoctl probes enable syscall --for 60s' top
 ok "top by process" says 0 'conv\x1b[2Jert' top --by process
 ok "top sorts" bash -c "'$O/mnoctl' -s '$SOCK' top --by process --sort read | sed -n 2p | grep -q tar"
 ok "top, so many times" bash -c "[ \$('$O/mnoctl' -s '$SOCK' top -n 3 -i 100ms | grep -c '^cgroup ') = 3 ]"

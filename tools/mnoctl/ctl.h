@@ -152,6 +152,8 @@ void ctl_table_print(struct ctl *c, const struct ctl_table *t);
 const char *ctl_nearest_probe_word(struct ctl *c, const char *word, bool kinds, bool *ret_known);
 /* "it is one of: ..." with the agent's probes or kinds; "" when it does not answer. */
 const char *ctl_probe_words(struct ctl *c, bool kinds);
+/* @sum (NaN: nothing yet) and the CPU share of @probe, if its price was measured. */
+double ctl_sum_measured(double sum, struct json_object *probe);
 /* What a process used: a running one's figures come with its end, 0 then means not known yet. */
 double ctl_used(struct json_object *row, const char *key);
 /* One line of a process: "48119 worker.sh". */

@@ -318,6 +318,8 @@ const char *ctl_percent(struct ctl *c, double v)
 
 	if (isnan(v))
 		return ctl_dash(c);
+	if (v > 0 && v < 0.005)
+		return "<0.01 %"; /* little is not nothing */
 	snprintf(s, CTL_TEXT_MAX, "%.*f %%", fabs(v) < 0.995 ? 2 : fabs(v) < 9.95, v);
 	return s;
 }

@@ -56,6 +56,15 @@ const char *ctl_nearest_probe_word(struct ctl *c, const char *word, bool kinds, 
 	return "";
 }
 
+double ctl_sum_measured(double sum, struct json_object *probe)
+{
+	double v = jf64(probe, "cpu_percent");
+
+	if (isnan(v) || !ju64(probe, "cost_ns_per_event"))
+		return sum;
+	return isnan(sum) ? v : sum + v;
+}
+
 double ctl_used(struct json_object *row, const char *key)
 {
 	double v = jf64(row, key);

@@ -12,7 +12,7 @@ const struct ctl_option proc_options[] = {
 	{"comm", 0, CTL_TEXT, .metavar = "NAME", .help = "list: only processes of this name"},
 	{"exe", 0, CTL_TEXT, .metavar = "PATH", .help = "list: only this program"},
 	{"cgroup", 0, CTL_TEXT, .metavar = "PATH", .help = "list: only this cgroup"},
-	{"uid", 0, CTL_NUMBER, .metavar = "UID", .help = "list: only this user's"},
+	{"uid", 0, CTL_TEXT, .metavar = "USER", .help = "list: only this user's, by name or UID"},
 	{"limit", 'n', CTL_COUNT, .metavar = "COUNT",
 		.help = "list: at most so many, newest first"},
 	{0},

@@ -71,16 +71,17 @@ static bool show_stored(struct ctl *c, struct json_object *s)
 static void show_cost(struct ctl *c, struct json_object *root)
 {
 	struct json_object *m = jget(root, "memory"), *probes = jget(root, "probes");
-	double bpf_cpu = 0, cpu = jf64(root, "cpu_percent"), rss = jf64(m, "rss_bytes"),
+	double bpf_cpu = NAN, cpu = jf64(root, "cpu_percent"), rss = jf64(m, "rss_bytes"),
 	       bpf = jf64(m, "bpf_bytes");
 	bool over = cpu > CPU_BUDGET_PERCENT || rss + bpf > MEMORY_BUDGET_MIB * 1048576.0;
 
 	for (size_t i = 0; i < jlen(probes); i++)
-		bpf_cpu += fmax(0, jf64(jidx(probes, i), "cpu_percent"));
+		bpf_cpu = ctl_sum_measured(bpf_cpu, jidx(probes, i));
 	ctl_field(c, "cost", over ? CTL_WARN : CTL_PLAIN,
-		"%s of one core, BPF %s of it (budget %d %%) \u00b7 memory %s + %s BPF (budget %d "
+		"%s of one core, BPF %s%s (budget %d %%) \u00b7 memory %s + %s BPF (budget %d "
 		"MiB)%s",
-		ctl_percent(c, cpu), ctl_percent(c, bpf_cpu), CPU_BUDGET_PERCENT, ctl_bytes(c, rss),
+		ctl_percent(c, cpu), isnan(bpf_cpu) ? "not measured yet" : ctl_percent(c, bpf_cpu),
+		isnan(bpf_cpu) ? "" : " of it", CPU_BUDGET_PERCENT, ctl_bytes(c, rss),
 		ctl_bytes(c, bpf), MEMORY_BUDGET_MIB, over ? "   over budget" : "");
 }
 
