@@ -305,7 +305,7 @@ int mno_life_start(const struct mno_options *o, struct mno_life **ret, const cha
 	l->a.start_ns = mno_now_ns(CLOCK_BOOTTIME);
 	l->a.boot_offset_ns = mno_boot_offset_ns();
 	gethostname(l->a.hostname, sizeof(l->a.hostname) - 1);
-	*ret_what = "directories";
+	*ret_what = "directory of the store or of the socket";
 	r = make_dirs(l->config.state, l->config.socket);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(steps); i++) {
 		*ret_what = steps[i].what;

@@ -21,7 +21,6 @@
 
 struct item {
 	struct mno_row *row; /* or */
-	bool refused;        /* a row that was not stored though the batch was */
 	char *records;
 	size_t len;
 	uint64_t first_ns, last_ns;

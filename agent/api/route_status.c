@@ -135,7 +135,8 @@ static void put_degraded(struct mno_req *q)
 
 	mno_json_key(&q->j, "degraded");
 	mno_json_arr(&q->j);
-	put_lame_probes(q);
+	if (!a->doctor) /* it names them, too */
+		put_lame_probes(q);
 	if (!a->probes)
 		put_finding(&q->j, "no BPF probes",
 			"started with --no-bpf: only /proc and cgroup files are read",

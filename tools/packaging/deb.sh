@@ -34,9 +34,9 @@ Priority: optional
 Depends: $depends
 Recommends: bpftool
 Installed-Size: $(du -sk "$root/usr" | cut -f1)
-Description: observability and governance agent for one Linux host
- Collects metrics, processes and access decisions with BPF programs, stores them, and answers
- questions about them over a local socket.
+Description: observability agent for one Linux host
+ Collects metrics, processes and events with BPF programs, stores them, and answers
+ questions about them over a local socket: mnoctl, curl, Prometheus clients.
 EOF
 cat >"$root/DEBIAN/postinst" <<'EOF'
 #!/bin/sh
