@@ -201,15 +201,15 @@ static void end(pid_t pid)
 /* After each test: what a failed one left running. */
 static int end_children(void **state)
 {
-	struct mno_sched_cpu *cpus;
+	const struct mno_pstats *stats;
 	uint32_t missed = 0;
 	size_t size;
 	void *p;
 
-	assert_int_equal(mno_map_values(rig.obj, "sched_cpus", &p, &size), 0);
-	cpus = p;
+	assert_int_equal(mno_map_values(rig.obj, "stats", &p, &size), 0);
+	stats = p;
 	for (unsigned c = 0; c < rig.n_cpus; c++)
-		missed += cpus[c].missed;
+		missed += ((const struct mno_sched_cpu *)stats[c].own)->missed;
 	munmap(p, size);
 	if (mno_rig_misses(&rig) || missed)
 		printf("  left out by the kernel: %lu runs, %u look-ups\n", mno_rig_misses(&rig),
