@@ -79,8 +79,8 @@ if "${user[@]}" "$O/mnod" --version >/dev/null 2>&1; then
   SOCK=$W/user/sock
   answers() { { ctl -j status || true; } | jq -e '.store.series > 100'; }
   ok "an ordinary user gets the sources from files" until_ok answers
-  why() { { ctl -j status || true; } | jq -e 'any(.degraded[]; .what | test("probe proc is failed")) and
-    any(.degraded[]; .why | test("CAP_BPF"))'; }
+  why() { { ctl -j status || true; } | jq -e 'any(.degraded[]; .what | test("no BPF program")) and
+    any(.degraded[]; .todo | test("CAP_BPF")) and any(.probes[]; .reason | test("CAP_BPF"))'; }
   ok "and is told which rights are missing" why
   once() { { ctl -j status || true; } | jq -e '[.degraded[].what] | length == (unique | length)'; }
   ok "once each" once
