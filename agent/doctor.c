@@ -350,5 +350,4 @@ void mno_doctor_degraded(struct mno_doctor *d,
 		return;
 	if (wait_done(d))
 		mno_findings(&d->host, d->trials, d->opts.no_bpf, only_serious, &c);
-	probe_findings(d->opts.probes, only_serious, &c);
 }

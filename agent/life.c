@@ -9,6 +9,7 @@
 #include "doctor.h"
 #include "figures.h"
 #include "life.h"
+#include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
 #include "privilege.h"
@@ -104,6 +105,12 @@ static int start_cgroups(struct mno_life *l)
 		return 0;
 	}
 	r = mno_cgroups_new(l->a.opts.cgroup_root, &l->a.cgroups);
+	if (r < 0 && r != -ENOMEM) { /* mounted, but hidden or forbidden: as if there were none */
+		mno_warn("%s cannot be read (%s): nothing is told apart by control group",
+			l->a.opts.cgroup_root, mno_strerror(r));
+		l->a.opts.cgroup_root = NULL;
+		return 0;
+	}
 	if (r < 0)
 		return r;
 	if (!l->a.opts.no_bpf && mno_cgroups_maps_new(l->a.cgroups) < 0)
@@ -160,7 +167,7 @@ static int first_sample(struct mno_life *l)
 	mno_tick_once(&l->tick_opts, mno_now_ms());
 	r = mno_writer_flush(l->a.writer);
 	mno_writer_stat(l->a.writer, &st);
-	if (r == 0)
+	if (r == 0 && st.rows_stored)
 		mno_info("first sample stored: %zu series in %s", mno_metrics_count(l->a.metrics),
 			l->config.state);
 	l->tick_opts.cgroups = l->a.cgroups;

@@ -38,34 +38,38 @@ const struct mno_kinds *mno_probes_kinds(void)
 	return &kinds;
 }
 
-static void own_pin_root(struct mno_probes *p)
+/* 0, or why the pin directory cannot be ours. */
+static int take_pin_root(struct mno_probes *p)
 {
 	bool mounted = false;
-	int r;
+	int r = mno_bpffs_prepare(p->opts.pin_root, &mounted);
 
-	if (!p->opts.pin_root)
-		return;
-	r = mno_bpffs_prepare(p->opts.pin_root, &mounted);
-	if (r < 0) {
-		snprintf(
-			p->unpinned, sizeof(p->unpinned), "%s: %s", p->opts.pin_root, strerror(-r));
-		mno_warn("BPF objects are not pinned: %s. bpftool still sees them by id.",
-			p->unpinned);
-		return;
-	}
+	if (r < 0)
+		return r;
 	if (mounted)
 		mno_info("mounted bpffs at /sys/fs/bpf");
 	p->pin_lock_fd = open(p->opts.pin_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (p->pin_lock_fd < 0 || flock(p->pin_lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		snprintf(p->unpinned, sizeof(p->unpinned), "another agent uses %s",
-			p->opts.pin_root);
-		mno_warn("BPF objects are not pinned: %s. bpftool still sees them by id.",
-			p->unpinned);
-		return;
-	}
+	if (p->pin_lock_fd < 0 || flock(p->pin_lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
 	mno_pins_remove(p->opts.pin_root); /* a killed agent's leftovers are replaced */
 	/* by fd: another user that we become later may not walk through /sys/fs/bpf */
 	snprintf(p->pin_root, sizeof(p->pin_root), "/proc/self/fd/%d", p->pin_lock_fd);
+	return 0;
+}
+
+static void own_pin_root(struct mno_probes *p)
+{
+	int r = p->opts.pin_root ? take_pin_root(p) : 0;
+
+	if (r == 0)
+		return;
+	if (r == -EWOULDBLOCK)
+		snprintf(p->unpinned, sizeof(p->unpinned), "another agent uses %s",
+			p->opts.pin_root);
+	else
+		snprintf(
+			p->unpinned, sizeof(p->unpinned), "%s: %s", p->opts.pin_root, strerror(-r));
+	mno_warn("BPF objects are not pinned: %s. bpftool still sees them by id.", p->unpinned);
 }
 
 const char *mno_probes_unpinned(const struct mno_probes *p)
@@ -93,6 +97,8 @@ int mno_probes_new(const struct mno_probes_opts *o, struct mno_probes **ret)
 	if (p->epoll_fd < 0)
 		return -errno;
 	pthread_mutex_init(&p->published_lock, NULL);
+	if (mno_ride_init(&p->ride) < 0)
+		mno_debug("no program array: every probe has its own program on switches");
 	p->n = MNO_MIN(ARRAY_SIZE(all_probes), (size_t)MNO_MAX_PROBES);
 	for (size_t i = 0; i < p->n; i++) {
 		p->slots[i].probe = all_probes[i];
@@ -130,6 +136,7 @@ struct mno_probes *mno_probes_free(struct mno_probes *p)
 		rmdir(p->opts.pin_root);
 	mno_close_p(&p->pin_lock_fd);
 	mno_close_p(&p->epoll_fd);
+	mno_ride_done(&p->ride);
 	pthread_mutex_destroy(&p->published_lock);
 	free(p);
 	return NULL;

@@ -87,13 +87,19 @@ static void shed_one(struct mno_probes *p, double percent)
 	for (size_t i = 0; i < p->n; i++) {
 		struct mno_probe_slot *s = &p->slots[i];
 
+		pthread_mutex_lock(&s->lock);
 		if (s->obj && s->probe->value < 100 &&
 			(!least || s->probe->value < least->probe->value))
 			least = s;
+		pthread_mutex_unlock(&s->lock);
 	}
 	if (!least)
 		return;
 	pthread_mutex_lock(&least->lock);
+	if (!least->obj) { /* its user took it out meanwhile */
+		pthread_mutex_unlock(&least->lock);
+		return;
+	}
 	mno_probe_unload(p, least);
 	least->state = MNO_PROBE_SHED;
 	snprintf(least->reason, sizeof(least->reason),

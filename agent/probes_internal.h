@@ -42,6 +42,15 @@ struct mno_probe_slot {
 	uint64_t drained_now;
 };
 
+/* See probes_ride.c; all under .lock. */
+struct mno_ride {
+	pthread_mutex_t lock;
+	int map_fd;                /* -1: none to be had, the rider is always attached itself */
+	bool seated, carried;      /* the rider is in the map; a running program calls it there */
+	struct bpf_program *rider; /* borrowed from its probe's object */
+	struct bpf_link *own;
+};
+
 struct mno_probes {
 	struct mno_probes_opts opts;
 	char pin_root[256]; /* "" = not pinned */
@@ -52,6 +61,7 @@ struct mno_probes {
 	void *on_record_arg;
 	size_t n;
 	struct mno_probe_slot slots[MNO_MAX_PROBES];
+	struct mno_ride ride;
 	pthread_mutex_t published_lock;
 	struct mno_probe_status published[MNO_MAX_PROBES];
 	int epoll_fd; /* rings that want a drain before its time */
@@ -64,6 +74,14 @@ struct mno_probes {
 int mno_probe_load(struct mno_probes *p, struct mno_probe_slot *s);
 int mno_probe_seed(struct mno_probe_slot *s);
 void mno_probe_unload(struct mno_probes *p, struct mno_probe_slot *s);
+/* probes_ride.c; any thread. Without the map (-errno of init) riders are attached as others are. */
+int mno_ride_init(struct mno_ride *r);
+void mno_ride_done(struct mno_ride *r);
+/* The rider's probe is loaded: from now on its program runs, one way or the other. -errno. */
+int mno_ride_board(struct mno_ride *r, struct bpf_program *rider);
+void mno_ride_leave(struct mno_ride *r);
+/* A probe that carries: true after it attached, false before it detaches. */
+void mno_ride_carry(struct mno_ride *r, bool on);
 /* probes_cost.c: opens and closes measuring windows, sheds over budget; tick thread, no lock held */
 void mno_probes_measure(struct mno_probes *p, uint64_t now_ns);
 /* probes.c: copies a slot's state for readers; slot lock held */

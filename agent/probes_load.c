@@ -30,6 +30,7 @@ static int share_maps(struct mno_probes *p, struct bpf_object *obj)
 	} shared[] = {
 		{"cgroup_slots", cg ? mno_cgroups_slots_fd(cg) : -1},
 		{"cgroup_free", cg ? mno_cgroups_free_fd(cg) : -1},
+		{"switch_tail", p->ride.map_fd},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(shared); i++) {
@@ -130,9 +131,12 @@ static int attach_one(struct mno_probe_slot *s, struct bpf_program *prog)
 {
 	_cleanup_free_ struct bpf_link **own = NULL;
 	struct bpf_link *link;
+	const char *rider = s->probe->switch_rider;
 	size_t n = 0;
 	int r = -EOPNOTSUPP;
 
+	if (rider && !strcmp(bpf_program__name(prog), rider))
+		return mno_ride_board(&s->owner->ride, prog);
 	if (s->probe->attach)
 		r = s->probe->attach(s->priv, prog, &own, &n);
 	if (r == 0)
@@ -166,6 +170,8 @@ static int attach_all(struct mno_probe_slot *s)
 		if (r < 0)
 			return r;
 	}
+	if (s->probe->carries_rider)
+		mno_ride_carry(&s->owner->ride, true);
 	return 0;
 }
 
@@ -285,6 +291,10 @@ void mno_probe_unload(struct mno_probes *p, struct mno_probe_slot *s)
 {
 	char dir[512];
 
+	if (s->probe->carries_rider)
+		mno_ride_carry(&p->ride, false);
+	if (s->probe->switch_rider)
+		mno_ride_leave(&p->ride);
 	for (size_t i = 0; i < s->n_links; i++)
 		bpf_link__destroy(s->links[i]);
 	free(s->links);

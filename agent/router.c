@@ -69,11 +69,13 @@ static int exec_fact(struct mno_ledger *l, const void *rec)
 	const struct mno_proc_exec *e = rec;
 	char exe[4096], comm[MNO_COMM_LEN + 1] = {0};
 	size_t exe_len, argv_len;
-	const char *parts = mno_event_var(rec, &e->exe, &exe_len, NULL), *argv;
-	bool cut;
+	bool cut, exe_cut;
+	const char *parts = mno_event_var(rec, &e->exe, &exe_len, &exe_cut), *argv;
+	size_t at = exe_cut ? 3 : 0; /* the folders nearest to the root are missing */
 
 	memcpy(comm, e->id.comm, MNO_COMM_LEN);
-	mno_event_path(parts, exe_len, exe, sizeof(exe));
+	memcpy(exe, "...", 3);
+	mno_event_path(parts, exe_len, exe + at, sizeof(exe) - at);
 	argv = mno_event_var(rec, &e->argv, &argv_len, &cut);
 	return mno_ledger_exec(l, &(struct mno_exec_fact){
 					  FACT_ID(e, comm),

@@ -147,6 +147,10 @@ static void put_degraded(struct mno_req *q)
 		put_finding(&q->j, "nothing is stored at the moment", mno_strerror(w.last_error),
 			w.last_error == -ENOSPC ? "free some disk space below the state directory"
 						: "see the log of mnod");
+	else if (w.clock_behind)
+		put_finding(&q->j, "samples are not stored at the moment",
+			"the clock is before the last stored sample",
+			"set the clock right, or choose another --state");
 	if (a->doctor)
 		mno_doctor_degraded(a->doctor, put_finding, &q->j);
 	mno_json_end_arr(&q->j);

@@ -48,6 +48,10 @@ struct mno_probe {
 	size_t n_kinds;
 	uint64_t ring_bytes;     /* default size of its ring; 0 = it has none */
 	uint64_t budget_per_cpu; /* records per CPU and 100 ms; 0 = unlimited */
+	/* Its program on sched_switch that wants only the last switch of a task, or NULL; and does
+	 * it run such programs of others (mno_switch.bpf.h) while it is attached itself? */
+	const char *switch_rider;
+	bool carries_rider;
 
 	/*
 	 * Opens the skeleton (no load): sets rodata and map sizes. *@ret_priv is the probe's own

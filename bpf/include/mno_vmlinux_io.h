@@ -71,7 +71,7 @@ struct inet_connection_sock {
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u64 bytes_received, bytes_sent, bytes_retrans;
-	__u64 tcp_wstamp_ns; /* CLOCK_MONOTONIC */
+	__u64 tcp_wstamp_ns, tcp_clock_cache; /* CLOCK_MONOTONIC: last sent, last looked */
 	__u32 srtt_us, total_retrans;
 };
 struct socket {

@@ -56,7 +56,7 @@ struct mno_pstats {
 	__u64 runs;         /* program runs that counted something, records or not */
 	__u64 budget_start; /* boottime ns of the current budget window */
 	__u64 budget_used;
-	__u64 _pad[8]; /* a CPU's counters fill whole cache lines */
+	__u64 own[8]; /* what the probe itself keeps per CPU, on a cache line of its own */
 };
 _Static_assert(sizeof(struct mno_pstats) == 128, "stats layout");
 #define MNO_MAX_CPUS 256

@@ -232,16 +232,20 @@ int BPF_PROG(on_exit, struct task_struct *p)
 	return 0;
 }
 
+/* Attached, or called by another probe's program on the same event; or both for a moment. */
 SEC("tp_btf/sched_switch")
-int BPF_PROG(on_switch, bool preempt, struct task_struct *prev)
+int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
+	unsigned int prev_state)
 {
 	struct exit_mark *self;
 
-	if (!(((struct task_struct___state *)prev)->__state & TASK_DEAD))
+	if (preempt || !(prev_state & TASK_DEAD))
 		return 0;
 	self = bpf_task_storage_get(&exiting, prev, 0, 0);
-	if (self && self->reports)
-		report_exit(prev);
+	if (!self || !self->reports)
+		return 0;
+	self->reports = 0;
+	report_exit(prev);
 	return 0;
 }
 

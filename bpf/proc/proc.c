@@ -244,6 +244,7 @@ const struct mno_probe mno_probe_proc = {
 	.n_kinds = ARRAY_SIZE(proc_kinds),
 	.ring_bytes = 2 << 20,
 	.budget_per_cpu = 1000, /* of signals; processes are never sampled */
+	.switch_rider = "on_switch",
 	.open = proc_open,
 	.attached = proc_attached,
 	.close = proc_close,

@@ -10,9 +10,12 @@
  */
 #include "mno_bpf.h"
 #include "mno_cgroup.bpf.h"
+#include "mno_switch.bpf.h"
 #include "sched_wire.h"
 
 #define LONG_STINT 1000000000ULL
+/* whose sleep is not told: kernel threads (idle ones among them) and tasks that end */
+#define NO_SLEEPER (PF_KTHREAD | PF_EXITING)
 
 /*
  * The run queue by way of the task: the symbol `runqueues` is not to be had on kernels without
@@ -55,14 +58,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } sched_culprits SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, MNO_MAX_CPUS); /* cut to the number of CPUs */
-	__type(key, __u32);
-	__type(value, struct mno_sched_cpu);
-} sched_cpus SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -209,8 +204,6 @@ static __always_inline void leave(
 static __always_inline void fall_asleep(
 	struct mno_sched_task *st, struct task_struct *prev, __u32 state, __u64 now)
 {
-	if (prev->flags & (PF_KTHREAD | PF_EXITING))
-		return;
 	st->class = sleep_class(prev, state);
 	st->out = now;
 }
@@ -267,12 +260,15 @@ static __always_inline __u64 rq_clock(struct task_struct *t)
 	return q->se.cfs_rq->rq->clock;
 }
 
-static __always_inline void count_run(void)
+/* One lookup for both: the CPU's counters and its state. */
+static __always_inline struct mno_sched_cpu *count_run(void)
 {
 	struct mno_pstats *s = mno_stats();
 
-	if (s)
-		s->runs++;
+	if (!s)
+		return NULL;
+	s->runs++;
+	return (struct mno_sched_cpu *)s->own;
 }
 
 /* The first rung: the kernel's own bookkeeping. */
@@ -281,19 +277,18 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 	unsigned int prev_state)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	struct mno_sched_cpu *c = bpf_map_lookup_elem(&sched_cpus, &cpu);
+	struct mno_sched_cpu *c = count_run();
 	__u64 now = rq_clock(prev), ran, wait, total, queued;
 	bool sleeps = !preempt && prev_state;
 	struct mno_sched_task *st;
 
 	if (!c)
 		return 0;
-	count_run();
 	ran = now - c->since;
 	if ((__s64)ran < 0)
 		ran = 0;
 	leave(c, cpu, prev, ran, sleeps);
-	if (sleeps && prev->pid) {
+	if (sleeps && !(prev->flags & NO_SLEEPER)) {
 		st = bpf_task_storage_get(&sched_tasks, prev, 0, 0);
 		if (st)
 			fall_asleep(st, prev, prev_state, now);
@@ -308,11 +303,14 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 			if (st->waited && total > st->waited)
 				wait = total - st->waited;
 			st->waited = total;
+		} else {
+			c->missed++;
 		}
 		arrive(c, cpu, next, st, now, wait);
 	}
 	c->pid = next->pid;
 	c->since = now;
+	mno_switch_tail(ctx, preempt, prev_state);
 	return 0;
 }
 
@@ -322,33 +320,36 @@ int BPF_PROG(on_switch_stamped, bool preempt, struct task_struct *prev, struct t
 	unsigned int prev_state)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	struct mno_sched_cpu *c = bpf_map_lookup_elem(&sched_cpus, &cpu);
+	struct mno_sched_cpu *c = count_run();
 	__u64 now = bpf_ktime_get_ns(), ran, wait = 0;
 	bool sleeps = !preempt && prev_state;
 	struct mno_sched_task *st;
 
 	if (!c)
 		return 0;
-	count_run();
 	ran = now - c->since;
 	leave(c, cpu, prev, ran, sleeps);
 	if (prev->pid) {
 		st = bpf_task_storage_get(&sched_tasks, prev, 0, 0);
-		if (st && sleeps)
+		if (st && sleeps) {
+			st->queued = 0;
 			fall_asleep(st, prev, prev_state, now);
-		else if (st)
+		} else if (st)
 			st->queued = now;
 	}
 	if (next->pid) {
 		st = bpf_task_storage_get(&sched_tasks, next, 0, 0);
 		if (st && st->queued && st->queued < now)
 			wait = now - st->queued;
+		else if (st && st->out) /* a signal kept it from sleeping: no wake-up was needed */
+			wait = now - st->out;
 		if (st)
 			st->queued = 0;
 		arrive(c, cpu, next, st, now, wait);
 	}
 	c->pid = next->pid;
 	c->since = now;
+	mno_switch_tail(ctx, preempt, prev_state);
 	return 0;
 }
 
@@ -356,7 +357,7 @@ static __always_inline int stamp(struct task_struct *p)
 {
 	struct mno_sched_task *st = bpf_task_storage_get(&sched_tasks, p, 0, 0);
 
-	if (st)
+	if (st && !st->queued) /* told again while it is queued: the first time counts */
 		st->queued = bpf_ktime_get_ns();
 	return 0;
 }
@@ -386,14 +387,20 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
-/* Read once after the attach: storage for the tasks that run already. */
+/*
+ * Storage for the tasks that run already; writes the number of each that got none, for the
+ * kernel's stock of small pieces may be used up for a moment: the reader tries again.
+ */
 SEC("iter/task")
 int seed_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_struct *t = ctx->task;
+	__u32 pid;
 
-	if (t)
-		bpf_task_storage_get(&sched_tasks, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!t || bpf_task_storage_get(&sched_tasks, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE))
+		return 0;
+	pid = t->pid;
+	bpf_seq_write(ctx->meta->seq, &pid, sizeof(pid));
 	return 0;
 }
 

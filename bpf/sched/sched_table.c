@@ -159,9 +159,9 @@ static void add_open_stints(struct mno_sched_table *t)
 	uint64_t now = 0;
 
 	for (unsigned c = 0; c < t->maps.n_cpus; c++)
-		now = MNO_MAX(now, READ(t->maps.cpus[c].since));
+		now = MNO_MAX(now, READ(mno_sched_cpu_at(&t->maps, c)->since));
 	for (unsigned c = 0; c < t->maps.n_cpus; c++) {
-		const struct mno_sched_cpu *cpu = &t->maps.cpus[c];
+		const struct mno_sched_cpu *cpu = mno_sched_cpu_at(&t->maps, c);
 		uint64_t since = READ(cpu->since);
 
 		if (READ(cpu->pid) && since && since < now)

@@ -14,9 +14,16 @@
 struct mno_sched_maps {
 	struct mno_sched_cgroup *cgroups; /* [bank * 256 + slot] */
 	uint64_t *culprits;               /* [victim * 256 + culprit] */
-	const struct mno_sched_cpu *cpus;
+	const struct mno_pstats *cpus;    /* .own is a struct mno_sched_cpu */
 	unsigned banks, n_cpus;
 };
+
+/* What the programs keep of CPU @c. */
+static inline const struct mno_sched_cpu *mno_sched_cpu_at(
+	const struct mno_sched_maps *m, unsigned c)
+{
+	return (const struct mno_sched_cpu *)m->cpus[c].own;
+}
 
 /* A slot's figures since its cgroup got it, over all banks. */
 struct mno_sched_sums {

@@ -43,7 +43,7 @@ struct mno_sched_cgroup {
 };
 _Static_assert(sizeof(struct mno_sched_cgroup) == 2304, "whole cache lines");
 
-/* One per CPU: who runs there, and who ran just before. */
+/* One per CPU, in mno_pstats.own: who runs there, and who ran just before. */
 #define MNO_SCHED_STINTS 8 /* power of two */
 struct mno_sched_cpu {
 	__u64 since; /* scheduler clock when the task got the CPU */
@@ -52,9 +52,9 @@ struct mno_sched_cpu {
 	__u32 newest;
 	__u32 ran[MNO_SCHED_STINTS];     /* the last stints, a ring: at most 4.29 s; 0 = none */
 	__u8 ran_slot[MNO_SCHED_STINTS]; /* and whose they were */
-	__u32 _pad;
+	__u32 missed;                    /* tasks that had no storage: seeding is due */
 };
-_Static_assert(sizeof(struct mno_sched_cpu) == 64, "a cache line");
+_Static_assert(sizeof(struct mno_sched_cpu) == 64, "fits mno_pstats.own");
 
 /* One per task, in task storage. */
 struct mno_sched_task {

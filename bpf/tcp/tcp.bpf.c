@@ -83,11 +83,18 @@ struct {
 } cgroups SEC(".maps");
 
 /* what a CPU remembers for the rest of a jiffy */
-static struct {
+struct {
 	__u64 spent; /* the jiffy in which its record budget was found spent */
 	__u64 slot;  /* cgroup id << 24 | jiffy << 8 | slot of the cgroup looked up last */
 	__u64 _pad[6];
 } cpus[MNO_MAX_CPUS];
+
+/*
+ * How many flows have each hash of the socket's address. Most sockets of a busy host have none
+ * and are known for it by one load; sockets do not move and their events come one by one.
+ */
+#define MARK_BITS 12
+__u32 marks[1 << MARK_BITS];
 
 #define THIS_CPU (bpf_get_smp_processor_id() & (MNO_MAX_CPUS - 1))
 
@@ -96,11 +103,55 @@ static __always_inline bool is_spent(void)
 	return cpus[THIS_CPU].spent == bpf_jiffies64();
 }
 
-static __always_inline int count_sampled(struct mno_pstats *st)
+/* Plain: only tcp_state counts here, and since 6.1 no program is run within itself on a CPU. */
+static __always_inline int count_sampled(void)
 {
-	mno_inc(st->seen);
-	mno_inc(st->sampled);
+	struct mno_pstats *st = mno_stats();
+
+	if (st) {
+		st->seen++;
+		st->sampled++;
+	}
 	return 0;
+}
+
+static __always_inline __u32 *mark_of(const struct sock *sk)
+{
+	__u32 address;
+
+	/* half of a pointer is a number to the verifier, a whole one may not be multiplied */
+	asm("%0 = %1" : "=w"(address) : "w"((__u32)(__u64)sk));
+	return &marks[address * 0x9e3779b1 >> (32 - MARK_BITS)];
+}
+
+static __always_inline struct flow *flow_of(const struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	return *mark_of(sk) ? bpf_map_lookup_elem(&flows, &key) : NULL;
+}
+
+/* @replace: what is known of the socket is of a connection before this one. */
+static __always_inline long flow_put(const struct sock *sk, struct flow *f, bool replace)
+{
+	__u32 *mark = mark_of(sk);
+	__u64 key = (__u64)sk;
+	long r;
+
+	mno_inc(*mark);
+	r = bpf_map_update_elem(&flows, &key, f, BPF_NOEXIST);
+	if (!r)
+		return 0;
+	mno_add(*mark, -1);
+	return replace ? bpf_map_update_elem(&flows, &key, f, BPF_EXIST) : 0;
+}
+
+static __always_inline void flow_drop(const struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	if (!bpf_map_delete_elem(&flows, &key))
+		mno_add(*mark_of(sk), -1);
 }
 
 static __always_inline bool begin(struct mno_pstats *st, struct mno_hdr *h, __u16 kind, __u32 size)
@@ -261,14 +312,11 @@ static __always_inline int on_unlisten(const struct sock *sk)
 static __always_inline int on_connect(struct mno_pstats *st, const struct sock *sk)
 {
 	struct flow f = {.direction = TCP_DIR_OUT};
-	__u64 key = (__u64)sk;
 
-	if (is_spent())
-		return 0;
 	f.since = bpf_ktime_get_boot_ns();
 	f.cgroup = mno_task_cgroup_id(bpf_get_current_task_btf());
 	owner_is_current(&f.who);
-	return bpf_map_update_elem(&flows, &key, &f, BPF_ANY) ? count_error(st) : 0;
+	return flow_put(sk, &f, true) ? count_error(st) : 0;
 }
 
 /*
@@ -294,22 +342,27 @@ static __always_inline void count_connect(struct tcp_cgroup *c, __u64 ns)
 	mno_hist_add(c->connect, ns);
 }
 
-static __always_inline int on_connected(struct mno_pstats *st, struct sock *sk)
+/*
+ * Without a flow: the SYN is all that was sent, once, else there would be one. When, and when
+ * the answer came, the socket has in its own clock; reading the time costs more than the rest.
+ */
+static __always_inline int on_connected_sampled(struct sock *sk)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	__u64 key = (__u64)sk, now, ns;
-	struct flow *f = bpf_map_lookup_elem(&flows, &key);
-	struct tcp_cgroup *c = counters(f ? f->cgroup : sock_cgroup(sk));
+	struct tcp_cgroup *c = counters(sock_cgroup(sk));
+
+	if (c && tp && tp->tcp_clock_cache > tp->tcp_wstamp_ns)
+		count_connect(c, tp->tcp_clock_cache - tp->tcp_wstamp_ns);
+	return count_sampled();
+}
+
+static __always_inline int on_connected(struct mno_pstats *st, struct sock *sk, struct flow *f)
+{
+	struct tcp_cgroup *c = counters(f->cgroup);
 	struct mno_hdr h;
 	bool wanted;
+	__u64 ns;
 
-	if (!f) {
-		/* the SYN is all that was sent, once: else it would have got a flow */
-		now = bpf_ktime_get_ns();
-		if (c && tp && now > tp->tcp_wstamp_ns)
-			count_connect(c, now - tp->tcp_wstamp_ns);
-		return count_sampled(st);
-	}
 	wanted = begin(st, &h, TCP_CONNECT, TCP_OPEN_SIZE);
 	ns = h.ktime - f->since;
 	f->since = h.ktime;
@@ -318,18 +371,12 @@ static __always_inline int on_connected(struct mno_pstats *st, struct sock *sk)
 	return wanted ? send_open(st, sk, f, &h, ns) : 0;
 }
 
-static __always_inline int on_accepted(struct mno_pstats *st, struct sock *sk)
+static __always_inline int on_accepted(struct mno_pstats *st, struct sock *sk, __u64 cgid)
 {
 	struct flow f = {.direction = TCP_DIR_IN};
-	__u64 key = (__u64)sk, cgid = sock_cgroup(sk);
-	struct tcp_cgroup *c = counters(cgid);
 	struct listener *l;
 	struct mno_hdr h;
 
-	if (c)
-		mno_inc(c->accepts);
-	if (is_spent())
-		return count_sampled(st);
 	f.cgroup = cgid;
 	if (begin(st, &h, TCP_ACCEPT, TCP_OPEN_SIZE)) {
 		l = listener_of(sk);
@@ -340,14 +387,13 @@ static __always_inline int on_accepted(struct mno_pstats *st, struct sock *sk)
 		send_open(st, sk, &f, &h, 0);
 	}
 	f.since = h.ktime;
-	return bpf_map_update_elem(&flows, &key, &f, BPF_ANY) ? count_error(st) : 0;
+	return flow_put(sk, &f, true) ? count_error(st) : 0;
 }
 
 /* close() or shutdown(): for once in the owner's own context */
 static __always_inline int on_finish(const struct sock *sk)
 {
-	__u64 key = (__u64)sk;
-	struct flow *f = bpf_map_lookup_elem(&flows, &key);
+	struct flow *f = flow_of(sk);
 	struct task_struct *t;
 
 	if (!f || f->who.sure)
@@ -362,18 +408,17 @@ static __always_inline int on_finish(const struct sock *sk)
 
 static __always_inline int on_refused(struct mno_pstats *st, struct sock *sk)
 {
-	__u64 key = (__u64)sk;
-	struct flow *f = bpf_map_lookup_elem(&flows, &key);
+	struct flow *f = flow_of(sk);
 	struct tcp_cgroup *c = counters(f ? f->cgroup : sock_cgroup(sk));
 	struct mno_hdr h;
 
 	if (c)
 		mno_inc(c->failures);
 	if (!f)
-		return count_sampled(st);
+		return count_sampled();
 	if (begin(st, &h, TCP_CONNECT, TCP_OPEN_SIZE))
 		send_open(st, sk, f, &h, h.ktime - f->since);
-	bpf_map_delete_elem(&flows, &key);
+	flow_drop(sk);
 	return 0;
 }
 
@@ -443,19 +488,53 @@ static __always_inline void count_close(struct sock *sk, __u64 cgid)
 	}
 }
 
-static __always_inline int on_close(struct mno_pstats *st, struct sock *sk, int old)
+static __always_inline int on_close(struct mno_pstats *st, struct sock *sk, struct flow *f, int old)
 {
-	__u64 key = (__u64)sk;
-	struct flow *f = bpf_map_lookup_elem(&flows, &key);
 	struct mno_hdr h;
 
-	count_close(sk, f ? f->cgroup : sock_cgroup(sk));
-	if (!f)
-		return count_sampled(st);
+	count_close(sk, f->cgroup);
 	if (begin(st, &h, TCP_CLOSE, sizeof(struct tcp_event)))
 		send_close(st, sk, f, &h, old);
-	bpf_map_delete_elem(&flows, &key);
+	flow_drop(sk);
 	return 0;
+}
+
+static __always_inline int connected(struct sock *sk)
+{
+	struct flow *f = flow_of(sk);
+	struct mno_pstats *st;
+
+	if (!f)
+		return on_connected_sampled(sk);
+	st = mno_stats();
+	return st ? on_connected(st, sk, f) : 0;
+}
+
+static __always_inline int accepted(struct sock *sk)
+{
+	__u64 cgid = sock_cgroup(sk);
+	struct tcp_cgroup *c = counters(cgid);
+	struct mno_pstats *st;
+
+	if (c)
+		mno_inc(c->accepts);
+	if (is_spent())
+		return count_sampled();
+	st = mno_stats();
+	return st ? on_accepted(st, sk, cgid) : 0;
+}
+
+static __always_inline int closed(struct sock *sk, int old)
+{
+	struct flow *f = flow_of(sk);
+	struct mno_pstats *st;
+
+	if (!f) {
+		count_close(sk, sock_cgroup(sk));
+		return count_sampled();
+	}
+	st = mno_stats();
+	return st ? on_close(st, sk, f, old) : 0;
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -467,49 +546,50 @@ int BPF_PROG(tcp_state, struct sock *sk, int old, int new)
 		return 0;
 	if (new == BPF_TCP_FIN_WAIT1 || new == BPF_TCP_LAST_ACK)
 		return on_finish(sk);
+	if (new == BPF_TCP_CLOSE && 1u << (old & 31) & HAD_PEER)
+		return closed(sk, old);
+	if (new == BPF_TCP_ESTABLISHED) {
+		if (old == BPF_TCP_SYN_SENT)
+			return connected(sk);
+		return old == BPF_TCP_SYN_RECV ? accepted(sk) : 0;
+	}
+	if (new == BPF_TCP_SYN_SENT && is_spent())
+		return 0;
 	st = mno_stats();
 	if (!st)
 		return 0;
-	if (new == BPF_TCP_LISTEN)
-		return on_listen(st, sk);
 	if (new == BPF_TCP_SYN_SENT)
 		return on_connect(st, sk);
-	if (new == BPF_TCP_ESTABLISHED) {
-		if (old == BPF_TCP_SYN_SENT)
-			return on_connected(st, sk);
-		return old == BPF_TCP_SYN_RECV ? on_accepted(st, sk) : 0;
-	}
+	if (new == BPF_TCP_LISTEN)
+		return on_listen(st, sk);
 	if (old == BPF_TCP_SYN_SENT)
 		return on_refused(st, sk);
-	if (old == BPF_TCP_LISTEN)
-		return on_unlisten(sk);
-	return 1u << (old & 31) & HAD_PEER ? on_close(st, sk, old) : 0;
+	return old == BPF_TCP_LISTEN ? on_unlisten(sk) : 0;
 }
 
 /*
  * A SYN that was lost is worth a flow even past the budget: how long the connection took is
  * what nobody would know otherwise. The first one is sent again after TCP_TIMEOUT_INIT, 1 s.
  */
-static __always_inline void flow_of_lost_syn(struct sock *sk, __u64 key)
+static __always_inline void flow_of_lost_syn(struct sock *sk)
 {
 	struct flow f = {.direction = TCP_DIR_OUT};
 
 	f.since = bpf_ktime_get_boot_ns() - 1000000000;
 	f.cgroup = sock_cgroup(sk);
-	bpf_map_update_elem(&flows, &key, &f, BPF_NOEXIST);
+	flow_put(sk, &f, false);
 }
 
 SEC("tp_btf/tcp_retransmit_skb")
 int BPF_PROG(tcp_retransmit, struct sock *sk)
 {
-	__u64 key = (__u64)sk;
-	struct flow *f = bpf_map_lookup_elem(&flows, &key);
+	struct flow *f = flow_of(sk);
 	struct tcp_cgroup *c = counters(f ? f->cgroup : sock_cgroup(sk));
 
 	if (c)
 		mno_inc(c->retransmits);
 	if (!f && sk->__sk_common.skc_state == BPF_TCP_SYN_SENT)
-		flow_of_lost_syn(sk, key);
+		flow_of_lost_syn(sk);
 	return 0;
 }
 
@@ -524,7 +604,6 @@ int tcp_seed(struct bpf_iter__task_file *ctx)
 	struct socket *so;
 	struct flow f = {};
 	struct sock *sk;
-	__u64 key;
 	__u8 state;
 
 	if (!t || !file)
@@ -540,16 +619,15 @@ int tcp_seed(struct bpf_iter__task_file *ctx)
 	l.who.pid = t->tgid;
 	l.who.start = t->group_leader->start_boottime;
 	l.cgroup = mno_task_cgroup_id(t);
-	key = (__u64)sk;
 	state = sk->__sk_common.skc_state;
 	if (state == BPF_TCP_LISTEN) {
-		l.sk = key;
+		l.sk = (__u64)sk;
 		listen_key(sk, &k);
 		bpf_map_update_elem(&listeners, &k, &l, BPF_NOEXIST);
 	} else if (1u << (state & 31) & HAD_PEER) {
 		f.who = l.who;
 		f.cgroup = l.cgroup;
-		bpf_map_update_elem(&flows, &key, &f, BPF_NOEXIST);
+		flow_put(sk, &f, false);
 	}
 	return 0;
 }

@@ -4,6 +4,7 @@
 # mnoctl against an agent of cardboard that answers from tests/integration/cli and misbehaves on
 # demand: every verb, every exit code, hostile answers, terminals and pipes; then the real agent.
 # shellcheck source=tests/integration/lib.bash
+unset NO_COLOR # the runner sets it; here it is a case of its own
 . "$(dirname "$0")/lib.bash"
 export LC_ALL=C.UTF-8 TERM=xterm TZ=UTC
 unset MNO_SOCKET COLUMNS

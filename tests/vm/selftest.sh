@@ -44,7 +44,7 @@ test_status() {
 
 test_limit() {
   local status
-  boot -t 5 "$kernel" 'sleep 100' >/dev/null
+  boot -t 4 "$kernel" 'sleep 100' >/dev/null
   status=$?
   check hard-limit "status $status instead of 124" [ $status = 124 ]
   check hard-limit-kills "QEMU still runs" no_qemu

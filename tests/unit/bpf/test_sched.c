@@ -16,7 +16,7 @@
 
 struct world {
 	struct mno_sched_table t;
-	struct mno_sched_cpu cpus[CPUS];
+	struct mno_pstats cpus[CPUS];
 	struct mno_metrics *m;
 	struct mno_cgroup v[8];
 	uint32_t retired[4];
@@ -60,6 +60,11 @@ static void add_cgroup(struct world *w, uint32_t slot, uint32_t gen, const char 
 static struct mno_sched_cgroup *raw(struct world *w, unsigned bank, uint32_t slot)
 {
 	return &w->t.maps.cgroups[bank * MNO_SCHED_SLOTS + slot];
+}
+
+static struct mno_sched_cpu *cpu(struct world *w, unsigned i)
+{
+	return (struct mno_sched_cpu *)w->cpus[i].own;
 }
 
 static uint64_t *culprit(struct world *w, uint32_t victim, uint32_t slot)
@@ -146,12 +151,12 @@ static void test_open_stints(void **state)
 	add_cgroup(w, 1, 1, "/a");
 	waited(w, 0, 1, 500, 1);
 	raw(w, 0, 1)->cpu_ns = 1000;
-	w->cpus[0] = (struct mno_sched_cpu){.since = 5000, .slot = 1, .pid = 9};
-	w->cpus[1] = (struct mno_sched_cpu){.since = 9000, .slot = 0, .pid = 8}; /* this thread */
+	*cpu(w, 0) = (struct mno_sched_cpu){.since = 5000, .slot = 1, .pid = 9};
+	*cpu(w, 1) = (struct mno_sched_cpu){.since = 9000, .slot = 0, .pid = 8}; /* this thread */
 	tick(w);
 	assert_int_equal(w->t.slots[1].now.cpu_ns, 1000 + 4000);
 	/* the stint ended, its sum is not in yet: never backwards */
-	w->cpus[0] = (struct mno_sched_cpu){.since = 9500, .slot = 0, .pid = 0};
+	*cpu(w, 0) = (struct mno_sched_cpu){.since = 9500, .slot = 0, .pid = 0};
 	tick(w);
 	assert_int_equal(w->t.slots[1].now.cpu_ns, 5000);
 	raw(w, 0, 1)->cpu_ns = 1000 + 4500;

@@ -6,7 +6,7 @@
 
 #define CPU_BUDGET_PERCENT 1
 #define MEMORY_BUDGET_MIB  64
-#define CGROUP_ROWS        255
+#define CGROUP_ROWS        255 /* besides ~other */
 
 /* Appends the name of each probe in @state, why is said below; returns how many. */
 static size_t probes_in(
@@ -122,10 +122,11 @@ int verb_status(struct ctl *c)
 	show_stored(c, store);
 	groups = jget(a.root, "cgroups");
 	if (ju64(groups, "folded"))
-		ctl_field(c, "", CTL_WARN,
-			"%s counted together as ~other; %s a row of their own (at most %d)",
-			ctl_things(c, ju64(groups, "folded"), "cgroup is", "cgroups are"),
-			ctl_things(c, ju64(groups, "slots_used"), "has", "have"), CGROUP_ROWS);
+		ctl_field(c, "", CTL_WARN, "%s cgroups share the row ~other: %s",
+			ctl_exact(c, ju64(groups, "folded")),
+			ju64(groups, "slots_used") < CGROUP_ROWS
+				? "they are gone again, or outside of this cgroup tree"
+				: "all rows of their own are taken");
 	show_cost(c, a.root);
 	show_complete(c, jget(a.root, "completeness"));
 	degraded = jget(a.root, "degraded");
