@@ -105,7 +105,7 @@ static void shed_one(struct mno_probes *p, double percent)
 	snprintf(least->reason, sizeof(least->reason),
 		"over the budget: all probes took %.2f %% of a core, %.2f %% is allowed; this one "
 		"is "
-		"worth least. Take it back with: mnoctl probes enable %s",
+		"worth least. Switch it on again with: mnoctl probes enable %s",
 		percent, p->opts.budget_percent, least->probe->name);
 	mno_warn("probe %s is shed: %s", least->probe->name, least->reason);
 	mno_probe_publish(p, least);

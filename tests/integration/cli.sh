@@ -112,7 +112,7 @@ ok "proc show" says 0 '48122 /usr/bin/convert   ended' proc show 48122
 ok "proc show, chain" says 0 '48119 work\x1b[31mer\xe2\x80\xae ← 812 nginx ← 1 (not in the ledger)' proc show 48122
 ok "proc show, end" says 0 'SIGKILL (out of memory) from the kernel' proc show 48122
 ok "proc show, killer" says 0 'SIGKILL sent by 99 killall' proc show 99
-ok "proc show, what next" says 0 'mnoctl proc show 99        mnoctl events --since' proc show 99
+ok "proc show, what next" says 0 'mnoctl proc show 99        mnoctl events --pid 48122 --since' proc show 99
 ok "proc show, running" says 0 'running, started' proc show 812
 ok "proc show -j" json 0 '.processes[0].pid == 48122' proc show 48122
 ok "proc show, unknown" says 1 'no process 4242' proc show 4242
@@ -127,6 +127,11 @@ ok "events in units" says 0 'duration=2.6 s  rss_peak=255 MiB  life=2.0 s' event
 ok "events -j" json 0 '.events | length == 2' events
 ok "events, none" says 0 'no events: looked at signal since 1h' events --kind signal --since 1h
 ok "events, kind misspelt" says 5 'unknown kind of event "exce". Did you mean "exec"?' events --kind exce
+ok "events of a process" says 0 'no events: looked at signal about process 7 since 1h' events --pid 7 --kind signal --since 1h
+ok "events of a process asks for it" asked 'pid=7&kind=signal'
+ok "events --follow of a process" says 0 '1 event in' events --follow --pid 1 -n 1
+ok "events --follow of another" says 3 'the agent ended the stream' events --follow --pid 2
+ok "events --follow of another shows none" bash -c "! grep -qE 'exec|exit' '$W/stdout'"
 ok "events, kind unlike any" says 5 'it is one of: fork exec exit' events --kind zzzzzz
 ok "events, numbers with names" says 0 'exit_signal=SIGKILL  life=2.0 s' events --since 2m
 ok "events, times of day" says 0 'target_start=2023-11-14 22:13:20.700' events --since 2m
@@ -334,7 +339,7 @@ ok "bash: verbs" offers status st
 ok "bash: options of a verb" offers --follow events --f
 ok "bash: words" offers enable probes en
 ok "bash: probe names" offers syscall probes enable sy
-ok "bash: metrics" offers node_load1 query node_l
+ok "bash: metrics" offers node_cpu_seconds_total query node_c
 ok "bash: event kinds" offers tcp_close events --kind tc
 ok "bash: values" offers process top --by p
 ok "bash: options with -s before" offers --dry-run -s "$SOCK" probes --d

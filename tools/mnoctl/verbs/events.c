@@ -11,6 +11,8 @@ const struct ctl_option events_options[] = {
 	{"follow", 'f', CTL_FLAG, .help = "live, until interrupted"},
 	{"kind", 'k', CTL_KIND, .many = true, .metavar = "KIND",
 		.help = "only this kind, e.g. exec; a wrong one lists all"},
+	{"pid", 0, CTL_NUMBER, .metavar = "PID",
+		.help = "only about this process, signals from and to it included"},
 	{"since", 0, CTL_TIME, .metavar = "TIME",
 		.help = "look back so far (default 10m): 10m, Unix seconds or RFC 3339"},
 	{"until", 0, CTL_TIME, .metavar = "TIME", .help = "look no later than this"},
@@ -159,7 +161,7 @@ static void show_event(struct ctl *c, struct json_object *e)
 
 struct follow {
 	struct ctl *c;
-	uint64_t events, lost, limit;
+	uint64_t events, lost, limit, pid;
 	int exit;
 };
 
@@ -177,6 +179,12 @@ static void show_lost(struct follow *f, struct json_object *o)
 			ctl_exact(f->c, n));
 }
 
+static bool is_about(struct json_object *e, uint64_t pid)
+{
+	return !pid || ju64(e, "pid") == pid || ju64(e, "sender_pid") == pid ||
+	       ju64(e, "target_pid") == pid;
+}
+
 static int on_event(void *arg, const char *event, const char *data, size_t len)
 {
 	struct follow *f = arg;
@@ -187,6 +195,10 @@ static int on_event(void *arg, const char *event, const char *data, size_t len)
 		f->exit = ctl_fail(
 			f->c, CTL_INTERNAL, NULL, "the agent sent an event that is not JSON");
 		return 1;
+	}
+	if (strcmp(event, "lost") != 0 && !is_about(o, f->pid)) {
+		json_object_put(o);
+		return 0;
 	}
 	if (strcmp(event, "lost") == 0)
 		show_lost(f, o);
@@ -211,7 +223,9 @@ static void add_kinds(struct ctl *c, struct mno_buf *target)
 static int follow(struct ctl *c)
 {
 	_cleanup_buf_ struct mno_buf target = {0};
-	struct follow f = {.c = c, .limit = ctl_opt_u64(c->args, "limit", 0)};
+	struct follow f = {.c = c,
+		.limit = ctl_opt_u64(c->args, "limit", 0),
+		.pid = ctl_opt_u64(c->args, "pid", 0)};
 	uint64_t start = mno_now_ns(CLOCK_MONOTONIC);
 	int r;
 
@@ -236,7 +250,11 @@ static const char *scope(struct ctl *c)
 
 	for (size_t i = 0; (k = ctl_opt_nth(c->args, "kind", i)); i++)
 		mno_buf_addf(&b, "%s%s", i ? ", " : "", k);
-	return b.len ? ctl_esc(c, mno_buf_cstr(&b)) : "every kind";
+	if (!b.len)
+		mno_buf_adds(&b, "every kind");
+	if (ctl_has(c->args, "pid"))
+		mno_buf_addf(&b, " about process %s", ctl_opt(c->args, "pid"));
+	return ctl_esc(c, mno_buf_cstr(&b));
 }
 
 static int stored(struct ctl *c)
@@ -251,6 +269,7 @@ static int stored(struct ctl *c)
 	ctl_time_param(&target, "since", since ? since : "10m");
 	ctl_time_param(&target, "until", until);
 	ctl_param(&target, "limit", ctl_opt(c->args, "limit"));
+	ctl_param(&target, "pid", ctl_opt(c->args, "pid"));
 	add_kinds(c, &target);
 	r = ctl_get(c, mno_buf_cstr(&target), &a);
 	if (r)

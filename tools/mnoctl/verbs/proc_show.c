@@ -157,19 +157,19 @@ static void show_doubts(struct ctl *c, struct json_object *p, size_t others)
 static void show_next(struct ctl *c, struct json_object *p)
 {
 	struct json_object *killer = jget(p, "killer");
-	unsigned long long ppid = ju64(p, "ppid"), around = ju64(p, "end_ns") / NS_PER_SEC;
+	unsigned long long pid = ju64(p, "pid"), ppid = ju64(p, "ppid");
+	unsigned long long start = ju64(p, "start_ns") / NS_PER_SEC;
 	unsigned long long who = killer && ju64(killer, "pid") ? ju64(killer, "pid")
 				 : ppid                        ? ppid
 							       : 1;
 
 	if (jtrue(p, "running"))
 		ctl_field(c, "next", CTL_PLAIN,
-			"mnoctl proc tree %llu        mnoctl events --follow",
-			(unsigned long long)ju64(p, "pid"));
+			"mnoctl proc tree %llu        mnoctl events --follow --pid %llu", pid, pid);
 	else
 		ctl_field(c, "next", CTL_PLAIN,
-			"mnoctl proc show %llu        mnoctl events --since %llu --until %llu", who,
-			around ? around - 5 : 0, around + 5);
+			"mnoctl proc show %llu        mnoctl events --pid %llu --since %llu", who,
+			pid, start);
 }
 
 static void show_story(struct ctl *c, struct json_object *p, size_t others)
