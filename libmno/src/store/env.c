@@ -380,8 +380,10 @@ int mno_env_commit(struct mno_env *e, struct mno_txn *t)
 		return -EINVAL;
 	m = TAKE_PTR(t->t);
 	r = mno_txn_error(t, mdb_txn_commit(m));
-	if (r == 0)
+	if (r == 0) {
 		e->commits++;
+		mno_store_trim(e);
+	}
 	return r;
 }
 

@@ -81,6 +81,10 @@ int mno_txn_del(struct mno_txn *t, enum mno_db db, const void *key, size_t klen)
 int mno_txn_get(struct mno_txn *t, enum mno_db db, const void *key, size_t klen, const void **ret_p,
 	size_t *ret_len);
 
+/* Now and then lets go of the file's mapped pages, which else pile up as resident memory. Writer
+ * thread, outside of a write transaction. */
+void mno_store_trim(struct mno_env *e);
+
 /* One read transaction, any thread. The longest section may not exceed MNO_READ_SLICE_NS. */
 int mno_read_begin(struct mno_env *e, MDB_txn **ret);
 void mno_read_end(struct mno_env *e, MDB_txn *t);
