@@ -7,7 +7,7 @@
 struct mno_config {
 	char state[256], socket[108], user[32];
 	uint64_t retention_ns;
-	double budget_percent; /* of one core, for all BPF programs */
+	double budget_percent; /* of all the host's CPUs, for all BPF programs */
 	uint64_t max_series;
 	bool bpf;
 };

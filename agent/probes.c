@@ -283,6 +283,11 @@ void mno_probes_reseed(struct mno_probes *p, uint16_t id)
 	}
 }
 
+double mno_probes_budget(const struct mno_probes *p)
+{
+	return p->opts.budget_percent * p->n_cpus;
+}
+
 static void tick_slot(struct mno_probes *p, struct mno_probe_slot *s, uint64_t now_ns)
 {
 	struct mno_probe_tick t = {

@@ -23,7 +23,7 @@ struct mno_probes_opts {
 	struct mno_cgroups *cgroups;
 	struct mno_metrics *metrics;
 	struct mno_broker *broker; /* opens the run-time statistics; NULL = this process does */
-	double budget_percent;     /* of one core for all programs; 0 = 1 % */
+	double budget_percent;     /* of all the host's CPUs, for all programs; 0 = 1 % */
 };
 
 struct mno_probe_status {
@@ -72,6 +72,9 @@ void mno_probes_reseed(struct mno_probes *p, uint16_t id);
 bool mno_probes_status(struct mno_probes *p, size_t i, struct mno_probe_status *ret);
 /* Sums over all probes. */
 void mno_probes_totals(struct mno_probes *p, struct mno_probe_status *ret);
+
+/* What all programs may take, in percent of one core. Any thread. */
+double mno_probes_budget(const struct mno_probes *p);
 
 /* Once a second, tick thread: counters into metrics, timed ends, budget. */
 void mno_probes_tick(struct mno_probes *p, uint64_t now_ns);

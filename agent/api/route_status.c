@@ -48,6 +48,8 @@ static void put_cost(struct mno_req *q)
 	mno_json_end(&q->j);
 	/* of one core, kernel side included */
 	mno_json_kf64(&q->j, "cpu_percent", own + s.cpu_percent);
+	if (q->agent->probes)
+		mno_json_kf64(&q->j, "cpu_budget_percent", mno_probes_budget(q->agent->probes));
 }
 
 static void put_store(struct mno_req *q)
