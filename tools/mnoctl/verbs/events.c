@@ -289,9 +289,11 @@ static int stored(struct ctl *c)
 	if (jtrue(a.root, "truncated"))
 		ctl_printf(c, CTL_WARN, "there are more: narrow it down or raise --limit\n");
 	share = jget(a.root, "completeness");
-	ctl_footer(c, "%s%s%s \u00b7 %s since %s \u00b7 answered in %s", ctl_completeness(c, share),
-		ju64(share, "sampled") ? ", sampled out " : "",
+	ctl_footer(c, "%s%s%s%s%s \u00b7 %s since %s \u00b7 answered in %s",
+		ctl_completeness(c, share), ju64(share, "sampled") ? ", sampled out " : "",
 		ju64(share, "sampled") ? ctl_exact(c, ju64(share, "sampled")) : "",
+		ju64(share, "in_flight") ? ", on the way to the store " : "",
+		ju64(share, "in_flight") ? ctl_exact(c, ju64(share, "in_flight")) : "",
 		ctl_things(c, jlen(events), "event", "events"), ctl_esc(c, since ? since : "10m"),
 		ctl_ns(c, (double)a.took_ns));
 	return 0;
