@@ -257,6 +257,19 @@ static const char *scope(struct ctl *c)
 	return ctl_esc(c, mno_buf_cstr(&b));
 }
 
+/* They come in order per probe only. */
+static int by_time(const void *pa, const void *pb)
+{
+	struct json_object *const *a = pa, *const *b = pb;
+	uint64_t x = ju64(*a, "time_ns"), y = ju64(*b, "time_ns");
+
+	if (x == y) {
+		x = ju64(*a, "seq");
+		y = ju64(*b, "seq");
+	}
+	return (x > y) - (x < y);
+}
+
 static int stored(struct ctl *c)
 {
 	_cleanup_answer_ struct ctl_answer a = {0};
@@ -279,6 +292,8 @@ static int stored(struct ctl *c)
 		ctl_put_json(c, &a.body);
 		return 0;
 	}
+	if (jlen(events))
+		json_object_array_sort(events, by_time);
 	for (size_t i = 0; i < jlen(events); i++)
 		show_event(c, jidx(events, i));
 	if (!jlen(events))
