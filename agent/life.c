@@ -331,6 +331,18 @@ static void say_account(struct mno_probes *p)
 		t.in_flight ? "; the rest is unexplained" : "");
 }
 
+/* Ended processes wait in memory while nothing can be stored; this is where the wait is over. */
+static void say_unstored(struct mno_ledger *l)
+{
+	struct mno_ledger_stat st = {0};
+
+	if (l)
+		mno_ledger_stat(l, &st);
+	if (st.waiting)
+		mno_err("%llu processes that have ended are lost: they could not be stored",
+			(unsigned long long)st.waiting);
+}
+
 struct mno_life *mno_life_stop(struct mno_life *l)
 {
 	if (!l)
@@ -343,9 +355,12 @@ struct mno_life *mno_life_stop(struct mno_life *l)
 		mno_probes_stop(l->a.probes);
 		mno_router_flush(l->router, l->a.probes);
 	}
+	if (l->a.ledger)
+		mno_ledger_flush(l->a.ledger);
 	mno_writer_stop(l->a.writer);
 	if (l->a.probes)
 		say_account(l->a.probes);
+	say_unstored(l->a.ledger);
 	mno_probes_free(l->a.probes);
 	mno_router_free(l->router);
 	mno_sources_free(l->sources);

@@ -4,6 +4,7 @@
 
 #include <microhttpd.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/types.h>
 
 #include "../agent.h"
@@ -23,7 +24,8 @@
 #define API_KEEPALIVE_NS   (15 * NS_PER_SEC)
 #define API_LATER          (-1) /* result of a handler: call me again at q->wake_ns */
 #define API_CPU_SAMPLES    11
-#define API_POOL           2 /* threads for answers that may take longer */
+#define API_POOL           2            /* threads for answers that may take longer */
+#define API_HELD_MAX       (128u << 20) /* bodies and answers of all clients together */
 
 struct api_route;
 struct api_stream;
@@ -64,6 +66,7 @@ struct mno_api {
 		uint64_t mono_ns, used_ns;
 	} cpu[API_CPU_SAMPLES]; /* ring, .n_cpu taken so far */
 	size_t n_cpu;
+	atomic_size_t held; /* bytes of bodies and of answers that are not yet taken */
 };
 
 /* One request; handlers read the upper part and write the lower. */
@@ -78,6 +81,8 @@ struct mno_req {
 	struct mno_params params; /* body's fields first, then the query string's */
 	struct mno_buf body;
 	bool started, too_large;
+	bool crowded;         /* no room for its body */
+	size_t held;          /* its part of api->held */
 	char name[256];       /* what stood for <name> in the route's pattern */
 	unsigned round;       /* 0 at the first call of the handler, 1 after API_LATER, ... */
 	uint64_t wake_ns;     /* CLOCK_MONOTONIC */

@@ -28,10 +28,28 @@ static struct mno_req *req_free(struct mno_req *q)
 	mno_buf_done(&q->out);
 	if (q->response)
 		MHD_destroy_response(q->response);
+	atomic_fetch_sub(&q->api->held, q->held);
 	free(q->uri);
 	free(q->path);
 	free(q);
 	return NULL;
+}
+
+/* Memory is bounded over all clients: those who take their answers slowly, too. */
+static bool hold(struct mno_req *q, size_t n)
+{
+	if (atomic_fetch_add(&q->api->held, n) + n > API_HELD_MAX) {
+		atomic_fetch_sub(&q->api->held, n);
+		return false;
+	}
+	q->held += n;
+	return true;
+}
+
+static int refuse_crowd(struct mno_req *q)
+{
+	return api_error(q, 503, "limit", "ask again, or for less",
+		"answers that clients have not taken yet fill %u MiB", API_HELD_MAX >> 20);
 }
 
 /* Called with the request line, before anything is decoded. */
@@ -91,6 +109,11 @@ static enum MHD_Result send_answer(struct mno_req *q, int status)
 	struct MHD_Response *r = TAKE_PTR(q->response);
 	enum MHD_Result ok;
 
+	if (!r && !hold(q, q->out.len)) {
+		mno_buf_done(&q->out);
+		q->out.max = API_ANSWER_MAX;
+		status = refuse_crowd(q);
+	}
 	if (r) { /* a stream: its reader may pause, what it loses meanwhile is told */
 		MHD_set_connection_option(
 			q->conn, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)API_STREAM_SECONDS);
@@ -240,7 +263,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 		return begin(q, method);
 	if (*size) {
 		q->too_large |= *size > API_BODY_MAX - q->body.len;
-		if (!q->too_large)
+		q->crowded |= !q->too_large && !hold(q, *size);
+		if (!q->too_large && !q->crowded)
 			mno_buf_add(&q->body, data, *size);
 		*size = 0;
 		return MHD_YES;
@@ -248,6 +272,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 	api_conn_busy(cls, q->client, true);
 	if (!q->client->peer.allowed)
 		return send_answer(q, refuse_peer(q));
+	if (q->crowded)
+		return send_answer(q, refuse_crowd(q));
 	return q->too_large ? send_answer(q, refuse_large(q)) : answer(q);
 }
 

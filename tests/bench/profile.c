@@ -2,7 +2,8 @@
 /*
  * What the default profile adds to work that has nothing to do with it: a system call, fork +
  * exec, a TCP request over the loopback, in CPU time. Rounds with and without it take turns; the median
- * of the pairs' differences counts. MNO_BENCH_PROBES=sched,tcp measures only these.
+ * of the pairs' differences counts. MNO_BENCH_PROBES=sched,tcp measures only these probes,
+ * MNO_BENCH_WORK=added-tcp only this work, in MNO_BENCH_ROUNDS pairs.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -21,10 +22,10 @@
 #include "probe_rig.h"
 #include "probes.h"
 
-#define ROUNDS   15
-#define CALLS    200000
-#define FORKS    60
-#define REQUESTS 600
+#define ROUNDS_MAX 500
+#define CALLS      200000
+#define FORKS      60
+#define REQUESTS   600
 
 struct agent {
 	struct mno_cgroups *cgroups;
@@ -213,45 +214,73 @@ static int by_value(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-static void report(const struct work *w, const double *off, const double *on)
+static void report(const struct work *w, const double *off, const double *on, size_t n)
 {
-	double d[ROUNDS], base[ROUNDS];
+	double d[ROUNDS_MAX], base[ROUNDS_MAX];
 
-	for (int i = 0; i < ROUNDS; i++) {
+	for (size_t i = 0; i < n; i++) {
 		d[i] = w->unit[0] == '%' ? 100 * (on[i] / off[i] - 1) : on[i] - off[i];
 		base[i] = off[i];
 	}
-	qsort(d, ROUNDS, sizeof(*d), by_value);
-	qsort(base, ROUNDS, sizeof(*base), by_value);
-	printf("bench %s %.2f %s (of %.0f ns; quartiles %.2f .. %.2f)\n", w->name, d[ROUNDS / 2],
-		w->unit, base[ROUNDS / 2], d[ROUNDS / 4], d[ROUNDS * 3 / 4]);
+	qsort(d, n, sizeof(*d), by_value);
+	qsort(base, n, sizeof(*base), by_value);
+	printf("bench %s %.2f %s (of %.0f ns; quartiles %.2f .. %.2f)\n", w->name, d[n / 2],
+		w->unit, base[n / 2], d[n / 4], d[n * 3 / 4]);
+}
+
+static bool wanted(const struct work *w)
+{
+	const char *only = getenv("MNO_BENCH_WORK");
+
+	return !only || !strcmp(only, w->name);
+}
+
+/* One half of a round: all works, with the agent or (NULL) without. */
+static void measure(struct agent *a, double (*ret)[ROUNDS_MAX], size_t round)
+{
+	for (size_t w = 0; w < ARRAY_SIZE(works); w++)
+		if (wanted(&works[w]))
+			ret[w][round] = works[w].run(a);
+}
+
+static int round_with_agent(double (*ret)[ROUNDS_MAX], size_t round)
+{
+	struct agent a;
+	int r = agent_start(&a);
+
+	if (r == 0)
+		measure(&a, ret, round);
+	agent_stop(&a);
+	return r;
 }
 
 int main(void)
 {
-	double off[ARRAY_SIZE(works)][ROUNDS], on[ARRAY_SIZE(works)][ROUNDS];
+	static double off[ARRAY_SIZE(works)][ROUNDS_MAX], on[ARRAY_SIZE(works)][ROUNDS_MAX];
+	const char *text = getenv("MNO_BENCH_ROUNDS");
+	size_t rounds = text ? strtoul(text, NULL, 10) : 15;
 	cpu_set_t set;
+	int r = 0;
 
 	mno_rig_need_bpf();
+	rounds = MNO_MIN(MNO_MAX(rounds, (size_t)1), (size_t)ROUNDS_MAX);
 	CPU_ZERO(&set);
 	CPU_SET((unsigned)sysconf(_SC_NPROCESSORS_ONLN) - 1, &set);
 	sched_setaffinity(0, sizeof(set), &set);
-	for (int i = 0; i < ROUNDS; i++) {
-		struct agent a;
-		int r;
-
-		for (size_t w = 0; w < ARRAY_SIZE(works); w++)
-			off[w][i] = works[w].run(NULL);
-		r = agent_start(&a);
-		for (size_t w = 0; r == 0 && w < ARRAY_SIZE(works); w++)
-			on[w][i] = works[w].run(&a);
-		agent_stop(&a);
-		if (r < 0) {
-			fprintf(stderr, "the probes do not start: %s\n", strerror(-r));
-			return 1;
-		}
+	for (size_t i = 0; i < rounds && r == 0; i++) {
+		/* by turns: neither half always runs on what the other left behind */
+		if (i % 2)
+			r = round_with_agent(on, i);
+		measure(NULL, off, i);
+		if (i % 2 == 0)
+			r = round_with_agent(on, i);
+	}
+	if (r < 0) {
+		fprintf(stderr, "the probes do not start: %s\n", strerror(-r));
+		return 1;
 	}
 	for (size_t w = 0; w < ARRAY_SIZE(works); w++)
-		report(&works[w], off[w], on[w]);
+		if (wanted(&works[w]))
+			report(&works[w], off[w], on[w], rounds);
 	return 0;
 }

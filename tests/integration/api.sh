@@ -11,7 +11,7 @@ alive() { kill -0 "$AGENT" && ctl status >/dev/null; }
 
 ok "starts" start_agent
 before=$(rss)
-for c in "slow 1000" half-closed pipelined too-large garbage "streams 65" "heavy 20" slowloris; do
+for c in "slow 1000" half-closed pipelined too-large garbage "streams 65" "heavy 20" "hoarders 16" slowloris; do
   # shellcheck disable=SC2086
   ok "$c" abuse $c
   ok "alive after $c" alive

@@ -79,8 +79,8 @@ if "${user[@]}" "$O/mnod" --version >/dev/null 2>&1; then
   SOCK=$W/user/sock
   answers() { { ctl -j status || true; } | jq -e '.store.series > 100'; }
   ok "an ordinary user gets the sources from files" until_ok answers
-  why() { { ctl -j status || true; } | jq -e 'any(.degraded[]; .what | test("probe proc is failed")) and
-    any(.degraded[]; .why | test("CAP_BPF"))'; }
+  why() { { ctl -j status || true; } | jq -e 'any(.degraded[]; .what | test("no BPF program")) and
+    any(.degraded[]; .todo | test("CAP_BPF")) and any(.probes[]; .reason | test("CAP_BPF"))'; }
   ok "and is told which rights are missing" why
   once() { { ctl -j status || true; } | jq -e '[.degraded[].what] | length == (unique | length)'; }
   ok "once each" once
@@ -127,4 +127,20 @@ else
   skip "a path that was cut" "the probe proc does not run"
 fi
 ok "ends cleanly" end_agent TERM
+
+# the last commit of all cannot succeed: what that costs is said
+if mountpoint -q "$W/disk"; then
+  rm -rf "$W/state"
+  ln -s "$W/disk/state" "$W/state"
+  start_agent
+  if ctl -j status | jq -e '.probes[] | select(.name == "proc") | .state | IN("running", "degraded")' >/dev/null; then
+    dd if=/dev/zero of="$W/disk/fill" bs=4k status=none 2>/dev/null
+    for _ in $(seq 20); do /bin/true; done
+    sleep 0.3
+    ok "ends on a disk that has become full" end_agent TERM
+    ok "and says which processes it could not store" grep -q '[1-9][0-9]* processes that have ended are lost' "$W/log"
+  else
+    skip "ended processes and a full disk" "the probe proc does not run"
+  fi
+fi
 finish
