@@ -10,17 +10,19 @@
 #include "mno/err.h"
 #include "mno/time.h"
 
-static uint64_t own_rss(void)
+/* Resident bytes, and those of them that are pages of files: the store, above all. */
+static uint64_t own_rss(uint64_t *ret_files)
 {
 	FILE *f = fopen("/proc/self/statm", "re");
-	unsigned long long size, resident = 0;
+	unsigned long long size, resident = 0, files = 0;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 
-	if (!f)
-		return 0;
-	if (fscanf(f, "%llu %llu", &size, &resident) != 2)
-		resident = 0;
-	fclose(f);
-	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+	if (f && fscanf(f, "%llu %llu %llu", &size, &resident, &files) != 3)
+		resident = files = 0;
+	if (f)
+		fclose(f);
+	*ret_files = files * page;
+	return resident * page;
 }
 
 static void put_probes(struct mno_req *q)
@@ -38,12 +40,14 @@ static void put_cost(struct mno_req *q)
 {
 	struct mno_probe_status s = {};
 	double own = api_cpu_percent(q->api);
+	uint64_t files, rss = own_rss(&files);
 
 	if (q->agent->probes)
 		mno_probes_totals(q->agent->probes, &s);
 	mno_json_key(&q->j, "memory");
 	mno_json_obj(&q->j);
-	mno_json_ku64(&q->j, "rss_bytes", own_rss());
+	mno_json_ku64(&q->j, "rss_bytes", rss);
+	mno_json_ku64(&q->j, "file_bytes", files); /* part of it; the kernel may take them back */
 	mno_json_ku64(&q->j, "bpf_bytes", s.bpf_bytes);
 	mno_json_end(&q->j);
 	/* of one core, kernel side included */

@@ -79,6 +79,7 @@ ok "status" says 0 'web-3  mno 0.1.0  up 4 h 12 min  enforcement L2' status
 ok "status counts probes" says 0 '2/3 probes running   1 degraded: block' status
 ok "status never rounds a loss away" says 0 'complete   99.99 %   seen 18,204,113 = stored 18,204,110 + sampled out 0 + dropped 3' status
 ok "status tells the share of BPF" says 0 'of one core, BPF 0.51 % of it (budget 1 %)' status
+ok "status sets the cache of the store apart" says 0 'memory 20.0 MiB + 6.2 MiB BPF (budget 64 MiB) + file cache 11.4 MiB' status
 ok "status -j" json 0 '.completeness.seen == 18204113 and (.probes | length) == 4' status
 ok "doctor" says 0 '! warning  kernel.task_delayacct is 0' doctor
 ok "doctor names a level's reason" says 0 'lsm= lacks bpf' doctor
@@ -136,7 +137,8 @@ ok "events, kind unlike any" says 5 'it is one of: fork exec exit' events --kind
 ok "events, numbers with names" says 0 'exit_signal=SIGKILL  life=2.0 s' events --since 2m
 ok "events, times of day" says 0 'target_start=2023-11-14 22:13:20.700' events --since 2m
 ok "events, zeros that say nothing" bash -c "! grep -E 'error=|code=0|file=|exit_signal=0' '$W/stdout'"
-ok "events, sampled out" says 0 'complete 100 %, sampled out 7 · 4 events since 2m' events --since 2m
+ok "events in order of time" bash -c "head -n 1 '$W/stdout' | grep -q first"
+ok "events, sampled out" says 0 'complete 100 %, sampled out 7, on the way to the store 5 · 5 events since 2m' events --since 2m
 ok "events --follow to the agent's end" says 3 'the agent ended the stream' events --follow --kind exec --kind exit
 ok "events --follow asks for the kinds" asked 'GET /mno/v1/events?follow=1&kind=exec&kind=exit'
 ok "events --follow counts the lost" says 0 '12 events lost' events --follow -n 2

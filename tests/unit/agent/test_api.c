@@ -387,6 +387,8 @@ static void test_status(void **state)
 	assert_non_null(strstr(text(o, "degraded"), "no BPF probes"));
 	assert_true(json_object_get_int64(json_object_object_get(
 			    json_object_object_get(o, "memory"), "rss_bytes")) > 1 << 20);
+	assert_true(json_object_get_int64(json_object_object_get(
+			    json_object_object_get(o, "memory"), "file_bytes")) > 1 << 16);
 	json_object_put(o);
 	assert_true(mno_client_completeness(f->client) == 1.0);
 }

@@ -69,7 +69,7 @@ static const struct {
 	{"probes|enable|x|--for|0", 5, "is not a duration"},
 	{"probes|enable|x|--for|-5s", 5, "is not a duration"},
 	{"proc|list|--since|yesterday", 5, "--since \"yesterday\" is not a time"},
-	{"proc|list|--uid|root", 5, "--uid \"root\" is not a whole number"},
+	{"events|--pid|root", 5, "--pid \"root\" is not a whole number"},
 	{"proc|list|-n|0", 5, "--limit \"0\" is not a whole number from 1"},
 	{"proc|list|-n|99999999999999999999", 5, "is not a whole number"},
 	{"proc|list|--comm|", 5, "--comm \"\" is not some text"},

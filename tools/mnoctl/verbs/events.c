@@ -257,6 +257,19 @@ static const char *scope(struct ctl *c)
 	return ctl_esc(c, mno_buf_cstr(&b));
 }
 
+/* They come in order per probe only. */
+static int by_time(const void *pa, const void *pb)
+{
+	struct json_object *const *a = pa, *const *b = pb;
+	uint64_t x = ju64(*a, "time_ns"), y = ju64(*b, "time_ns");
+
+	if (x == y) {
+		x = ju64(*a, "seq");
+		y = ju64(*b, "seq");
+	}
+	return (x > y) - (x < y);
+}
+
 static int stored(struct ctl *c)
 {
 	_cleanup_answer_ struct ctl_answer a = {0};
@@ -279,6 +292,8 @@ static int stored(struct ctl *c)
 		ctl_put_json(c, &a.body);
 		return 0;
 	}
+	if (jlen(events))
+		json_object_array_sort(events, by_time);
 	for (size_t i = 0; i < jlen(events); i++)
 		show_event(c, jidx(events, i));
 	if (!jlen(events))
@@ -289,9 +304,11 @@ static int stored(struct ctl *c)
 	if (jtrue(a.root, "truncated"))
 		ctl_printf(c, CTL_WARN, "there are more: narrow it down or raise --limit\n");
 	share = jget(a.root, "completeness");
-	ctl_footer(c, "%s%s%s \u00b7 %s since %s \u00b7 answered in %s", ctl_completeness(c, share),
-		ju64(share, "sampled") ? ", sampled out " : "",
+	ctl_footer(c, "%s%s%s%s%s \u00b7 %s since %s \u00b7 answered in %s",
+		ctl_completeness(c, share), ju64(share, "sampled") ? ", sampled out " : "",
 		ju64(share, "sampled") ? ctl_exact(c, ju64(share, "sampled")) : "",
+		ju64(share, "in_flight") ? ", on the way to the store " : "",
+		ju64(share, "in_flight") ? ctl_exact(c, ju64(share, "in_flight")) : "",
 		ctl_things(c, jlen(events), "event", "events"), ctl_esc(c, since ? since : "10m"),
 		ctl_ns(c, (double)a.took_ns));
 	return 0;

@@ -71,18 +71,21 @@ static bool show_stored(struct ctl *c, struct json_object *s)
 static void show_cost(struct ctl *c, struct json_object *root)
 {
 	struct json_object *m = jget(root, "memory"), *probes = jget(root, "probes");
-	double bpf_cpu = NAN, cpu = jf64(root, "cpu_percent"), rss = jf64(m, "rss_bytes"),
-	       bpf = jf64(m, "bpf_bytes");
-	bool over = cpu > CPU_BUDGET_PERCENT || rss + bpf > MEMORY_BUDGET_MIB * 1048576.0;
+	double bpf_cpu = NAN, cpu = jf64(root, "cpu_percent"), bpf = jf64(m, "bpf_bytes");
+	/* pages of the store are cache: the kernel takes them back when it needs memory */
+	double own = jf64(m, "rss_bytes") - (double)ju64(m, "file_bytes");
+	bool over = cpu > CPU_BUDGET_PERCENT || own + bpf > MEMORY_BUDGET_MIB * 1048576.0;
 
 	for (size_t i = 0; i < jlen(probes); i++)
 		bpf_cpu = ctl_sum_measured(bpf_cpu, jidx(probes, i));
 	ctl_field(c, "cost", over ? CTL_WARN : CTL_PLAIN,
-		"%s of one core, BPF %s%s (budget %d %%) \u00b7 memory %s + %s BPF (budget %d "
-		"MiB)%s",
+		"%s of one core, BPF %s%s (budget %d %%) \u00b7 memory %s + %s BPF (budget %d MiB)"
+		"%s%s%s",
 		ctl_percent(c, cpu), isnan(bpf_cpu) ? "not measured yet" : ctl_percent(c, bpf_cpu),
-		isnan(bpf_cpu) ? "" : " of it", CPU_BUDGET_PERCENT, ctl_bytes(c, rss),
-		ctl_bytes(c, bpf), MEMORY_BUDGET_MIB, over ? "   over budget" : "");
+		isnan(bpf_cpu) ? "" : " of it", CPU_BUDGET_PERCENT, ctl_bytes(c, own),
+		ctl_bytes(c, bpf), MEMORY_BUDGET_MIB, jget(m, "file_bytes") ? " + file cache " : "",
+		jget(m, "file_bytes") ? ctl_bytes(c, jf64(m, "file_bytes")) : "",
+		over ? "   over budget" : "");
 }
 
 static void show_complete(struct ctl *c, struct json_object *k)
@@ -122,10 +125,10 @@ int verb_status(struct ctl *c)
 	show_stored(c, store);
 	groups = jget(a.root, "cgroups");
 	if (ju64(groups, "folded"))
-		ctl_field(c, "", CTL_WARN, "%s cgroups share the row ~other: %s",
-			ctl_exact(c, ju64(groups, "folded")),
+		ctl_field(c, "", CTL_WARN, "%s the row ~other: %s",
+			ctl_things(c, ju64(groups, "folded"), "cgroup has", "cgroups share"),
 			ju64(groups, "slots_used") < CGROUP_ROWS
-				? "they are gone again, or outside of this cgroup tree"
+				? "gone again, or outside of this cgroup tree"
 				: "all rows of their own are taken");
 	show_cost(c, a.root);
 	show_complete(c, jget(a.root, "completeness"));
