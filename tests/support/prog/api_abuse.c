@@ -326,7 +326,9 @@ static int hoarders(int n)
 	bool closed;
 
 	snprintf(text, sizeof(text),
-		"GET /api/v1/query_range?query=%%7B__name__%%3D~%%22node_.%%2B%%22%%7D&start=%ld&end=%ld"
+		"GET "
+		"/api/v1/"
+		"query_range?query=%%7B__name__%%3D~%%22node_.%%2B%%22%%7D&start=%ld&end=%ld"
 		"&step=0.001 HTTP/1.1\r\nHost: mno\r\n\r\n",
 		now_s - 2, now_s);
 	for (int i = 0; i < n; i++) {
