@@ -30,6 +30,9 @@ static const struct {
 	{-ELOOP, 6, "its symbolic links lead nowhere: choose another --state or --socket"},
 	{-ENOTSOCK, 6, "the file there is no socket: remove it, or choose another --socket"},
 	{-ESRCH, 6, "make that user, or choose another --user"},
+	{-EMFILE, 6, "raise the limit of open files (ulimit -n, LimitNOFILE=)"},
+	{-ENOMEM, 6, "raise the limit of address space (ulimit -v): the store is mapped"},
+	{-EFBIG, 6, "raise the limit of file sizes (ulimit -f, LimitFSIZE=)"},
 	{-ENOSPC, 6, "free some space, or choose --state on another file system"},
 };
 
@@ -81,6 +84,7 @@ static int block_signals(void)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit of file sizes is an error like a full disk */
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return -errno;
 	return signalfd(-1, &set, SFD_CLOEXEC);

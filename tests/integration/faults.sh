@@ -9,7 +9,7 @@ need_root
 refused() { # CODE TEXT COMMAND...
   local want=$1 text=$2 got
   shift 2
-  timeout 20 "$@" >"$W/said" 2>&1
+  "$@" >"$W/said" 2>&1
   got=$?
   cat "$W/said"
   if [ "$got" = "$want" ] && grep -q -- "$text" "$W/said"; then return 0; fi
@@ -30,6 +30,13 @@ ok "socket is a file" refused 6 "is no socket" "${N[@]}" --state "$W/state" --so
 ok "the file is still there" test -f "$W/file"
 ok "socket path too long" refused 2 "107 bytes" "${N[@]}" --state "$W/state" --socket "$W/$(printf 'a%.0s' {1..120})"
 ok "no such user" refused 6 "another --user" "${N[@]}" --state "$W/state" --socket "$SOCK" --user nobody-of-that-name
+
+limited() { (ulimit "$1" "$2" && shift 2 && "$@"); }
+rm -rf "$W/state"
+ok "a limit of file sizes" refused 6 "ulimit -f" limited -f 8 "$O/mnod" --no-bpf --for 1s --state "$W/state" --socket "$SOCK"
+ok "a limit of open files" refused 6 "ulimit -n" limited -n 10 "$O/mnod" --no-bpf --for 1s --state "$W/state" --socket "$SOCK"
+ok "a larger file limit is reached while it runs" limited -f 100 "$O/mnod" --no-bpf --for 3s --state "$W/state" --socket "$SOCK"
+rm -rf "$W/state"
 
 python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$SOCK"
 ok "a socket that nobody listens at is replaced" at "$W/state" "$SOCK"
