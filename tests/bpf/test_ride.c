@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The proc probe's program on switches rides on the sched probe's (agent/probes_ride.c): however
+ * the two come and go, each process ends with exactly one record and all its CPU time.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <cmocka.h>
+#include "mno/time.h"
+#include "probe_rig.h"
+#include "probes_internal.h"
+#include "proc/proc_wire.h"
+
+#define CHILDREN 40
+#define BURN_NS  (1 * NS_PER_MS)
+#define SLACK_NS (20 * NS_PER_MS)
+
+static struct {
+	struct mno_cgroups *cgroups;
+	struct mno_metrics *metrics;
+	struct mno_probes *probes;
+	uint64_t *used; /* shared: what each child saw of its CPU time at last */
+	pid_t pid[CHILDREN];
+	struct mno_proc_exit exit[CHILDREN];
+	unsigned n[CHILDREN];
+} S;
+
+static void on_record(void *arg, size_t probe, const void *rec, size_t len)
+{
+	const struct mno_proc_exit *e = rec;
+
+	if (e->hdr.kind != MNO_PROC_EXIT)
+		return;
+	for (size_t i = 0; i < CHILDREN; i++)
+		if (S.pid[i] == (pid_t)e->id.pid) {
+			S.exit[i] = *e;
+			S.n[i]++;
+		}
+}
+
+static int setup(void **state)
+{
+	struct mno_probes_opts o = {.sz = sizeof(o)};
+	char root[512];
+
+	mno_rig_need_bpf();
+	if (!mno_rig_cgroup_root(root, sizeof(root)) || mno_cgroups_new(root, &S.cgroups) ||
+		mno_cgroups_maps_new(S.cgroups) || mno_metrics_new(20000, &S.metrics))
+		return -1;
+	o.cgroups = S.cgroups;
+	o.metrics = S.metrics;
+	if (mno_probes_new(&o, &S.probes))
+		return -1;
+	mno_probes_set_sink(S.probes, on_record, NULL);
+	S.used = mmap(NULL, CHILDREN * sizeof(*S.used), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return S.used == MAP_FAILED ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+	mno_probes_free(S.probes);
+	mno_metrics_free(S.metrics);
+	mno_cgroups_free(S.cgroups);
+	munmap(S.used, CHILDREN * sizeof(*S.used));
+	return 0;
+}
+
+static _Noreturn void burn(size_t i)
+{
+	do
+		S.used[i] = mno_now_ns(CLOCK_PROCESS_CPUTIME_ID);
+	while (S.used[i] < BURN_NS);
+	_exit((int)i);
+}
+
+/* @meanwhile (may be NULL) is done while half of the children have ended. */
+static void check_exits(void (*meanwhile)(void))
+{
+	memset(S.n, 0, sizeof(S.n));
+	memset(S.pid, 0, sizeof(S.pid));
+	for (size_t i = 0; i < CHILDREN; i++) {
+		if (meanwhile && i == CHILDREN / 2)
+			meanwhile();
+		S.pid[i] = fork();
+		if (S.pid[i] == 0)
+			burn(i);
+		assert_true(S.pid[i] > 0);
+		assert_int_equal(waitpid(S.pid[i], NULL, 0), S.pid[i]);
+	}
+	/* the last switch is a moment after wait() returned */
+	nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+	while (mno_probes_drain(S.probes))
+		;
+	for (size_t i = 0; i < CHILDREN; i++) {
+		assert_int_equal(S.n[i], 1);
+		assert_int_equal(S.exit[i].exit_code, i);
+		assert_in_range(S.exit[i].cpu_ns, S.used[i], S.used[i] + SLACK_NS);
+	}
+}
+
+static void on(const char *probe)
+{
+	assert_int_equal(mno_probes_enable(S.probes, probe, 0), 0);
+}
+
+static void off(const char *probe)
+{
+	assert_int_equal(mno_probes_disable(S.probes, probe), 0);
+}
+
+static void sched_on(void)
+{
+	on("sched");
+}
+
+static void sched_off(void)
+{
+	off("sched");
+}
+
+static void test_all_ways(void **state)
+{
+	const struct mno_ride *r = &S.probes->ride;
+
+	on("proc");
+	assert_non_null(r->own);
+	check_exits(NULL);
+	check_exits(sched_on);
+	assert_null(r->own); /* one program fewer on every switch of the host */
+	check_exits(NULL);
+	off("proc");
+	on("proc");
+	assert_null(r->own);
+	check_exits(NULL);
+	check_exits(sched_off);
+	assert_non_null(r->own);
+	check_exits(NULL);
+	off("proc");
+	assert_null(r->own);
+	sched_on();
+	on("proc");
+	check_exits(NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_all_ways),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
