@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <cmocka.h>
+#include <bpf/libbpf.h>
 #include "mno/time.h"
 #include "probe_rig.h"
 #include "probes_internal.h"
@@ -78,14 +79,11 @@ static _Noreturn void burn(size_t i)
 	_exit((int)i);
 }
 
-/* @meanwhile (may be NULL) is done while half of the children have ended. */
-static void check_exits(void (*meanwhile)(void))
+static void check_exits(void)
 {
 	memset(S.n, 0, sizeof(S.n));
 	memset(S.pid, 0, sizeof(S.pid));
 	for (size_t i = 0; i < CHILDREN; i++) {
-		if (meanwhile && i == CHILDREN / 2)
-			meanwhile();
 		S.pid[i] = fork();
 		if (S.pid[i] == 0)
 			burn(i);
@@ -113,44 +111,50 @@ static void off(const char *probe)
 	assert_int_equal(mno_probes_disable(S.probes, probe), 0);
 }
 
-static void sched_on(void)
-{
-	on("sched");
-}
-
-static void sched_off(void)
-{
-	off("sched");
-}
-
 static void test_all_ways(void **state)
 {
 	const struct mno_ride *r = &S.probes->ride;
 
 	on("proc");
 	assert_non_null(r->own);
-	check_exits(NULL);
-	check_exits(sched_on);
+	check_exits();
+	on("sched");
 	assert_null(r->own); /* one program fewer on every switch of the host */
-	check_exits(NULL);
+	check_exits();
 	off("proc");
 	on("proc");
 	assert_null(r->own);
-	check_exits(NULL);
-	check_exits(sched_off);
+	check_exits();
+	off("sched");
 	assert_non_null(r->own);
-	check_exits(NULL);
+	check_exits();
 	off("proc");
 	assert_null(r->own);
-	sched_on();
+	on("sched");
 	on("proc");
-	check_exits(NULL);
+	check_exits();
+	off("sched");
+}
+
+/* As it is for a moment at each change of the two: both ways are open. */
+static void test_none_twice(void **state)
+{
+	struct bpf_link *link;
+
+	on("sched");
+	assert_null(S.probes->ride.own);
+	link = bpf_program__attach(S.probes->ride.rider);
+	assert_non_null(link);
+	check_exits();
+	bpf_link__destroy(link);
+	check_exits();
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_ways),
+		cmocka_unit_test(test_none_twice),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
