@@ -237,7 +237,8 @@ static size_t slots_free_count(const struct mno_cgroups *c)
 static void hash_unfold(struct mno_cgroups *c, size_t n)
 {
 	size_t room = c->folded ? slots_free_count(c) : 0;
-	bool prune = c->refreshes % PRUNE_EVERY == 0;
+	/* many short-lived ones must not keep a new one from its slot until the next round */
+	bool prune = c->refreshes % PRUNE_EVERY == 0 || n > HASH_ENTRIES / 2;
 
 	for (size_t i = 0; i < n && (room || prune); i++) {
 		if (c->hash_values[i] % MNO_CGROUP_SLOTS_U)

@@ -195,12 +195,16 @@ int mno_config_load(struct mno_config *c, const char *path, struct mno_buf *erro
 	mno_buf_addc(&text, '\n'); /* ends a number at the end of the file */
 	root = json_tokener_parse_ex(tok, text.data, (int)text.len);
 	if (json_tokener_get_error(tok) != json_tokener_success) {
+		enum json_tokener_error e = json_tokener_get_error(tok);
 		size_t at = json_tokener_get_parse_end(tok), line = 1;
 
 		for (size_t i = 0; i < at && i < text.len; i++)
 			line += text.data[i] == '\n';
-		mno_buf_addf(errors, "%s:%zu: %s\n", path, line,
-			json_tokener_error_desc(json_tokener_get_error(tok)));
+		if (e == json_tokener_continue)
+			mno_buf_addf(errors, "%s: ends too early: a } or \" is missing\n", path);
+		else
+			mno_buf_addf(
+				errors, "%s:%zu: %s\n", path, line, json_tokener_error_desc(e));
 		r = -EINVAL;
 	} else {
 		r = apply(&next, path, root, errors);

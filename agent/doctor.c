@@ -288,6 +288,9 @@ static void probe_findings(struct mno_probes *p, mno_finding_fn fn, void *arg)
 	struct mno_probe_status s;
 	char what[96];
 
+	if (*mno_probes_unpinned(p))
+		fn(arg, "info", "BPF objects are not pinned", mno_probes_unpinned(p),
+			"nothing, if that is meant so: bpftool prog list sees them by id");
 	for (size_t i = 0; p && mno_probes_status(p, i, &s); i++) {
 		if (s.state != MNO_PROBE_FAILED && s.state != MNO_PROBE_DEGRADED &&
 			s.state != MNO_PROBE_SHED)
@@ -347,5 +350,4 @@ void mno_doctor_degraded(struct mno_doctor *d,
 		return;
 	if (wait_done(d))
 		mno_findings(&d->host, d->trials, d->opts.no_bpf, only_serious, &c);
-	probe_findings(d->opts.probes, only_serious, &c);
 }

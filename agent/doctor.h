@@ -45,6 +45,7 @@ void mno_doctor_json(struct mno_doctor *d, struct mno_json *j);
  * ("L0"). Any thread. */
 const char *mno_doctor_level(struct mno_doctor *d);
 
-/* Calls @fn for each finding that is worth a warning in `status` (severity error or warn). */
+/* Calls @fn for each finding about the host that is worth a warning in `status` (severity error
+ * or warn); the probes' own are left to the caller. */
 void mno_doctor_degraded(struct mno_doctor *d,
 	void (*fn)(void *arg, const char *what, const char *why, const char *todo), void *arg);

@@ -9,6 +9,7 @@
 #include "doctor.h"
 #include "figures.h"
 #include "life.h"
+#include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
 #include "privilege.h"
@@ -104,6 +105,12 @@ static int start_cgroups(struct mno_life *l)
 		return 0;
 	}
 	r = mno_cgroups_new(l->a.opts.cgroup_root, &l->a.cgroups);
+	if (r < 0 && r != -ENOMEM) { /* mounted, but hidden or forbidden: as if there were none */
+		mno_warn("%s cannot be read (%s): nothing is told apart by control group",
+			l->a.opts.cgroup_root, mno_strerror(r));
+		l->a.opts.cgroup_root = NULL;
+		return 0;
+	}
 	if (r < 0)
 		return r;
 	if (!l->a.opts.no_bpf && mno_cgroups_maps_new(l->a.cgroups) < 0)
@@ -160,7 +167,7 @@ static int first_sample(struct mno_life *l)
 	mno_tick_once(&l->tick_opts, mno_now_ms());
 	r = mno_writer_flush(l->a.writer);
 	mno_writer_stat(l->a.writer, &st);
-	if (r == 0)
+	if (r == 0 && st.rows_stored)
 		mno_info("first sample stored: %zu series in %s", mno_metrics_count(l->a.metrics),
 			l->config.state);
 	l->tick_opts.cgroups = l->a.cgroups;
@@ -298,7 +305,7 @@ int mno_life_start(const struct mno_options *o, struct mno_life **ret, const cha
 	l->a.start_ns = mno_now_ns(CLOCK_BOOTTIME);
 	l->a.boot_offset_ns = mno_boot_offset_ns();
 	gethostname(l->a.hostname, sizeof(l->a.hostname) - 1);
-	*ret_what = "directories";
+	*ret_what = "directory of the store or of the socket";
 	r = make_dirs(l->config.state, l->config.socket);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(steps); i++) {
 		*ret_what = steps[i].what;
@@ -324,6 +331,18 @@ static void say_account(struct mno_probes *p)
 		t.in_flight ? "; the rest is unexplained" : "");
 }
 
+/* Ended processes wait in memory while nothing can be stored; this is where the wait is over. */
+static void say_unstored(struct mno_ledger *l)
+{
+	struct mno_ledger_stat st = {0};
+
+	if (l)
+		mno_ledger_stat(l, &st);
+	if (st.waiting)
+		mno_err("%llu processes that have ended are lost: they could not be stored",
+			(unsigned long long)st.waiting);
+}
+
 struct mno_life *mno_life_stop(struct mno_life *l)
 {
 	if (!l)
@@ -336,9 +355,12 @@ struct mno_life *mno_life_stop(struct mno_life *l)
 		mno_probes_stop(l->a.probes);
 		mno_router_flush(l->router, l->a.probes);
 	}
+	if (l->a.ledger)
+		mno_ledger_flush(l->a.ledger);
 	mno_writer_stop(l->a.writer);
 	if (l->a.probes)
 		say_account(l->a.probes);
+	say_unstored(l->a.ledger);
 	mno_probes_free(l->a.probes);
 	mno_router_free(l->router);
 	mno_sources_free(l->sources);

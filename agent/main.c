@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mnod: arguments, log, signals, the main loop. What the agent does begins in life.c. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,6 +24,12 @@ static const struct {
 	{-MNO_ECORRUPT, 5, "restore the directory from a backup, or choose another --state"},
 	{-MNO_EBUSY_STATE, 7, "stop it first, or choose another --state"},
 	{-EADDRINUSE, 7, "another agent answers there: stop it, or choose another --socket"},
+	{-ENOENT, 6, "make the folders above --state and --socket first"},
+	{-ENOTDIR, 6, "a part of that path is no folder: choose another --state or --socket"},
+	{-EISDIR, 6, "a folder is in the place of a file: choose another --state"},
+	{-ELOOP, 6, "its symbolic links lead nowhere: choose another --state or --socket"},
+	{-ENOTSOCK, 6, "the file there is no socket: remove it, or choose another --socket"},
+	{-ESRCH, 6, "make that user, or choose another --user"},
 	{-ENOSPC, 6, "free some space, or choose --state on another file system"},
 };
 
@@ -49,6 +56,20 @@ static int fail(const char *what, const struct mno_options *o, int r)
 	mno_err("could not start: %s: %s (state %s, socket %s)%s%s", what, mno_strerror(r),
 		o->config.state, o->config.socket, todo ? ". What to do: " : "", todo ?: "");
 	return code;
+}
+
+/* Started without stdin, stdout or stderr: no file of the store may get the log's number. */
+static int fill_standard_fds(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
 }
 
 static int block_signals(void)
@@ -113,8 +134,11 @@ int main(int argc, char **argv)
 	const char *what = "";
 	struct mno_options o;
 	_cleanup_close_ int sigfd = -1;
-	int r = (int)mno_options_parse(&o, argc, argv);
+	int r = fill_standard_fds();
 
+	if (r < 0)
+		return 6;
+	r = (int)mno_options_parse(&o, argc, argv);
 	if (r != MNO_OPTIONS_RUN)
 		return codes[r];
 	mno_log_set(log_line, &journal, o.verbose ? MNO_LOG_DEBUG : MNO_LOG_INFO);

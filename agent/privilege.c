@@ -99,7 +99,7 @@ static int become(const struct mno_privilege_opts *o)
 	int r = -getpwnam_r(o->user, &pw, buf, sizeof(buf), &found);
 
 	if (r || !found)
-		return r ? r : -ENOENT;
+		return r ? r : -ESRCH;
 	new_owner.uid = pw.pw_uid;
 	new_owner.gid = pw.pw_gid;
 	for (size_t i = 0; i < ARRAY_SIZE(o->dirs); i++) {

@@ -26,7 +26,7 @@ void mno_privilege_memlock(void);
  * Drops all capabilities but those a running agent uses (table in privilege.c), empties the
  * bounding, ambient and inheritable sets, sets no_new_privs and changes to @user if one is given.
  * Linux keeps all of these per thread: call it after loading and before the threads that are to
- * be without are started. 0, -ENOENT (no such user), -EPERM, -ENOMEM; after a failure nothing may
+ * be without are started. 0, -ESRCH (no such user), -EPERM, -ENOMEM; after a failure nothing may
  * be assumed: end the process. Nothing to drop (not root) is fine.
  */
 int mno_privilege_drop(const struct mno_privilege_opts *o);

@@ -38,29 +38,43 @@ const struct mno_kinds *mno_probes_kinds(void)
 	return &kinds;
 }
 
-static void own_pin_root(struct mno_probes *p)
+/* 0, or why the pin directory cannot be ours. */
+static int take_pin_root(struct mno_probes *p)
 {
 	bool mounted = false;
-	int r;
+	int r = mno_bpffs_prepare(p->opts.pin_root, &mounted);
 
-	if (!p->opts.pin_root)
-		return;
-	r = mno_bpffs_prepare(p->opts.pin_root, &mounted);
-	if (r < 0) {
-		mno_warn("BPF objects are not pinned: %s: %s. bpftool still sees them by id.",
-			p->opts.pin_root, strerror(-r));
-		return;
-	}
+	if (r < 0)
+		return r;
 	if (mounted)
 		mno_info("mounted bpffs at /sys/fs/bpf");
 	p->pin_lock_fd = open(p->opts.pin_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (p->pin_lock_fd < 0 || flock(p->pin_lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		mno_warn("BPF objects are not pinned: another agent uses %s", p->opts.pin_root);
-		return;
-	}
+	if (p->pin_lock_fd < 0 || flock(p->pin_lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
 	mno_pins_remove(p->opts.pin_root); /* a killed agent's leftovers are replaced */
 	/* by fd: another user that we become later may not walk through /sys/fs/bpf */
 	snprintf(p->pin_root, sizeof(p->pin_root), "/proc/self/fd/%d", p->pin_lock_fd);
+	return 0;
+}
+
+static void own_pin_root(struct mno_probes *p)
+{
+	int r = p->opts.pin_root ? take_pin_root(p) : 0;
+
+	if (r == 0)
+		return;
+	if (r == -EWOULDBLOCK)
+		snprintf(p->unpinned, sizeof(p->unpinned), "another agent uses %s",
+			p->opts.pin_root);
+	else
+		snprintf(
+			p->unpinned, sizeof(p->unpinned), "%s: %s", p->opts.pin_root, strerror(-r));
+	mno_warn("BPF objects are not pinned: %s. bpftool still sees them by id.", p->unpinned);
+}
+
+const char *mno_probes_unpinned(const struct mno_probes *p)
+{
+	return p ? p->unpinned : "";
 }
 
 int mno_probes_new(const struct mno_probes_opts *o, struct mno_probes **ret)

@@ -42,6 +42,9 @@ struct mno_probe_status {
 	uint64_t until_ns;          /* CLOCK_BOOTTIME when a timed probe ends; 0 = stays */
 };
 
+/* Why the BPF objects are not pinned, for people; "" when they are or were not meant to be.
+ * Owned by @p, set once by mno_probes_new(). */
+const char *mno_probes_unpinned(const struct mno_probes *p);
 /* Nothing is loaded yet. */
 int mno_probes_new(const struct mno_probes_opts *o, struct mno_probes **ret);
 /* Detaches and unpins all; what is left in the rings goes to the sink. */

@@ -87,19 +87,25 @@ static void shed_one(struct mno_probes *p, double percent)
 	for (size_t i = 0; i < p->n; i++) {
 		struct mno_probe_slot *s = &p->slots[i];
 
+		pthread_mutex_lock(&s->lock);
 		if (s->obj && s->probe->value < 100 &&
 			(!least || s->probe->value < least->probe->value))
 			least = s;
+		pthread_mutex_unlock(&s->lock);
 	}
 	if (!least)
 		return;
 	pthread_mutex_lock(&least->lock);
+	if (!least->obj) { /* its user took it out meanwhile */
+		pthread_mutex_unlock(&least->lock);
+		return;
+	}
 	mno_probe_unload(p, least);
 	least->state = MNO_PROBE_SHED;
 	snprintf(least->reason, sizeof(least->reason),
 		"over the budget: all probes took %.2f %% of a core, %.2f %% is allowed; this one "
 		"is "
-		"worth least. Take it back with: mnoctl probes enable %s",
+		"worth least. Switch it on again with: mnoctl probes enable %s",
 		percent, p->opts.budget_percent, least->probe->name);
 	mno_warn("probe %s is shed: %s", least->probe->name, least->reason);
 	mno_probe_publish(p, least);

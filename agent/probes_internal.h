@@ -54,6 +54,7 @@ struct mno_ride {
 struct mno_probes {
 	struct mno_probes_opts opts;
 	char pin_root[256]; /* "" = not pinned */
+	char unpinned[256]; /* why */
 	int pin_lock_fd;
 	unsigned n_cpus, banks;
 	void (*on_record)(void *arg, size_t probe, const void *rec, size_t len);

@@ -6,6 +6,7 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
+#include "memory/memory_wire.h"
 #include "proc/proc_wire.h"
 #include "router.h"
 
@@ -45,6 +46,13 @@ struct mno_router *mno_router_free(struct mno_router *r)
 	return NULL;
 }
 
+/* The members that all facts of a process begin with. */
+#define FACT_ID(e, name)                                                                           \
+	.pid = (e)->id.pid, .ppid = (e)->id.ppid, .uid = (e)->id.uid,                              \
+	.start_boottime_ns = (e)->id.start_boottime,                                               \
+	.parent_start_boottime_ns = (e)->id.parent_start_boottime, .cgroup_id = (e)->id.cgroup_id, \
+	.ktime = (e)->hdr.ktime, .comm = (name)
+
 static int fork_fact(struct mno_ledger *l, const void *rec)
 {
 	const struct mno_proc_fork *e = rec;
@@ -52,14 +60,7 @@ static int fork_fact(struct mno_ledger *l, const void *rec)
 
 	memcpy(comm, e->id.comm, MNO_COMM_LEN);
 	return mno_ledger_fork(l, &(struct mno_fork_fact){
-					  .pid = e->id.pid,
-					  .ppid = e->id.ppid,
-					  .uid = e->id.uid,
-					  .start_boottime_ns = e->id.start_boottime,
-					  .parent_start_boottime_ns = e->id.parent_start_boottime,
-					  .cgroup_id = e->id.cgroup_id,
-					  .ktime = e->hdr.ktime,
-					  .comm = comm,
+					  FACT_ID(e, comm),
 				  });
 }
 
@@ -68,21 +69,16 @@ static int exec_fact(struct mno_ledger *l, const void *rec)
 	const struct mno_proc_exec *e = rec;
 	char exe[4096], comm[MNO_COMM_LEN + 1] = {0};
 	size_t exe_len, argv_len;
-	const char *parts = mno_event_var(rec, &e->exe, &exe_len, NULL), *argv;
-	bool cut;
+	bool cut, exe_cut;
+	const char *parts = mno_event_var(rec, &e->exe, &exe_len, &exe_cut), *argv;
+	size_t at = exe_cut ? 3 : 0; /* the folders nearest to the root are missing */
 
 	memcpy(comm, e->id.comm, MNO_COMM_LEN);
-	mno_event_path(parts, exe_len, exe, sizeof(exe));
+	memcpy(exe, "...", 3);
+	mno_event_path(parts, exe_len, exe + at, sizeof(exe) - at);
 	argv = mno_event_var(rec, &e->argv, &argv_len, &cut);
 	return mno_ledger_exec(l, &(struct mno_exec_fact){
-					  .pid = e->id.pid,
-					  .ppid = e->id.ppid,
-					  .uid = e->id.uid,
-					  .start_boottime_ns = e->id.start_boottime,
-					  .parent_start_boottime_ns = e->id.parent_start_boottime,
-					  .cgroup_id = e->id.cgroup_id,
-					  .ktime = e->hdr.ktime,
-					  .comm = comm,
+					  FACT_ID(e, comm),
 					  .exe = exe,
 					  .argv = argv,
 					  .argv_len = argv_len,
@@ -98,14 +94,7 @@ static int exit_fact(struct mno_ledger *l, const void *rec)
 
 	memcpy(comm, e->id.comm, MNO_COMM_LEN);
 	return mno_ledger_exit(l, &(struct mno_exit_fact){
-					  .pid = e->id.pid,
-					  .ppid = e->id.ppid,
-					  .uid = e->id.uid,
-					  .start_boottime_ns = e->id.start_boottime,
-					  .parent_start_boottime_ns = e->id.parent_start_boottime,
-					  .cgroup_id = e->id.cgroup_id,
-					  .ktime = e->hdr.ktime,
-					  .comm = comm,
+					  FACT_ID(e, comm),
 					  .code = e->code,
 					  .cpu_ns = e->cpu_ns,
 					  .rss_peak_bytes = e->rss_peak_bytes,
@@ -131,6 +120,16 @@ static int signal_fact(struct mno_ledger *l, const void *rec)
 		   });
 }
 
+/* The OOM killer's choice: the SIGKILL that follows is its doing. */
+static int oom_fact(struct mno_ledger *l, const void *rec)
+{
+	const struct memory_oom *e = rec;
+
+	return mno_ledger_signal(
+		l, &(struct mno_signal_fact){
+			   .target_pid = e->pid, .signo = 9, .ktime = e->hdr.ktime, .oom = true});
+}
+
 /* Which records the ledger wants; the rest only go to the store and to subscribers. */
 static const struct {
 	uint16_t kind;
@@ -141,6 +140,7 @@ static const struct {
 	{MNO_PROC_EXIT, exit_fact},
 	{MNO_PROC_SIGNAL, signal_fact},
 	{MNO_PROC_SEED, exec_fact},
+	{MEMORY_OOM_KILL, oom_fact},
 };
 
 static void to_writer(struct mno_router *r)

@@ -14,6 +14,7 @@
 #define QUEUE_BYTES          (24u << 20) /* raw records waiting for a commit */
 #define COMMIT_EVERY_NS      NS_PER_SEC
 #define LEDGER_BATCH         4096
+#define RECLAIM_EVERY        10 /* failed rounds */
 #define EXPIRE_EVERY         60 /* commits */
 #define DEFAULT_RETENTION_MS (14LL * 86400 * 1000)
 #define MAX_PROBES           32
@@ -24,6 +25,7 @@ struct item {
 	size_t len;
 	uint64_t first_ns, last_ns;
 	uint32_t counts[MAX_PROBES];
+	bool early; /* a row that is not later than the last stored one */
 };
 
 /* What the writer knows of a metric slot. The key stays: an aborted commit forgets the id. */
@@ -244,7 +246,8 @@ static int store_item(struct mno_writer *w, struct mno_txn *t, struct item *it)
 
 	if (it->row) {
 		r = store_row(w, t, it->row);
-		return r == -EINVAL ? 0 : r; /* the clock went back: the row is skipped */
+		it->early = r == -EINVAL; /* the clock went back: rows stay in order */
+		return it->early ? 0 : r;
 	}
 	for (size_t i = 0; i < MAX_PROBES; i++)
 		count += it->counts[i];
@@ -263,11 +266,24 @@ static void expire(struct mno_writer *w, struct mno_txn *t)
 	mno_events_expire(w->o.env, t, end_ns, &more);
 }
 
+/* Below the disk floor nothing is added, but what is past its time may still go. */
+static void reclaim(struct mno_writer *w)
+{
+	struct mno_txn *t;
+
+	if (w->rounds++ % RECLAIM_EVERY || mno_env_begin_reclaim(w->o.env, &t) < 0)
+		return;
+	expire(w, t);
+	mno_env_commit(w->o.env, t);
+}
+
 static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_procs)
 {
 	struct mno_txn *t;
 	int r = mno_env_begin(w->o.env, &t);
 
+	if (r == -ENOSPC)
+		reclaim(w);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < b->n && r == 0; i++)
@@ -291,14 +307,31 @@ static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_pro
 	return r;
 }
 
+/* Once each time that the clock is found to have gone back. */
+static void say_early(struct mno_writer *w, bool was, bool is)
+{
+	struct mno_series_stat s;
+
+	if (was == is)
+		return;
+	mno_series_stat(w->o.series, &s);
+	if (is)
+		mno_err("the clock is before the last stored sample (Unix time %lld): samples are "
+			"not stored until it has passed that. Their rows are counted as lost.",
+			(long long)(s.last_ms / 1000));
+	else
+		mno_info("the clock has passed the last stored sample: samples are stored again");
+}
+
 /* What a batch came to: into the statistics and the probes' accounts. */
 static void account(struct mno_writer *w, struct batch *b, uint64_t procs, int r, uint64_t took_ns)
 {
-	uint64_t sums[MAX_PROBES] = {0}, events = 0, rows = 0;
-	bool first_failure;
+	uint64_t sums[MAX_PROBES] = {0}, events = 0, rows = 0, early = 0;
+	bool first_failure, was_early, is_early;
 
 	for (size_t i = 0; i < b->n; i++) {
 		rows += b->items[i]->row != NULL;
+		early += b->items[i]->early;
 		for (size_t p = 0; p < MAX_PROBES; p++)
 			sums[p] += b->items[i]->counts[p];
 	}
@@ -312,13 +345,18 @@ static void account(struct mno_writer *w, struct batch *b, uint64_t procs, int r
 	first_failure = r < 0 && !w->stat.last_error;
 	w->stat.last_error = r;
 	w->stat.last_commit_ns = took_ns;
-	*(r < 0 ? &w->stat.rows_lost : &w->stat.rows_stored) += rows;
+	was_early = w->stat.clock_behind;
+	is_early = r < 0 || !rows ? was_early : early > 0;
+	w->stat.clock_behind = is_early;
+	w->stat.rows_stored += r < 0 ? 0 : rows - early;
+	w->stat.rows_lost += r < 0 ? rows : early;
 	*(r < 0 ? &w->stat.events_lost : &w->stat.events_stored) += events;
 	*(r < 0 ? &w->stat.procs_lost : &w->stat.procs_stored) += procs;
 	*(r < 0 ? &w->stat.commit_errors : &w->stat.commits) += 1;
 	if (r == 0)
 		w->stat.last_commit_ms = mno_now_ms();
 	pthread_mutex_unlock(&w->stat_lock);
+	say_early(w, was_early, is_early);
 	if (first_failure)
 		mno_err("nothing is stored until this is mended: %s%s. What is lost is counted.",
 			mno_strerror(r),

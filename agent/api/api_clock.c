@@ -42,7 +42,7 @@ bool api_clock_later(struct mno_req *q)
 	ok = !api->stopping;
 	if (ok) {
 		MHD_suspend_connection(q->conn);
-		q->later_next = api->later;
+		q->next = api->later;
 		api->later = q;
 		pthread_cond_signal(&api->cond);
 	}
@@ -60,10 +60,10 @@ static uint64_t wake_due(struct mno_api *api, uint64_t now, uint64_t next)
 
 		if (q->wake_ns > now && !api->stopping) {
 			next = MNO_MIN(next, q->wake_ns);
-			p = &q->later_next;
+			p = &q->next;
 			continue;
 		}
-		*p = q->later_next;
+		*p = q->next;
 		MHD_resume_connection(q->conn);
 	}
 	return next;

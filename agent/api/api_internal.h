@@ -4,6 +4,7 @@
 
 #include <microhttpd.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/types.h>
 
 #include "../agent.h"
@@ -11,17 +12,20 @@
 #include "params.h"
 #include "peer.h"
 
-#define API_CONNS_MAX    1024              /* slow or idle ones are closed beyond that */
-#define API_CONNS_SLACK  512               /* room per thread while they go */
-#define API_CONN_MEMORY  (24 * 1024)       /* request line and headers of a connection */
-#define API_HEADER_NS    (10 * NS_PER_SEC) /* a request must be complete after that */
-#define API_IDLE_SECONDS 10
-#define API_BODY_MAX     (1024 * 1024)
-#define API_ANSWER_MAX   (64u << 20)
-#define API_QUERY_NS     (60 * NS_PER_SEC) /* longest evaluation */
-#define API_KEEPALIVE_NS (15 * NS_PER_SEC)
-#define API_LATER        0 /* result of a handler: call me again at q->wake_ns */
-#define API_CPU_SAMPLES  11
+#define API_CONNS_MAX      1024              /* slow or idle ones are closed beyond that */
+#define API_CONNS_SLACK    512               /* room per thread while they go */
+#define API_CONN_MEMORY    (24 * 1024)       /* request line and headers of a connection */
+#define API_HEADER_NS      (10 * NS_PER_SEC) /* a request must be complete after that */
+#define API_IDLE_SECONDS   10
+#define API_STREAM_SECONDS 300 /* a stream's reader may pause so long */
+#define API_BODY_MAX       (1024 * 1024)
+#define API_ANSWER_MAX     (64u << 20)
+#define API_QUERY_NS       (60 * NS_PER_SEC) /* longest evaluation */
+#define API_KEEPALIVE_NS   (15 * NS_PER_SEC)
+#define API_LATER          (-1) /* result of a handler: call me again at q->wake_ns */
+#define API_CPU_SAMPLES    11
+#define API_POOL           2            /* threads for answers that may take longer */
+#define API_HELD_MAX       (128u << 20) /* bodies and answers of all clients together */
 
 struct api_route;
 struct api_stream;
@@ -48,17 +52,21 @@ struct mno_api {
 
 	pthread_t thread; /* time-outs, keep-alive, samples */
 	bool thread_runs;
+	pthread_t pool[API_POOL];
+	size_t n_pool;
 	pthread_mutex_t lock; /* all below */
-	pthread_cond_t cond;
-	bool stopping;
+	pthread_cond_t cond, pool_cond;
+	_Atomic bool stopping;  /* set under the lock; long work looks at it without */
 	struct api_conn *conns; /* newest first */
 	size_t n_conns, max_conns;
-	struct mno_req *later; /* suspended requests with a wake-up time */
+	struct mno_req *jobs, **jobs_end; /* suspended requests for the pool, in order */
+	struct mno_req *later;            /* suspended requests with a wake-up time */
 	struct api_stream *streams;
 	struct api_cpu {
 		uint64_t mono_ns, used_ns;
 	} cpu[API_CPU_SAMPLES]; /* ring, .n_cpu taken so far */
 	size_t n_cpu;
+	atomic_size_t held; /* bytes of bodies and of answers that are not yet taken */
 };
 
 /* One request; handlers read the upper part and write the lower. */
@@ -73,10 +81,15 @@ struct mno_req {
 	struct mno_params params; /* body's fields first, then the query string's */
 	struct mno_buf body;
 	bool started, too_large;
-	char name[256];   /* what stood for <name> in the route's pattern */
-	unsigned round;   /* 0 at the first call of the handler, 1 after API_LATER, ... */
-	uint64_t wake_ns; /* CLOCK_MONOTONIC */
-	struct mno_req *later_next;
+	bool crowded;         /* no room for its body */
+	size_t held;          /* its part of api->held */
+	char name[256];       /* what stood for <name> in the route's pattern */
+	unsigned round;       /* 0 at the first call of the handler, 1 after API_LATER, ... */
+	uint64_t wake_ns;     /* CLOCK_MONOTONIC */
+	struct mno_req *next; /* among those that wait, for the clock or for the pool */
+	const struct api_route *route; /* set when the request was understood */
+	int result;                    /* the pool's: status to send; 0 = not done */
+	uint64_t deadline_ns;          /* CLOCK_MONOTONIC, of reading the store */
 
 	struct mno_buf out;
 	struct mno_json j;     /* writes to .out */
@@ -91,6 +104,7 @@ struct api_route {
 	const char *pattern;          /* "<name>" stands for one segment */
 	int (*fn)(struct mno_req *q); /* HTTP status, or API_LATER */
 	const char *summary;
+	bool pool; /* runs on the pool's threads */
 };
 
 /* The route of a path: NULL when there is none; *@ret_allow lists the methods of the path when
@@ -140,6 +154,15 @@ bool api_clock_later(struct mno_req *q);
 /* Percent of one core used by the agent's process over the last ~10 s. */
 double api_cpu_percent(struct mno_api *api);
 
+/* --- the pool (pool.c) ------------------------------------------------------------------------ */
+int api_pool_start(struct mno_api *api);
+/* Joins the threads; what still waits was resumed with an answer. api->stopping is set. */
+void api_pool_stop(struct mno_api *api);
+/* Suspends @q's connection until its handler ran there; false when the server is stopping. */
+bool api_pool_give(struct mno_req *q);
+/* -ETIMEDOUT when a handler should give up: the deadline passed, or the server stops. */
+int api_expired(const struct mno_req *q);
+
 /* --- streams (stream.c) ----------------------------------------------------------------------- */
 /* Opens the event stream of @q: its response, or a status of an error answered. */
 int api_stream_open(struct mno_req *q, const uint16_t *kinds, size_t n);
@@ -157,5 +180,7 @@ void api_put_probe(struct mno_req *q, const struct mno_probe_status *s, bool lon
 
 /* --- handlers: rows of routes.def ----------------------------------------------------------- */
 #define ROUTE(methods, pattern, fn, summary) int fn(struct mno_req *q);
+#define ROUTE_POOL                           ROUTE
 #include "routes.def"
 #undef ROUTE
+#undef ROUTE_POOL

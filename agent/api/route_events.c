@@ -14,9 +14,11 @@
 #define KINDS_MAX 64
 
 struct pick {
+	const struct mno_req *q;
 	const struct mno_kinds *kinds;
 	uint16_t want[KINDS_MAX];
 	size_t n_want;
+	uint64_t pid;        /* 0 = of all */
 	uint64_t t0, t1;     /* boottime, as the records have it */
 	uint64_t found;      /* records of these kinds and time */
 	uint64_t skip, left; /* in the second pass */
@@ -80,17 +82,40 @@ static bool wanted(const struct pick *p, const struct mno_hdr *h)
 	return p->n_want == 0;
 }
 
+/* Whether a checked record is about the process wanted: its own, or a signal from or to it. */
+static bool is_about(const struct pick *p, const struct mno_kind *kind, const void *rec)
+{
+	static const char *const names[] = {"pid", "sender_pid", "target_pid"};
+	uint32_t pid;
+
+	for (size_t i = 0; i < kind->n_fields; i++)
+		for (size_t k = 0; k < ARRAY_SIZE(names); k++) {
+			const struct mno_field *f = &kind->fields[i];
+
+			if (strcmp(f->name, names[k]) || f->size != sizeof(pid))
+				continue;
+			memcpy(&pid, (const char *)rec + f->off, sizeof(pid));
+			if (pid == p->pid)
+				return true;
+		}
+	return false;
+}
+
 static int take_event(void *arg, const void *rec, size_t len)
 {
 	const struct mno_kind *kind;
 	struct pick *p = arg;
 
-	if (!wanted(p, rec))
-		return 0;
+	int r = api_expired(p->q);
+
+	if (r < 0 || !wanted(p, rec))
+		return r;
 	if (mno_event_check(p->kinds, rec, len, &kind) < 0) {
 		p->unreadable++;
 		return 0;
 	}
+	if (p->pid && !is_about(p, kind, rec))
+		return 0;
 	p->found++;
 	if (!p->j || p->found <= p->skip || !p->left)
 		return 0;
@@ -132,6 +157,8 @@ static int stored(struct mno_req *q, struct pick *p)
 
 	if (!r)
 		r = api_number(q, "limit", 1, LIMIT_MAX, LIMIT_DEF, &limit);
+	if (!r)
+		r = api_number(q, "pid", 1, UINT32_MAX, 0, &p->pid);
 	if (r)
 		return r;
 	p->t0 = to_boottime(t0, a->boot_offset_ns);
@@ -142,6 +169,9 @@ static int stored(struct mno_req *q, struct pick *p)
 	mno_json_key(&q->j, "events");
 	mno_json_arr(&q->j);
 	r = a->env ? put_stored(q, p, t0, t1, limit) : 0;
+	if (r == -ETIMEDOUT)
+		return api_problem(q, 503, "unavailable", "ask for a shorter window",
+			"reading the events took too long");
 	if (r < 0 && r != -E2BIG)
 		return api_problem(q, 500, "internal", NULL, "the events could not be read: %s",
 			mno_strerror(r));
@@ -155,7 +185,7 @@ static int stored(struct mno_req *q, struct pick *p)
 
 int api_events(struct mno_req *q)
 {
-	struct pick p = {};
+	struct pick p = {.q = q};
 	uint64_t follow;
 	int r = api_number(q, "follow", 0, 1, 0, &follow);
 

@@ -22,6 +22,7 @@ struct row {
 
 /* Rows found so far, as text. At most twice the limit are kept, the newest win. */
 struct rows {
+	const struct mno_req *q;
 	uint64_t t0, t1;
 	uint64_t limit, pid, uid;
 	const char *comm, *exe, *cgroup;
@@ -138,8 +139,9 @@ static int take_row(void *arg, const struct mno_proc *p)
 	size_t off;
 	int e;
 
-	if (!wanted(r, p))
-		return 0;
+	e = api_expired(r->q);
+	if (e < 0 || !wanted(r, p))
+		return e;
 	e = make_room(r);
 	if (e < 0)
 		return e;
@@ -200,7 +202,7 @@ static int read_filter(struct mno_req *q, struct rows *r)
 int api_proc(struct mno_req *q)
 {
 	_cleanup_(rows_done)
-	struct rows r = {.text = {.max = API_ANSWER_MAX / 2}};
+	struct rows r = {.q = q, .text = {.max = API_ANSWER_MAX / 2}};
 	int e = read_filter(q, &r);
 
 	if (e)
@@ -210,6 +212,9 @@ int api_proc(struct mno_req *q)
 		return api_problem(q, 422, "limit",
 			"ask for a shorter window, or set limit=", "more rows than fit into %u MiB",
 			API_ANSWER_MAX >> 21);
+	if (e == -ETIMEDOUT)
+		return api_problem(q, 503, "unavailable", "ask for a shorter window",
+			"reading the ledger took too long");
 	if (e < 0)
 		return api_problem(q, 500, "internal", NULL, "the ledger could not be read: %s",
 			mno_strerror(e));

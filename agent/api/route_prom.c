@@ -58,6 +58,7 @@ static int read_limits(struct mno_req *q, struct mno_promql_limits *lim)
 		wait_ns = MNO_MIN(wait_ns, (uint64_t)MNO_MAX(ms, 0) * NS_PER_MS);
 	}
 	lim->max_bytes = API_ANSWER_MAX;
+	lim->stop = &q->api->stopping;
 	lim->deadline_ns = mno_now_ns(CLOCK_MONOTONIC) + wait_ns;
 	return 0;
 }

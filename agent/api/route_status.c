@@ -135,7 +135,8 @@ static void put_degraded(struct mno_req *q)
 
 	mno_json_key(&q->j, "degraded");
 	mno_json_arr(&q->j);
-	put_lame_probes(q);
+	if (!a->doctor) /* it names them, too */
+		put_lame_probes(q);
 	if (!a->probes)
 		put_finding(&q->j, "no BPF probes",
 			"started with --no-bpf: only /proc and cgroup files are read",
@@ -146,6 +147,10 @@ static void put_degraded(struct mno_req *q)
 		put_finding(&q->j, "nothing is stored at the moment", mno_strerror(w.last_error),
 			w.last_error == -ENOSPC ? "free some disk space below the state directory"
 						: "see the log of mnod");
+	else if (w.clock_behind)
+		put_finding(&q->j, "samples are not stored at the moment",
+			"the clock is before the last stored sample",
+			"set the clock right, or choose another --state");
 	if (a->doctor)
 		mno_doctor_degraded(a->doctor, put_finding, &q->j);
 	mno_json_end_arr(&q->j);

@@ -6,9 +6,11 @@
 #include "mno/util.h"
 
 static const struct api_route routes[] = {
-#define ROUTE(methods, pattern, fn, summary) {methods, pattern, fn, summary},
+#define ROUTE(methods, pattern, fn, summary)      {methods, pattern, fn, summary, false},
+#define ROUTE_POOL(methods, pattern, fn, summary) {methods, pattern, fn, summary, true},
 #include "routes.def"
 #undef ROUTE
+#undef ROUTE_POOL
 };
 
 /* Whether @path fits @pattern; "<...>" takes one segment, decoded into @name. */

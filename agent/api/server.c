@@ -11,6 +11,7 @@
 
 #include "mno/err.h"
 #include "mno/log.h"
+#include "mno/time.h"
 #include "mno/util.h"
 #include "socket.h"
 
@@ -27,10 +28,28 @@ static struct mno_req *req_free(struct mno_req *q)
 	mno_buf_done(&q->out);
 	if (q->response)
 		MHD_destroy_response(q->response);
+	atomic_fetch_sub(&q->api->held, q->held);
 	free(q->uri);
 	free(q->path);
 	free(q);
 	return NULL;
+}
+
+/* Memory is bounded over all clients: those who take their answers slowly, too. */
+static bool hold(struct mno_req *q, size_t n)
+{
+	if (atomic_fetch_add(&q->api->held, n) + n > API_HELD_MAX) {
+		atomic_fetch_sub(&q->api->held, n);
+		return false;
+	}
+	q->held += n;
+	return true;
+}
+
+static int refuse_crowd(struct mno_req *q)
+{
+	return api_error(q, 503, "limit", "ask again, or for less",
+		"answers that clients have not taken yet fill %u MiB", API_HELD_MAX >> 20);
 }
 
 /* Called with the request line, before anything is decoded. */
@@ -90,7 +109,15 @@ static enum MHD_Result send_answer(struct mno_req *q, int status)
 	struct MHD_Response *r = TAKE_PTR(q->response);
 	enum MHD_Result ok;
 
-	if (!r) {
+	if (!r && !hold(q, q->out.len)) {
+		mno_buf_done(&q->out);
+		q->out.max = API_ANSWER_MAX;
+		status = refuse_crowd(q);
+	}
+	if (r) { /* a stream: its reader may pause, what it loses meanwhile is told */
+		MHD_set_connection_option(
+			q->conn, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)API_STREAM_SECONDS);
+	} else {
 		r = MHD_create_response_from_buffer(q->out.len, q->out.data,
 			q->out.data ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
 		if (!r)
@@ -160,19 +187,17 @@ static int not_found(struct mno_req *q)
 	return api_error(q, 404, "not_found", hint, "no such path: %.200s", q->path);
 }
 
-static int handle(struct mno_req *q)
+/* Finds the route. 0, or the status of an error answered. */
+static int understand(struct mno_req *q)
 {
-	const struct api_route *route;
 	const char *allow;
-	int status = 0;
+	int status = read_params(q);
 
-	if (!q->path)
-		status = read_params(q);
 	if (status)
 		return status;
-	route = api_route_find(q->method, q->path, q->name, sizeof(q->name), &allow);
-	if (route)
-		return route->fn(q);
+	q->route = api_route_find(q->method, q->path, q->name, sizeof(q->name), &allow);
+	if (q->route)
+		return 0;
 	if (!allow)
 		return not_found(q);
 	snprintf(q->allow, sizeof(q->allow), "%s", allow);
@@ -180,18 +205,31 @@ static int handle(struct mno_req *q)
 		q->method, q->path, allow);
 }
 
-/* The request is complete (or comes back from waiting). */
+/* The request is complete, or comes back from the pool or from waiting. */
 static enum MHD_Result answer(struct mno_req *q)
 {
-	int status = handle(q);
+	int status = q->result;
+	bool ok = true;
 
+	q->result = 0;
+	if (!q->route) {
+		q->deadline_ns = mno_now_ns(CLOCK_MONOTONIC) + API_QUERY_NS;
+		status = understand(q);
+	}
+	if (status > 0)
+		return send_answer(q, status);
+	if (status == 0 && !q->route->pool)
+		status = q->route->fn(q);
+	else if (status == 0)
+		ok = api_pool_give(q);
 	if (status == API_LATER) {
 		q->round++;
-		if (api_clock_later(q))
-			return MHD_YES;
-		status = api_error(q, 503, "unavailable", NULL, "the agent is ending");
+		ok = api_clock_later(q);
 	}
-	return send_answer(q, status);
+	if (status > 0)
+		return send_answer(q, status);
+	return ok ? MHD_YES
+		  : send_answer(q, api_error(q, 503, "unavailable", NULL, "the agent is ending"));
 }
 
 /* The headers are complete. */
@@ -225,7 +263,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 		return begin(q, method);
 	if (*size) {
 		q->too_large |= *size > API_BODY_MAX - q->body.len;
-		if (!q->too_large)
+		q->crowded |= !q->too_large && !hold(q, *size);
+		if (!q->too_large && !q->crowded)
 			mno_buf_add(&q->body, data, *size);
 		*size = 0;
 		return MHD_YES;
@@ -233,6 +272,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 	api_conn_busy(cls, q->client, true);
 	if (!q->client->peer.allowed)
 		return send_answer(q, refuse_peer(q));
+	if (q->crowded)
+		return send_answer(q, refuse_crowd(q));
 	return q->too_large ? send_answer(q, refuse_large(q)) : answer(q);
 }
 
@@ -293,6 +334,8 @@ static int api_new(struct mno_agent *a, struct mno_api **ret)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&api->cond, &attr);
 	pthread_condattr_destroy(&attr);
+	pthread_cond_init(&api->pool_cond, NULL);
+	api->jobs_end = &api->jobs;
 	r = api_peers_new(&api->peers);
 	if (r == 0)
 		r = api_top_new(&api->top);
@@ -336,6 +379,8 @@ int mno_api_start(struct mno_agent *a, struct mno_api **ret)
 	api = api ?: own;
 	r = api_clock_start(api);
 	if (r == 0)
+		r = api_pool_start(api);
+	if (r == 0)
 		r = start_server(api);
 	if (r < 0)
 		return r;
@@ -348,7 +393,8 @@ struct mno_api *mno_api_stop(struct mno_api *api)
 {
 	if (!api)
 		return NULL;
-	api_clock_stop(api); /* nothing stays suspended */
+	api_clock_stop(api);
+	api_pool_stop(api); /* nothing stays suspended */
 	if (api->daemon) {
 		MHD_stop_daemon(api->daemon); /* closes the listening socket */
 		api->listen_fd = -1;
@@ -361,6 +407,7 @@ struct mno_api *mno_api_stop(struct mno_api *api)
 	api_top_free(api->top);
 	api_peers_free(api->peers);
 	pthread_cond_destroy(&api->cond);
+	pthread_cond_destroy(&api->pool_cond);
 	pthread_mutex_destroy(&api->lock);
 	free(api);
 	return NULL;

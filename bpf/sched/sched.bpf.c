@@ -14,6 +14,8 @@
 #include "sched_wire.h"
 
 #define LONG_STINT 1000000000ULL
+/* whose sleep is not told: kernel threads (idle ones among them) and tasks that end */
+#define NO_SLEEPER (PF_KTHREAD | PF_EXITING)
 
 /*
  * The run queue by way of the task: the symbol `runqueues` is not to be had on kernels without
@@ -202,8 +204,6 @@ static __always_inline void leave(
 static __always_inline void fall_asleep(
 	struct mno_sched_task *st, struct task_struct *prev, __u32 state, __u64 now)
 {
-	if (prev->flags & (PF_KTHREAD | PF_EXITING))
-		return;
 	st->class = sleep_class(prev, state);
 	st->out = now;
 }
@@ -288,7 +288,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 	if ((__s64)ran < 0)
 		ran = 0;
 	leave(c, cpu, prev, ran, sleeps);
-	if (sleeps && prev->pid) {
+	if (sleeps && !(prev->flags & NO_SLEEPER)) {
 		st = bpf_task_storage_get(&sched_tasks, prev, 0, 0);
 		if (st)
 			fall_asleep(st, prev, prev_state, now);
@@ -303,6 +303,8 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 			if (st->waited && total > st->waited)
 				wait = total - st->waited;
 			st->waited = total;
+		} else {
+			c->missed++;
 		}
 		arrive(c, cpu, next, st, now, wait);
 	}
@@ -329,15 +331,18 @@ int BPF_PROG(on_switch_stamped, bool preempt, struct task_struct *prev, struct t
 	leave(c, cpu, prev, ran, sleeps);
 	if (prev->pid) {
 		st = bpf_task_storage_get(&sched_tasks, prev, 0, 0);
-		if (st && sleeps)
+		if (st && sleeps) {
+			st->queued = 0;
 			fall_asleep(st, prev, prev_state, now);
-		else if (st)
+		} else if (st)
 			st->queued = now;
 	}
 	if (next->pid) {
 		st = bpf_task_storage_get(&sched_tasks, next, 0, 0);
 		if (st && st->queued && st->queued < now)
 			wait = now - st->queued;
+		else if (st && st->out) /* a signal kept it from sleeping: no wake-up was needed */
+			wait = now - st->out;
 		if (st)
 			st->queued = 0;
 		arrive(c, cpu, next, st, now, wait);
@@ -352,7 +357,7 @@ static __always_inline int stamp(struct task_struct *p)
 {
 	struct mno_sched_task *st = bpf_task_storage_get(&sched_tasks, p, 0, 0);
 
-	if (st)
+	if (st && !st->queued) /* told again while it is queued: the first time counts */
 		st->queued = bpf_ktime_get_ns();
 	return 0;
 }
@@ -382,14 +387,20 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
-/* Read once after the attach: storage for the tasks that run already. */
+/*
+ * Storage for the tasks that run already; writes the number of each that got none, for the
+ * kernel's stock of small pieces may be used up for a moment: the reader tries again.
+ */
 SEC("iter/task")
 int seed_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_struct *t = ctx->task;
+	__u32 pid;
 
-	if (t)
-		bpf_task_storage_get(&sched_tasks, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!t || bpf_task_storage_get(&sched_tasks, t, 0, BPF_LOCAL_STORAGE_GET_F_CREATE))
+		return 0;
+	pid = t->pid;
+	bpf_seq_write(ctx->meta->seq, &pid, sizeof(pid));
 	return 0;
 }
 

@@ -3,15 +3,17 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
+#include <time.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include "mno/time.h"
 #include "sched_user.h"
 #include "sched.skel.h"
 
-#define LOOK_MIN_NS (200 * NS_PER_MS) /* rates over less say little */
-#define LOOK_MAX_NS (30 * NS_PER_SEC) /* an older look is nobody's "before" */
+#define SEED_TRIES    20
+#define SEED_EVERY_NS (10 * NS_PER_SEC)
+#define LOOK_MIN_NS   (200 * NS_PER_MS) /* rates over less say little */
+#define LOOK_MAX_NS   (30 * NS_PER_SEC) /* an older look is nobody's "before" */
 
 struct sched {
 	struct sched_bpf *skel;
@@ -20,6 +22,7 @@ struct sched {
 	pthread_mutex_t lock; /* table and looks: tick thread against API threads */
 	struct mno_sched_table table;
 	struct mno_sched_look looks[2]; /* older, newer */
+	uint64_t missed, seeded_ns;
 };
 
 static const char *const kernel_clock[] = {"on_switch", "on_fork", "seed_tasks", "list_threads"};
@@ -103,13 +106,42 @@ static int sched_loaded(void *priv, struct bpf_object *obj)
 	return mno_sched_table_init(&s->table, &maps);
 }
 
+static int seed(struct sched *s)
+{
+	_cleanup_buf_ struct mno_buf failed = {.max = 4 << 20};
+	const struct timespec ms = {.tv_nsec = 1000000};
+	int r = 0;
+
+	for (int i = 0; i < SEED_TRIES && r == 0; i++) {
+		mno_buf_reset(&failed);
+		r = mno_iter_read(s->skel->progs.seed_tasks, &failed);
+		if (!failed.len)
+			break;
+		nanosleep(&ms, NULL);
+	}
+	return r;
+}
+
 static int sched_attached(void *priv, struct bpf_object *obj,
 	void (*emit)(void *arg, const void *rec, size_t len), void *arg)
 {
-	_cleanup_buf_ struct mno_buf out = {.max = 64 << 10}; /* stays empty */
-	struct sched *s = priv;
+	return seed(priv);
+}
 
-	return mno_iter_read(s->skel->progs.seed_tasks, &out);
+/* Tasks that fork does not tell about (I/O workers) are found by their switches. Those outside of
+ * this process' pid namespace the iterator does not show: their sleeps stay untold. */
+static void seed_again(struct sched *s, uint64_t now_ns)
+{
+	uint64_t missed = 0;
+
+	for (unsigned c = 0; c < s->n_cpus; c++)
+		missed += __atomic_load_n(
+			&mno_sched_cpu_at(&s->table.maps, c)->missed, __ATOMIC_RELAXED);
+	if (missed == s->missed || now_ns < s->seeded_ns + SEED_EVERY_NS)
+		return;
+	s->missed = missed;
+	s->seeded_ns = now_ns;
+	seed(s);
 }
 
 static void sched_tick(void *priv, const struct mno_probe_tick *t)
@@ -123,6 +155,7 @@ static void sched_tick(void *priv, const struct mno_probe_tick *t)
 		if (s->looks[i].at_ns && s->looks[i].at_ns + LOOK_MAX_NS < t->now_ns)
 			mno_sched_look_done(&s->looks[i]); /* nobody looks any more */
 	pthread_mutex_unlock(&s->lock);
+	seed_again(s, t->now_ns);
 }
 
 static int look_take(struct sched *s, struct mno_sched_look *ret)

@@ -98,19 +98,6 @@ int mno_sched_table_init(struct mno_sched_table *t, const struct mno_sched_maps 
 	return 0;
 }
 
-void mno_sched_table_done(struct mno_sched_table *t)
-{
-	for (size_t i = 0; i < MNO_SCHED_SLOTS; i++)
-		free(t->slots[i].path);
-	free(t->culprits_seen);
-	t->culprits_seen = NULL;
-}
-
-static const struct mno_sched_cpu *cpu_at(const struct mno_sched_table *t, unsigned c)
-{
-	return (const struct mno_sched_cpu *)t->maps.cpus[c].own;
-}
-
 static struct mno_sched_cgroup *bank(const struct mno_sched_table *t, unsigned b, uint32_t slot)
 {
 	return &t->maps.cgroups[b * MNO_SCHED_SLOTS + slot];
@@ -172,9 +159,9 @@ static void add_open_stints(struct mno_sched_table *t)
 	uint64_t now = 0;
 
 	for (unsigned c = 0; c < t->maps.n_cpus; c++)
-		now = MNO_MAX(now, READ(cpu_at(t, c)->since));
+		now = MNO_MAX(now, READ(mno_sched_cpu_at(&t->maps, c)->since));
 	for (unsigned c = 0; c < t->maps.n_cpus; c++) {
-		const struct mno_sched_cpu *cpu = cpu_at(t, c);
+		const struct mno_sched_cpu *cpu = mno_sched_cpu_at(&t->maps, c);
 		uint64_t since = READ(cpu->since);
 
 		if (READ(cpu->pid) && since && since < now)
@@ -329,6 +316,14 @@ static void slot_drop(struct mno_metrics *m, struct mno_sched_slot *s)
 	no_series(s);
 }
 
+void mno_sched_table_done(struct mno_sched_table *t)
+{
+	for (size_t i = 0; i < MNO_SCHED_SLOTS && t->metrics; i++)
+		slot_drop(t->metrics, &t->slots[i]);
+	free(t->culprits_seen);
+	t->culprits_seen = NULL;
+}
+
 /* A cgroup that came and went unseen: its figures belong to ~other. */
 static void slot_fold(struct mno_sched_table *t, uint32_t slot)
 {
@@ -397,6 +392,7 @@ void mno_sched_table_tick(struct mno_sched_table *t, struct mno_metrics *m,
 	const struct mno_cgroup *v = slots->v;
 	size_t n = slots->n;
 
+	t->metrics = m;
 	t->interval_ns = interval_ns;
 	take_back(t, m, slots);
 	for (size_t i = 0; i < n; i++)

@@ -18,6 +18,13 @@ struct mno_sched_maps {
 	unsigned banks, n_cpus;
 };
 
+/* What the programs keep of CPU @c. */
+static inline const struct mno_sched_cpu *mno_sched_cpu_at(
+	const struct mno_sched_maps *m, unsigned c)
+{
+	return (const struct mno_sched_cpu *)m->cpus[c].own;
+}
+
 /* A slot's figures since its cgroup got it, over all banks. */
 struct mno_sched_sums {
 	uint64_t cpu_ns, switches, preempted, runq_ns;
@@ -46,6 +53,7 @@ struct mno_sched_slot {
 
 struct mno_sched_table {
 	struct mno_sched_maps maps;
+	struct mno_metrics *metrics; /* where the series are; set by the first tick */
 	uint64_t interval_ns;
 	unsigned bucket_end[MNO_SCHED_BOUNDS]; /* of the histogram bounds */
 	uint64_t *
@@ -59,6 +67,7 @@ void mno_sched_wait_table(uint8_t table[static MNO_SCHED_SYSCALLS]);
 uint64_t mno_sched_bound(unsigned i, const char **ret_text);
 
 int mno_sched_table_init(struct mno_sched_table *t, const struct mno_sched_maps *maps);
+/* Takes its series out of the metrics, which must still be there. */
 void mno_sched_table_done(struct mno_sched_table *t);
 /* One tick: sums of the slots in use into their series; retired slots are zeroed in the maps. */
 void mno_sched_table_tick(struct mno_sched_table *t, struct mno_metrics *m,

@@ -52,7 +52,7 @@ struct mno_sched_cpu {
 	__u32 newest;
 	__u32 ran[MNO_SCHED_STINTS];     /* the last stints, a ring: at most 4.29 s; 0 = none */
 	__u8 ran_slot[MNO_SCHED_STINTS]; /* and whose they were */
-	__u32 _pad;
+	__u32 missed;                    /* tasks that had no storage: seeding is due */
 };
 _Static_assert(sizeof(struct mno_sched_cpu) == 64, "fits mno_pstats.own");
 

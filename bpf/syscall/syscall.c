@@ -25,7 +25,7 @@ struct syscall {
 	size_t entries_size, index_size;
 	pthread_mutex_t lock; /* table and look: tick thread against API threads */
 	struct mno_syscall_table table;
-	struct look before;
+	struct look looks[2]; /* the older one first */
 };
 
 static const char *const tp_btf[] = {"on_enter", "on_exit", "list_calls"};
@@ -118,8 +118,9 @@ static void syscall_tick(void *priv, const struct mno_probe_tick *t)
 
 	pthread_mutex_lock(&s->lock);
 	mno_syscall_table_tick(&s->table, t->metrics, &slots, t->interval_ns);
-	if (s->before.at_ns && s->before.at_ns + LOOK_MAX_NS < t->now_ns)
-		look_done(&s->before);
+	for (size_t i = 0; i < ARRAY_SIZE(s->looks); i++)
+		if (s->looks[i].at_ns && s->looks[i].at_ns + LOOK_MAX_NS < t->now_ns)
+			look_done(&s->looks[i]);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -173,25 +174,28 @@ static void proc_json(const struct mno_syscall_thread *p, const struct look *bef
 	mno_json_end(j);
 }
 
+/* Rates are those since the newest look that is old enough to tell. */
 static void snapshot_procs(struct syscall *s, struct mno_json *j)
 {
-	struct look now = {};
+	struct look now = {}, *older = &s->looks[0], *newer = &s->looks[1], *before;
 	uint64_t interval;
 
 	if (look_take(s, &now) < 0)
 		return;
-	interval = s->before.at_ns ? now.at_ns - s->before.at_ns : 0;
+	before = newer->at_ns && now.at_ns - newer->at_ns >= LOOK_MIN_NS ? newer : older;
+	interval = before->at_ns ? now.at_ns - before->at_ns : 0;
 	mno_json_key(j, "processes");
 	mno_json_arr(j);
 	for (size_t i = 0; i < now.n; i++)
-		proc_json(&now.v[i], &s->before, interval, j);
+		proc_json(&now.v[i], before, interval, j);
 	mno_json_end_arr(j);
-	if (interval && interval < LOOK_MIN_NS) {
+	if (newer->at_ns && before != newer) {
 		look_done(&now);
 		return;
 	}
-	look_done(&s->before);
-	s->before = now;
+	look_done(older);
+	*older = *newer;
+	*newer = now;
 }
 
 static void syscall_snapshot(void *priv, struct mno_cgroups *cg, struct mno_json *j)
@@ -215,7 +219,8 @@ static void syscall_close(void *priv)
 		munmap(s->table.maps.entries, s->entries_size);
 	if (s->index_size)
 		munmap(s->table.maps.index, s->index_size);
-	look_done(&s->before);
+	for (size_t i = 0; i < ARRAY_SIZE(s->looks); i++)
+		look_done(&s->looks[i]);
 	syscall_bpf__destroy(s->skel);
 	pthread_mutex_destroy(&s->lock);
 	free(s);

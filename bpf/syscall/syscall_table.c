@@ -65,14 +65,6 @@ void mno_syscall_table_init(struct mno_syscall_table *t, const struct mno_syscal
 		no_series(&t->pairs[i]);
 }
 
-void mno_syscall_table_done(struct mno_syscall_table *t)
-{
-	for (size_t i = 0; i < MNO_SYSCALL_SLOTS; i++) {
-		free(t->paths[i]);
-		t->paths[i] = NULL;
-	}
-}
-
 static void sum_hist(struct mno_syscall_table *t, struct mno_syscall_pair *p, uint32_t entry)
 {
 	uint64_t cumulative = 0, before = 0, part;
@@ -153,6 +145,16 @@ static void pair_drop(struct mno_metrics *m, struct mno_syscall_pair *p)
 		series_drop(m, &p->s_bucket[b]);
 	*p = (struct mno_syscall_pair){};
 	no_series(p);
+}
+
+void mno_syscall_table_done(struct mno_syscall_table *t)
+{
+	for (size_t i = 0; i < MNO_SYSCALL_ENTRIES && t->metrics; i++)
+		pair_drop(t->metrics, &t->pairs[i]);
+	for (size_t i = 0; i < MNO_SYSCALL_SLOTS; i++) {
+		free(t->paths[i]);
+		t->paths[i] = NULL;
+	}
 }
 
 /* Of a cgroup that came and went unseen: its figures belong to the rest. */
@@ -256,6 +258,7 @@ void mno_syscall_table_tick(struct mno_syscall_table *t, struct mno_metrics *m,
 	const struct mno_cgroup *v = slots->v;
 	size_t n = slots->n;
 
+	t->metrics = m;
 	t->interval_ns = interval_ns;
 	take_back(t, m, slots);
 	for (size_t i = 0; i < n; i++)
@@ -276,14 +279,18 @@ static double per_second(const struct mno_syscall_table *t, uint64_t n)
 static void cgroups_json(const struct mno_syscall_table *t, struct mno_json *j)
 {
 	uint64_t sums[MNO_SYSCALL_SLOTS] = {};
+	bool any[MNO_SYSCALL_SLOTS] = {};
 
-	for (size_t i = 0; i < MNO_SYSCALL_ENTRIES; i++)
-		if (t->pairs[i].used)
-			sums[t->pairs[i].slot] += t->pairs[i].count - t->pairs[i].count_before;
+	for (size_t i = 0; i < MNO_SYSCALL_ENTRIES; i++) {
+		if (!t->pairs[i].used)
+			continue;
+		any[t->pairs[i].slot] = true;
+		sums[t->pairs[i].slot] += t->pairs[i].count - t->pairs[i].count_before;
+	}
 	mno_json_key(j, "cgroups");
 	mno_json_arr(j);
 	for (size_t i = 0; i < MNO_SYSCALL_SLOTS; i++) {
-		if (!t->paths[i])
+		if (!t->paths[i] || !any[i])
 			continue;
 		mno_json_obj(j);
 		mno_json_kstr(j, "path", t->paths[i]);

@@ -28,6 +28,7 @@ struct mno_syscall_pair {
 
 struct mno_syscall_table {
 	struct mno_syscall_maps maps;
+	struct mno_metrics *metrics; /* where the series are; set by the first tick */
 	/* Gives an entry back to the kernel's side; 0 or -errno. */
 	int (*give_back)(void *arg, uint32_t entry);
 	void *arg;
@@ -45,6 +46,7 @@ const char *mno_syscall_label(unsigned nr, char *buf, size_t size);
 
 void mno_syscall_table_init(struct mno_syscall_table *t, const struct mno_syscall_maps *maps,
 	int (*give_back)(void *arg, uint32_t entry), void *arg);
+/* Takes its series out of the metrics, which must still be there. */
 void mno_syscall_table_done(struct mno_syscall_table *t);
 void mno_syscall_table_tick(struct mno_syscall_table *t, struct mno_metrics *m,
 	const struct mno_cgroup_view *slots, uint64_t interval_ns);

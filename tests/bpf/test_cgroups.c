@@ -162,6 +162,22 @@ static void test_unknown_ids(void **state)
 	assert_true(bpf_map_lookup_elem(mno_cgroups_slots_fd(cg), &id, &now) < 0);
 }
 
+/* Many that came and went fill the hash: they go at once, for new ones must find room in it. */
+static void test_churn_leaves_room(void **state)
+{
+	uint32_t slot = 0;
+
+	for (uint64_t id = 5000000; id < 5000000 + 1024; id++)
+		meet(id);
+	for (int i = 0; i < 6; i++)
+		mno_cgroups_refresh(cg);
+	slot = meet(make("new"));
+	assert_int_not_equal(slot, 0);
+	mno_cgroups_refresh(cg);
+	assert_non_null(find("/new"));
+	assert_int_equal(find("/new")->slot, slot);
+}
+
 static void test_late_tree(void **state)
 {
 	uint64_t a = make("a");
@@ -216,6 +232,7 @@ int main(void)
 		T(test_queue_gives_each_slot_once),
 		T(test_life_of_a_slot),
 		T(test_unknown_ids),
+		T(test_churn_leaves_room),
 		T(test_late_tree),
 		T(test_folded_gets_a_slot_later),
 	};

@@ -128,7 +128,7 @@ static void test_user(void **state)
 	assert_int_equal(status_of(c.pid, "CapEff"), BPF_AND_PERFMON);
 	end(&c);
 	c = start(drop_to_unknown);
-	assert_int_equal(result(&c), -ENOENT);
+	assert_int_equal(result(&c), -ESRCH);
 	end(&c);
 }
 

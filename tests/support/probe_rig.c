@@ -178,6 +178,23 @@ void mno_rig_cost(const struct mno_rig *r, const char *prog, uint64_t *ret_ns, u
 	*ret_runs = info.run_cnt;
 }
 
+uint64_t mno_rig_misses(const struct mno_rig *r)
+{
+	struct bpf_program *p;
+	uint64_t sum = 0;
+
+	bpf_object__for_each_program(p, r->obj)
+	{
+		struct bpf_prog_info info = {};
+		uint32_t len = sizeof(info);
+
+		if (bpf_program__fd(p) >= 0 &&
+			bpf_obj_get_info_by_fd(bpf_program__fd(p), &info, &len) == 0)
+			sum += info.recursion_misses;
+	}
+	return sum;
+}
+
 int mno_rig_cgroup_make(const char *name, char *buf, size_t size)
 {
 	char root[512];

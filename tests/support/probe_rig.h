@@ -27,6 +27,8 @@ void mno_rig_unload(struct mno_rig *r);
 uint64_t mno_rig_stat(const struct mno_rig *r, size_t offset);
 /* Run time and count of a program so far (needs BPF statistics on). */
 void mno_rig_cost(const struct mno_rig *r, const char *prog, uint64_t *ret_ns, uint64_t *ret_runs);
+/* Runs that the kernel left out, of all programs (it does not nest a program in itself). */
+uint64_t mno_rig_misses(const struct mno_rig *r);
 /* Exits with 77 and the reason if this process may not load BPF programs. */
 void mno_rig_need_bpf(void);
 /* Makes the cgroup @name below the v2 root; its path into @buf. -errno. */

@@ -1,5 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=dash # that is, with local
 # What every case in cases/ uses; sourced by it in the guest (busybox sh).
 # A case file's head names the boots it runs in, the checks that it reports (each exactly once)
 # and its limit in seconds:
@@ -56,15 +57,29 @@ need_agent() {
   done
 }
 
-# wait_for SECONDS COMMAND...: polls every 100 ms until COMMAND succeeds.
+uptime_seconds() {
+  read -r seconds _ </proc/uptime
+  echo "${seconds%.*}"
+}
+
+# wait_for SECONDS COMMAND...: polls until COMMAND succeeds, at least once.
 wait_for() {
-  wait_tries=$(($1 * 10))
+  local end
+  end=$(($(uptime_seconds) + $1))
   shift
   until "$@"; do
-    wait_tries=$((wait_tries - 1))
-    [ $wait_tries -gt 0 ] || return 1
+    [ "$(uptime_seconds)" -lt "$end" ] || return 1
     usleep 100000
   done
+}
+
+# await NAME SECONDS COMMAND...: ok when COMMAND succeeds in that time; else FAIL with what COMMAND
+# left in /tmp/why.
+await() {
+  local awaited=$1 # COMMAND may well use $name
+  shift
+  rm -f /tmp/why
+  if wait_for "$@"; then ok "$awaited"; else bad "$awaited" "$(head -c 300 /tmp/why 2>/dev/null | tr '\n' ' ')"; fi
 }
 
 alive() { kill -0 "$1" 2>/dev/null; }
@@ -81,7 +96,7 @@ agent_start() {
   mkdir -p "$STATE" /run/mno
   mnod --state "$STATE" --socket $MNO_SOCKET "$@" >>/tmp/mnod.log 2>&1 &
   agent_pid=$!
-  wait_for 15 agent_answers_or_gone
+  wait_for 40 agent_answers_or_gone
   if ! status_answers; then
     echo "agent: no answer: $(cat /tmp/status.err)"
     tail -n 20 /tmp/mnod.log
@@ -94,7 +109,7 @@ agent_answers_or_gone() { status_answers || gone "$agent_pid"; }
 # agent_stop: ends the agent with SIGTERM; its exit status is the function's.
 agent_stop() {
   kill -TERM "$agent_pid" 2>/dev/null
-  if ! wait_for 15 gone_or_zombie "$agent_pid"; then
+  if ! wait_for 30 gone_or_zombie "$agent_pid"; then
     kill -KILL "$agent_pid"
     wait "$agent_pid"
     agent_pid=0

@@ -4,7 +4,7 @@
 # ladder would step down. run.sh makes a case of this file: the checks are the objects.
 # boots: full
 # checks: objects
-# limit: 40
+# limit: 90
 . /payload/lib.sh
 
 [ -d /payload/objects ] || skip_rest "no BPF object, or no bpftool on the host"

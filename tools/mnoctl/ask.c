@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include "ctl.h"
 #include "mno/err.h"
 #include "mno/json.h"
@@ -12,6 +13,7 @@
 #include "mno/util.h"
 
 #define JSON_DEPTH 32
+#define SEE_LOG    "systemctl status mnod, or where make run was typed"
 
 static void error_json(struct mno_buf *b, const struct ctl_error *e)
 {
@@ -75,19 +77,19 @@ static const struct {
 	{ENOTDIR, CTL_UNREACHABLE, "no agent at", "name the agent's socket: -s SOCKET"},
 	{ENOTSOCK, CTL_UNREACHABLE, "not a socket:", "name the agent's socket: -s SOCKET"},
 	{ECONNREFUSED, CTL_UNREACHABLE, "nobody listens at",
-		"the agent ended without cleaning up, or has just started: systemctl status mnod"},
+		"the agent ended without cleaning up, or has just started: " SEE_LOG},
 	{EACCES, CTL_REFUSED, "no permission for",
 		"only root and the group mno may ask: sudo, or usermod -aG mno YOU"},
 	{EPERM, CTL_REFUSED, "no permission for",
 		"only root and the group mno may ask: sudo, or usermod -aG mno YOU"},
 	{ETIMEDOUT, CTL_UNREACHABLE, "no answer in time from",
-		"the agent is stopped or overloaded: systemctl status mnod"},
+		"the agent is stopped or overloaded: " SEE_LOG},
 	{MNO_ECLOSED, CTL_UNREACHABLE,
-		"closed without an answer:", "the agent ended just now: systemctl status mnod"},
-	{MNO_ETRUNCATED, CTL_UNREACHABLE, "the answer broke off in the middle:",
-		"the agent ended just now: systemctl status mnod"},
+		"closed without an answer:", "the agent ended just now: " SEE_LOG},
+	{MNO_ETRUNCATED, CTL_UNREACHABLE,
+		"the answer broke off in the middle:", "the agent ended just now: " SEE_LOG},
 	{ECONNRESET, CTL_UNREACHABLE,
-		"closed without an answer:", "the agent ended just now: systemctl status mnod"},
+		"closed without an answer:", "the agent ended just now: " SEE_LOG},
 	{EPROTO, CTL_INTERNAL,
 		"this is not an answer of the agent:", "does another program listen there?"},
 	{MNO_ELIMIT, CTL_INTERNAL, "the answer is larger than 64 MiB or has no end:",
@@ -98,7 +100,11 @@ static const struct {
 
 void ctl_explain_errno(const struct ctl *c, int err, struct ctl_error *e)
 {
+	struct stat st;
+
 	err = err < 0 ? -err : err;
+	if (err == ECONNREFUSED && stat(c->socket, &st) == 0 && !S_ISSOCK(st.st_mode))
+		err = ENOTSOCK; /* the kernel says the same of every other file */
 	for (size_t i = 0; i < ARRAY_SIZE(failures); i++)
 		if (failures[i].err == err) {
 			ctl_error_set(e, failures[i].exit, failures[i].hint, "%s %s",
@@ -267,7 +273,7 @@ int ctl_follow(struct ctl *c, const char *target,
 	if (r == -EPROTO && status && status != 200)
 		ctl_explain_status(status, body.data, body.len, &e);
 	else if (r == -MNO_ECLOSED && status == 200)
-		ctl_error_set(&e, CTL_UNREACHABLE, "is it restarting? systemctl status mnod",
+		ctl_error_set(&e, CTL_UNREACHABLE, "is it restarting? " SEE_LOG,
 			"the agent ended the stream");
 	else
 		ctl_explain_errno(c, r, &e);

@@ -30,7 +30,8 @@ const struct ctl_verb ctl_verbs[] = {
 const size_t ctl_n_verbs = ARRAY_SIZE(ctl_verbs);
 
 const struct ctl_option ctl_globals[] = {
-	{"socket", 's', CTL_TEXT, .metavar = "SOCKET", .help = "the agent's socket"},
+	{"socket", 's', CTL_TEXT, .metavar = "SOCKET",
+		.help = "the agent's socket (also: MNO_SOCKET in the environment)"},
 	{"json", 'j', CTL_FLAG, .help = "answer in JSON, errors too"},
 	{"no-color", 0, CTL_FLAG, .help = "no colours (also: NO_COLOR in the environment)"},
 	{"help", 'h', CTL_FLAG, .help = "help on mnoctl or on the verb"},

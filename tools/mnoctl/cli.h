@@ -62,9 +62,8 @@ struct ctl_example {
 
 struct ctl_verb {
 	const char *name;
-	const char *args; /* synopsis of the positional arguments */
-	const char
-		*words; /* what the first one may be: names, or "@probes", "@verbs" behind them */
+	const char *args;  /* synopsis of the positional arguments */
+	const char *words; /* what the first one may be: names, or "@verbs", "@metrics" for those */
 	uint8_t min, max;
 	const char *summary, *detail;
 	int (*fn)(struct ctl *c);

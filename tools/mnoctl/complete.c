@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Completion scripts, from the tables. Words marked "@probes" or "@kinds" are asked from the
+ * Completion scripts, from the tables. Probes, kinds and metrics are asked from the
  * agent by `mnoctl completion --names`, which prints nothing when it does not answer.
  */
 #include <string.h>
@@ -10,6 +10,14 @@ static void add_verbs(struct mno_buf *out)
 {
 	for (size_t i = 0; i < ctl_n_verbs; i++)
 		mno_buf_addf(out, "%s%s", i ? " " : "", ctl_verbs[i].name);
+}
+
+static void add_first_words(struct mno_buf *out, const struct ctl_verb *v)
+{
+	if (strcmp(v->words, "@verbs") == 0)
+		add_verbs(out);
+	else
+		mno_buf_adds(out, v->words);
 }
 
 static void add_option_names(struct mno_buf *out, const struct ctl_option *o)
@@ -63,12 +71,14 @@ static void bash_verb(struct mno_buf *out, const struct ctl_verb *v)
 	bash_values(out, "\t\t", v->options);
 	mno_buf_adds(out, "\t\t*)\n\t\t\tif [[ $cur == -* ]]; then words=\"$globals");
 	add_option_names(out, v->options);
-	mno_buf_adds(out, "\"\n\t\t\telif ((n == 0)); then words='");
-	if (strcmp(v->words, "@verbs") == 0)
-		add_verbs(out);
-	else
-		mno_buf_adds(out, v->words);
-	mno_buf_adds(out, "'\n");
+	mno_buf_adds(out, "\"\n\t\t\telif ((n == 0)); then words=");
+	if (strcmp(v->words, "@metrics") == 0) {
+		mno_buf_adds(out, "$(_mnoctl_names metrics)\n");
+	} else {
+		mno_buf_addc(out, '\'');
+		add_first_words(out, v);
+		mno_buf_adds(out, "'\n");
+	}
 	if (takes_probe(v))
 		mno_buf_adds(out, "\t\t\telif ((n == 1)); then words=$(_mnoctl_names probes)\n");
 	mno_buf_adds(out, "\t\t\tfi ;;\n\t\tesac ;;\n");
@@ -148,12 +158,11 @@ static void zsh_verb(struct mno_buf *out, const struct ctl_verb *v)
 {
 	mno_buf_addf(out, "\t%s)\n\t\t_arguments $globals", v->name);
 	zsh_options(out, v->options);
-	if (*v->words) {
+	if (strcmp(v->words, "@metrics") == 0) {
+		mno_buf_adds(out, " \\\n\t\t'1:metric:{_mnoctl_names metrics}'");
+	} else if (*v->words) {
 		mno_buf_adds(out, " \\\n\t\t'1:argument:(");
-		if (strcmp(v->words, "@verbs") == 0)
-			add_verbs(out);
-		else
-			mno_buf_adds(out, v->words);
+		add_first_words(out, v);
 		mno_buf_adds(out, ")'");
 	}
 	if (takes_probe(v))

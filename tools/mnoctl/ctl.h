@@ -105,6 +105,8 @@ const char *ctl_percent(struct ctl *c, double v);
 const char *ctl_bytes(struct ctl *c, double v);
 const char *ctl_count(struct ctl *c, double v);
 const char *ctl_exact(struct ctl *c, uint64_t v); /* "18,204,113" */
+/* "1 process", "18,204 processes" */
+const char *ctl_things(struct ctl *c, uint64_t n, const char *one, const char *many);
 const char *ctl_seconds(struct ctl *c, double s);
 const char *ctl_ns(struct ctl *c, double ns);
 const char *ctl_ago(struct ctl *c, uint64_t unix_ns);
@@ -148,6 +150,10 @@ void ctl_table_print(struct ctl *c, const struct ctl_table *t);
 
 /* Best name for @word among member @key of the agent's probes ("name" or "kinds"); "" if none. */
 const char *ctl_nearest_probe_word(struct ctl *c, const char *word, bool kinds, bool *ret_known);
+/* "it is one of: ..." with the agent's probes or kinds; "" when it does not answer. */
+const char *ctl_probe_words(struct ctl *c, bool kinds);
+/* @sum (NaN: nothing yet) and the CPU share of @probe, if its price was measured. */
+double ctl_sum_measured(double sum, struct json_object *probe);
 /* What a process used: a running one's figures come with its end, 0 then means not known yet. */
 double ctl_used(struct json_object *row, const char *key);
 /* One line of a process: "48119 worker.sh". */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Help and man page, from the tables. Their text is ASCII. */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include "cli.h"
@@ -19,11 +20,19 @@ static void option_label(const struct ctl_option *o, char *buf, size_t size)
 		o->metavar ? o->metavar : "");
 }
 
+static bool has_options(const struct ctl_option *o)
+{
+	for (; o && o->name; o++)
+		if (!o->hidden)
+			return true;
+	return false;
+}
+
 static void add_options(struct mno_buf *out, const char *head, const struct ctl_option *o)
 {
 	char label[64];
 
-	if (!o || !o->name)
+	if (!has_options(o))
 		return;
 	mno_buf_addf(out, "\n%s\n", head);
 	for (; o->name; o++) {
@@ -82,7 +91,7 @@ void ctl_help_all(struct mno_buf *out)
 void ctl_help_verb(struct mno_buf *out, const struct ctl_verb *v)
 {
 	mno_buf_addf(out, "usage: mnoctl %s%s%s%s\n\n%s\n", v->name, *v->args ? " " : "", v->args,
-		v->options->name ? " [OPTIONS]" : "", v->summary);
+		has_options(v->options) ? " [OPTIONS]" : "", v->summary);
 	if (*v->detail) {
 		mno_buf_addc(out, '\n');
 		add_text(out, v->detail);
@@ -159,7 +168,9 @@ static void man_examples(struct mno_buf *out)
 
 		for (size_t k = 0; k < ARRAY_SIZE(ctl_verbs[i].examples) && e[k].command; k++) {
 			roff_line(out, ".TP\n\\fB", e[k].command, "\\fR\n");
-			roff_line(out, "", e[k].what, ".\n");
+			roff_line(out, "", e[k].what,
+				ispunct((unsigned char)e[k].what[strlen(e[k].what) - 1]) ? "\n"
+											 : ".\n");
 		}
 	}
 }

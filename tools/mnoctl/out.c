@@ -318,6 +318,8 @@ const char *ctl_percent(struct ctl *c, double v)
 
 	if (isnan(v))
 		return ctl_dash(c);
+	if (v > 0 && v < 0.005)
+		return "<0.01 %"; /* little is not nothing */
 	snprintf(s, CTL_TEXT_MAX, "%.*f %%", fabs(v) < 0.995 ? 2 : fabs(v) < 9.95, v);
 	return s;
 }
@@ -343,6 +345,14 @@ const char *ctl_exact(struct ctl *c, uint64_t v)
 		*o++ = digits[i];
 	}
 	*o = '\0';
+	return s;
+}
+
+const char *ctl_things(struct ctl *c, uint64_t n, const char *one, const char *many)
+{
+	char *s = ctl_scratch(c);
+
+	snprintf(s, CTL_TEXT_MAX, "%s %s", ctl_exact(c, n), n == 1 ? one : many);
 	return s;
 }
 
@@ -383,8 +393,7 @@ const char *ctl_ago(struct ctl *c, uint64_t unix_ns)
 	if (unix_ns + NS_PER_SEC > now)
 		return "just now";
 	s = ctl_scratch(c);
-	mno_duration_format((now - unix_ns) / NS_PER_SEC * NS_PER_SEC, s, CTL_TEXT_MAX - 8);
-	strcat(s, " ago");
+	snprintf(s, CTL_TEXT_MAX, "%.64s ago", ctl_ns(c, (double)(now - unix_ns)));
 	return s;
 }
 

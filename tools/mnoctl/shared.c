@@ -7,35 +7,62 @@
 #include "ctl.h"
 #include "mno/time.h"
 
-const char *ctl_nearest_probe_word(struct ctl *c, const char *word, bool kinds, bool *ret_known)
+/* Names of all probes or of their kinds, separated by spaces; nothing without an answer. */
+static void probe_words(struct ctl *c, bool kinds, struct mno_buf *words)
 {
 	_cleanup_answer_ struct ctl_answer a = {0};
-	_cleanup_buf_ struct mno_buf words = {.max = 64 << 10};
 	struct json_object *probes;
-	char near[64];
 	int r;
 
-	*ret_known = true; /* when it cannot be found out, the agent decides */
 	c->quiet++;
 	r = ctl_get(c, "/mno/v1/probes", &a);
 	c->quiet--;
-	if (r)
-		return "";
-	probes = jget(a.root, "probes");
+	probes = r ? NULL : jget(a.root, "probes");
 	for (size_t i = 0; i < jlen(probes); i++) {
 		struct json_object *p = jidx(probes, i), *k = jget(p, "kinds");
 
 		if (!kinds)
-			mno_buf_addf(&words, "%s ", jstr(p, "name"));
+			mno_buf_addf(words, "%s ", jstr(p, "name"));
 		for (size_t j = 0; kinds && j < jlen(k); j++)
-			mno_buf_addf(&words, "%s ", json_object_get_string(jidx(k, j)));
+			mno_buf_addf(words, "%s ", json_object_get_string(jidx(k, j)));
 	}
+}
+
+const char *ctl_probe_words(struct ctl *c, bool kinds)
+{
+	_cleanup_buf_ struct mno_buf words = {.max = 64 << 10};
+	char *s = ctl_scratch(c);
+
+	probe_words(c, kinds, &words);
+	if (!words.len)
+		return "";
+	snprintf(s, CTL_TEXT_MAX, "it is one of: %s", ctl_esc(c, mno_buf_cstr(&words)));
+	s[strlen(s) - 1] = '\0'; /* the last space */
+	return s;
+}
+
+const char *ctl_nearest_probe_word(struct ctl *c, const char *word, bool kinds, bool *ret_known)
+{
+	_cleanup_buf_ struct mno_buf words = {.max = 64 << 10};
+	char near[64];
+
+	*ret_known = true; /* when it cannot be found out, the agent decides */
+	probe_words(c, kinds, &words);
 	if (!words.len || ctl_word_in(mno_buf_cstr(&words), word))
 		return "";
 	*ret_known = false;
 	if (ctl_nearest(mno_buf_cstr(&words), word, near, sizeof(near)))
 		return ctl_esc(c, near);
 	return "";
+}
+
+double ctl_sum_measured(double sum, struct json_object *probe)
+{
+	double v = jf64(probe, "cpu_percent");
+
+	if (isnan(v) || !ju64(probe, "cost_ns_per_event"))
+		return sum;
+	return isnan(sum) ? v : sum + v;
 }
 
 double ctl_used(struct json_object *row, const char *key)

@@ -19,7 +19,8 @@ depends=$(for b in usr/sbin/mnod usr/bin/mnoctl; do
   objdump -p "$root/$b" | awk '$1 == "NEEDED" { print $2 }' | while read -r lib; do
     path=$(ldd "$root/$b" | awk -v l="$lib" '$1 == l { print $3 }')
     [ -n "$path" ] || continue
-    dpkg-query -S "$(readlink -f "$path")" "/usr$(readlink -f "$path")" 2>/dev/null | head -n 1 | cut -d: -f1
+    path=$(readlink -f "$path") # the package may know it without the merged /usr
+    dpkg-query -S "$path" "${path#/usr}" 2>/dev/null | head -n 1 | cut -d: -f1
   done
 done | sort -u | paste -sd, | sed 's/,/, /g')
 
@@ -33,9 +34,9 @@ Priority: optional
 Depends: $depends
 Recommends: bpftool
 Installed-Size: $(du -sk "$root/usr" | cut -f1)
-Description: observability and governance agent for one Linux host
- Collects metrics, processes and access decisions with BPF programs, stores them, and answers
- questions about them over a local socket.
+Description: observability agent for one Linux host
+ Collects metrics, processes and events with BPF programs, stores them, and answers
+ questions about them over a local socket: mnoctl, curl, Prometheus clients.
 EOF
 cat >"$root/DEBIAN/postinst" <<'EOF'
 #!/bin/sh

@@ -63,6 +63,7 @@ struct mno_promql_limits {
 	size_t max_samples;           /* read from the store: 50,000,000 as Prometheus */
 	size_t max_bytes;             /* of the answer: 64 MiB */
 	uint64_t deadline_ns;         /* CLOCK_MONOTONIC; none */
+	const _Atomic bool *stop;     /* NULL, or what ends the query when it becomes true */
 	struct mno_promql_cost *cost; /* NULL, or where to add it up */
 };
 

@@ -94,6 +94,8 @@ static int eval_init(struct eval *e, const struct mno_promql_limits *lim)
 
 static int check_deadline(const struct eval *e)
 {
+	if (e->lim.stop && *e->lim.stop)
+		return -ETIMEDOUT;
 	if (e->lim.deadline_ns && mno_now_ns(CLOCK_MONOTONIC) > e->lim.deadline_ns)
 		return -ETIMEDOUT;
 	return 0;

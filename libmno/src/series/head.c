@@ -9,6 +9,11 @@
 
 #define FREE_CHUNKS_MAX 64 /* 1 MiB kept for the next rows */
 
+void head_show(struct mno_series *s)
+{
+	s->shown = (struct shown){s->now, s->head_bytes};
+}
+
 int head_new(struct mno_series *s, struct head **ret)
 {
 	struct head *h = calloc(1, sizeof(*h));
@@ -231,6 +236,7 @@ static void row_publish(struct mno_series *s, size_t r, int64_t t_ms)
 	s->now.samples += samples;
 	if (!s->now.first_ms)
 		s->now.first_ms = t_ms;
+	head_show(s);
 	pthread_rwlock_unlock(&s->lock);
 }
 
@@ -320,6 +326,7 @@ void mno_series_rollback(struct mno_series *s)
 	s->committed.next_id = s->now.next_id;
 	s->committed.series += made;
 	s->now = s->committed;
+	head_show(s);
 	pthread_rwlock_unlock(&s->lock);
 	while (s->inflight) {
 		struct hot *h = s->inflight;
@@ -353,6 +360,7 @@ void mno_series_committed(struct mno_series *s)
 	cooling_finish(s);
 	s->n_committed = s->head->n;
 	s->committed = s->now;
+	head_show(s);
 	pthread_rwlock_unlock(&s->lock);
 	while (s->inflight) {
 		s->inflight->dirty = false;

@@ -43,6 +43,7 @@ static int open_parts(struct mno_series *s)
 		r = dict_load(s);
 	if (r == 0)
 		r = tail_replay(s);
+	head_show(s);
 	return r;
 }
 
@@ -72,14 +73,14 @@ void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret)
 	pthread_rwlock_rdlock(&s->lock);
 	*ret = (struct mno_series_stat){
 		.series = s->now.series,
-		.samples = s->now.samples,
-		.block_bytes = s->now.block_bytes,
-		.memory_bytes = s->head_bytes + s->hot_bytes + s->syms.bytes +
+		.samples = s->shown.c.samples,
+		.block_bytes = s->shown.c.block_bytes,
+		.memory_bytes = s->shown.head_bytes + s->hot_bytes + s->syms.bytes +
 				mno_map_bytes(s->syms.map) + mno_map_bytes(s->by_fp) +
 				s->n_groups * sizeof(*s->groups),
 		.head_series = s->n_hot,
 		.damaged_blocks = __atomic_load_n(&s->damaged_blocks, __ATOMIC_RELAXED),
-		.first_ms = s->now.first_ms,
+		.first_ms = s->shown.c.first_ms,
 	};
 	if (s->head->n)
 		ret->last_ms = s->head->t[s->head->n - 1];

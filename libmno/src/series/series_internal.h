@@ -140,7 +140,11 @@ struct mno_series {
 	struct head *pending[PENDING_MAX]; /* sealed by the open transaction, oldest first */
 	size_t n_pending;
 	size_t hot_bytes, head_bytes;
-	struct counters now, committed;
+	struct counters now, committed; /* the writer's own, but for now.series */
+	struct shown {
+		struct counters c;
+		size_t head_bytes;
+	} shown;                 /* as of the last row, commit or abort */
 	uint64_t damaged_blocks; /* met by reads since open; atomic */
 	/* The writer's own. */
 	size_t n_committed; /* rows of the oldest head that are committed */
@@ -184,6 +188,8 @@ int counters_save(struct mno_series *s, struct mno_txn *txn);
 int counters_load(struct mno_series *s);
 
 /* --- head.c, seal.c, tail.c -------------------------------------------------------------------- */
+/* Makes the figures of now visible to other threads. Caller holds the write lock. */
+void head_show(struct mno_series *s);
 int head_new(struct mno_series *s, struct head **ret);
 void head_free(struct mno_series *s, struct head *h);
 /* Rows of a group, made on first use. Takes the write lock to do so. NULL: no memory. */

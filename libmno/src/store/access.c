@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Puts, gets and one-shot reads in terms of our errors. */
 #include <errno.h>
+#include <sys/statvfs.h>
 #include "mno/err.h"
 #include "store_internal.h"
+
+#define FULL_BYTES (1u << 20)
 
 static const struct {
 	int rc, err;
@@ -20,7 +23,7 @@ static const struct {
 	{MDB_CORRUPTED, MNO_ECORRUPT},
 	{MDB_PAGE_NOTFOUND, MNO_ECORRUPT},
 	{MDB_INCOMPATIBLE, MNO_ECORRUPT},
-	{MDB_PANIC, MNO_ECORRUPT},
+	{MDB_PANIC, EIO},
 };
 
 int mno_lmdb_error(int rc)
@@ -35,8 +38,14 @@ int mno_lmdb_error(int rc)
 
 int mno_txn_error(struct mno_txn *t, int rc)
 {
+	struct statvfs s;
+
 	if (rc == MDB_MAP_FULL)
 		t->e->map_full = true;
+	/* a write that came out short on a disk without room for it */
+	if (rc == EIO && fstatvfs(t->e->dir_fd, &s) == 0 &&
+		(uint64_t)s.f_bavail * s.f_frsize < FULL_BYTES)
+		rc = ENOSPC;
 	return mno_lmdb_error(rc);
 }
 

@@ -16,9 +16,9 @@
 #define MAP_INITIAL     (1ULL << 30)
 #define FLOOR_DEFAULT   (256ULL << 20)
 #define MAX_READERS     512
+#define CHECK_MAX_NS    (60 * NS_PER_MS) /* a start must not become slower with the store's age */
+#define LOCK_BYTES      36864            /* 64 for each reader and for the head, rounded up */
 #define READER_CHECK_NS (10 * NS_PER_SEC)
-/* LMDB leaves the last pages unwritten when the transaction freed them again. */
-#define UNWRITTEN_SLACK (4ULL << 20)
 
 static const char format_key[] = "format", hash_key_key[] = "hash_key";
 
@@ -52,7 +52,7 @@ static int check_length(struct mno_env *e)
 	want = ((uint64_t)info.me_last_pgno + 1) * st.ms_psize;
 	if ((uint64_t)f.st_size >= want)
 		return 0;
-	if (want - (uint64_t)f.st_size > UNWRITTEN_SLACK) {
+	if (want - (uint64_t)f.st_size > MNO_UNWRITTEN_SLACK) {
 		mno_err("store: data.mdb has %llu of %llu bytes: it was cut",
 			(unsigned long long)f.st_size, (unsigned long long)want);
 		return -MNO_ECORRUPT;
@@ -174,6 +174,33 @@ static int open_format(struct mno_env *e)
 	return mno_lmdb_error(mdb_txn_commit(t));
 }
 
+/*
+ * LMDB maps its table of readers from a sparse file: on a full disk the first touch would end in
+ * SIGBUS. With its blocks given beforehand, there is no room or all of it.
+ */
+static int reserve_lock(struct mno_env *e)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (e->opts.read_only)
+		return 0;
+	fd = openat(e->dir_fd, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	return -posix_fallocate(fd, 0, LOCK_BYTES);
+}
+
+/* A new directory has no file yet; what else is in its place LMDB will refuse. */
+static int check_pages(struct mno_env *e)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (e->opts.read_only) /* its owner may be writing */
+		return 0;
+	fd = openat(e->dir_fd, "data.mdb", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return fd < 0 ? 0 : mno_store_check(fd, CHECK_MAX_NS);
+}
+
 static int open_lmdb(struct mno_env *e, const char *dir)
 {
 	unsigned flags = MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT;
@@ -240,9 +267,13 @@ int mno_env_open(const char *dir, const struct mno_env_opts *o, struct mno_env *
 	r = open_dir(e, dir);
 	if (r < 0)
 		return r;
-	r = open_lmdb(e, dir);
+	r = reserve_lock(e);
+	if (r == 0)
+		r = check_pages(e);
+	if (r == 0)
+		r = open_lmdb(e, dir);
 	if (r < 0)
-		return r;
+		return r == -ECANCELED ? -MNO_ECORRUPT : r; /* LMDB gave up on a page */
 	*ret = TAKE_PTR(e);
 	return 0;
 }

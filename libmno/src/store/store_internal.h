@@ -12,9 +12,11 @@
 #include "mno/buf.h"
 #include "mno/store.h"
 
-#define MNO_STORE_FORMAT  1u                /* of the directory; a newer one is refused */
-#define MNO_SEAL_RAW_MAX  (16u << 20)       /* bytes in one sealed value before compression */
-#define MNO_READ_SLICE_NS (100 * NS_PER_MS) /* longest life of a read transaction */
+#define MNO_STORE_FORMAT 1u          /* of the directory; a newer one is refused */
+#define MNO_SEAL_RAW_MAX (16u << 20) /* bytes in one sealed value before compression */
+/* LMDB leaves the last pages unwritten when the transaction freed them again. */
+#define MNO_UNWRITTEN_SLACK (4ULL << 20)
+#define MNO_READ_SLICE_NS   (100 * NS_PER_MS) /* longest life of a read transaction */
 
 /* Databases of the environment. Append only: the names are on disk. */
 #define MNO_DBS(X)                                                                                 \
@@ -34,6 +36,14 @@ enum mno_db {
 #undef X
 		MNO_DB_MAX
 };
+
+/*
+ * Walks the pages of the data file @fd, which nobody may be writing, for @max_ns at most
+ * (0 = all of them). 0 when
+ * LMDB can work on it (or will refuse it itself), -MNO_ECORRUPT after saying which page is wrong,
+ * -ENOMEM, -errno of reading.
+ */
+int mno_store_check(int fd, uint64_t max_ns);
 
 struct mno_txn {
 	struct mno_env *e;

@@ -296,6 +296,59 @@ static int streams(int n)
 	return r;
 }
 
+/* Everything stored, asked for @n times at once and never read. */
+static int heavy(int n)
+{
+	static const char request[] =
+		"GET /api/v1/query?query=%7B__name__=~%22.%2B%22%7D[1d] HTTP/1.1\r\n"
+		"Host: mno\r\n\r\n";
+	_cleanup_free_ int *fds = calloc((size_t)n, sizeof(*fds));
+	int r;
+
+	for (int i = 0; i < n; i++) {
+		fds[i] = dial();
+		if (fds[i] < 0 || !say(fds[i], request, strlen(request)))
+			return bad("query %d: %s", i, strerror(errno));
+	}
+	r = measure("heavy queries nobody reads");
+	for (int i = 0; i < n; i++)
+		close(fds[i]);
+	return r;
+}
+
+/* Clients that ask for some 20 MB each and do not take it: together they are bounded. */
+static int hoarders(int n)
+{
+	_cleanup_free_ int *fds = calloc((size_t)n, sizeof(*fds));
+	char text[400], buf[1024];
+	int refused = 0, r = 0;
+	long now_s = time(NULL);
+	bool closed;
+
+	snprintf(text, sizeof(text),
+		"GET /api/v1/query_range?query=%%7B__name__%%3D~%%22node_.%%2B%%22%%7D&start=%ld&end=%ld"
+		"&step=0.001 HTTP/1.1\r\nHost: mno\r\n\r\n",
+		now_s - 2, now_s);
+	for (int i = 0; i < n; i++) {
+		fds[i] = dial();
+		if (fds[i] < 0 || !say(fds[i], text, strlen(text)))
+			return bad("hoarder %d: %s", i, strerror(errno));
+		hear(fds[i], buf, sizeof(buf), "\r\n\r\n", 5000, &closed);
+		if (strstr(buf, " 503 "))
+			refused++;
+		else if (!strstr(buf, " 200 "))
+			r = bad("hoarder %d: %.300s", i, buf);
+	}
+	printf("%d of %d were refused\n", refused, n);
+	if (r == 0 && !refused)
+		r = bad("nothing bounds what they hold");
+	if (r == 0)
+		r = measure("hoarders");
+	for (int i = 0; i < n; i++)
+		close(fds[i]);
+	return r;
+}
+
 /* Waits on a stream until the agent goes: the end must come, not silence. */
 static int stream_end(int unused)
 {
@@ -325,7 +378,8 @@ int main(int argc, char **argv)
 		int (*fn)(int n);
 	} cases[] = {{"slow", slow}, {"slowloris", slowloris}, {"garbage", garbage},
 		{"half-closed", half_closed}, {"pipelined", pipelined}, {"too-large", too_large},
-		{"streams", streams}, {"stream-end", stream_end}};
+		{"streams", streams}, {"heavy", heavy}, {"hoarders", hoarders},
+		{"stream-end", stream_end}};
 
 	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; argc > 2 && i < ARRAY_SIZE(cases); i++)

@@ -456,6 +456,16 @@ static void test_events(void **state)
 	o = ask(f, "GET", "/mno/v1/events?kind=exec,exit", NULL);
 	assert_int_equal(json_object_array_length(json_object_object_get(o, "events")), 0);
 	json_object_put(o);
+	o = ask(f, "GET", "/mno/v1/events?pid=3&until=2100-01-01T00:00:00Z", NULL);
+	v = json_object_object_get(o, "events");
+	assert_int_equal(json_object_array_length(v), 1);
+	assert_string_equal(text(json_object_array_get_idx(v, 0), "pid"), "3");
+	assert_string_equal(text(o, "truncated"), "false");
+	json_object_put(o);
+	o = ask(f, "GET", "/mno/v1/events?pid=99&until=2100-01-01T00:00:00Z", NULL);
+	assert_int_equal(json_object_array_length(json_object_object_get(o, "events")), 0);
+	json_object_put(o);
+	expect_code(f, "GET", "/mno/v1/events?pid=x", 400, "bad_request", "pid");
 	expect_code(f, "GET", "/mno/v1/events?kind=frok", 400, "bad_request", "did you mean fork?");
 	expect_code(f, "GET", "/mno/v1/events?follow=2", 400, "bad_request", "follow=2");
 }

@@ -241,6 +241,20 @@ static void test_unseen_goes_to_other(void **state)
 	assert_int_equal(raw(w, 1, 9)->switches, 0);
 }
 
+static void test_close_leaves_no_series(void **state)
+{
+	struct world *w = *state;
+
+	add_cgroup(w, 1, 1, "/a");
+	waited(w, 0, 1, 500, 1);
+	*culprit(w, 1, 0) = 9;
+	waited(w, 0, 0, 500, 1);
+	tick(w);
+	assert_true(mno_metrics_count(w->m) > 5);
+	mno_sched_table_done(&w->t);
+	assert_int_equal(mno_metrics_count(w->m), 0);
+}
+
 static void test_json_of_the_last_tick(void **state)
 {
 	_cleanup_buf_ struct mno_buf out = {};
@@ -357,6 +371,7 @@ int main(void)
 		T(test_three_largest_culprits),
 		T(test_slot_is_given_to_another),
 		T(test_unseen_goes_to_other),
+		T(test_close_leaves_no_series),
 		T(test_json_of_the_last_tick),
 		cmocka_unit_test(test_wait_table),
 		cmocka_unit_test(test_threads_become_processes),

@@ -145,6 +145,17 @@ static void test_entries_come_back(void **state)
 	assert_true(mno_metrics_count(w->m) <= series + 8); /* the rest's own */
 }
 
+static void test_close_leaves_no_series(void **state)
+{
+	struct world *w = *state;
+
+	called(w, 4, SYS_read, 7, 0, 2000, 3, 1);
+	tick(w);
+	assert_true(mno_metrics_count(w->m) > 5);
+	mno_syscall_table_done(&w->t);
+	assert_int_equal(mno_metrics_count(w->m), 0);
+}
+
 static void test_json(void **state)
 {
 	_cleanup_buf_ struct mno_buf out = {};
@@ -182,6 +193,7 @@ int main(void)
 		T(test_sums),
 		T(test_overflow_is_counted),
 		T(test_entries_come_back),
+		T(test_close_leaves_no_series),
 		T(test_json),
 		cmocka_unit_test(test_names),
 	};

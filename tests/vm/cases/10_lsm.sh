@@ -3,7 +3,7 @@
 # The kernel's own behaviour, without the agent: what the enforcement level is judged by.
 # boots: full no-bpf-lsm confidentiality
 # checks: lsm-program
-# limit: 20
+# limit: 30
 . /payload/lib.sh
 
 out=$(/payload/lsm_smoke /sys/fs/cgroup)

@@ -3,7 +3,7 @@
 # The agent is killed: the next one starts on its state and its pins, and what was committed stays.
 # boots: full
 # checks: kill-restart kill-keeps-rows kill-probes kill-clean-stop
-# limit: 60
+# limit: 150
 . /payload/lib.sh
 need_agent
 export STATE=/tmp/kill-state

@@ -3,7 +3,7 @@
 # /sys/fs/bpf is not mounted: the agent runs all the same, and mounts it or says so.
 # boots: full
 # checks: no-bpffs-start no-bpffs-named
-# limit: 40
+# limit: 90
 . /payload/lib.sh
 need_agent
 export STATE=/tmp/no-bpffs-state

@@ -3,7 +3,7 @@
 # A kernel that takes something away: the agent runs on, and doctor names what is missing.
 # boots: no-bpf-lsm confidentiality
 # checks: degraded-start degraded-named degraded-level degraded-reasons degraded-stop
-# limit: 45
+# limit: 100
 . /payload/lib.sh
 need_agent
 export STATE=/tmp/degraded-state

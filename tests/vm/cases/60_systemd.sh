@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The installed unit under systemd as process 1: start, readiness, rights, restart, stop.
 # boots: systemd
-# checks: system-up unit-starts unit-ready unit-rights unit-no-new-privs unit-socket unit-probes unit-watchdog unit-restarts unit-stops
-# limit: 75
+# checks: system-up unit-starts unit-ready unit-rights unit-no-new-privs unit-socket unit-probes unit-pinned unit-watchdog unit-restarts unit-stops
+# limit: 180
 . /payload/lib.sh
 unset MNO_SOCKET
 
@@ -48,6 +48,8 @@ wait_for 10 status_answers
 check unit-socket "$(cat /tmp/status.err)" status_answers
 check unit-probes "$(jq -c '[.probes[] | {name, state, reason}]' /tmp/status.json)" \
   status '[.probes[] | select(.state == "running")] | length >= 5'
+check unit-pinned "nothing below /sys/fs/bpf/mno: $(journalctl -u mnod --no-pager -o cat | grep pinned)" \
+  [ "$(pins)" -gt 0 ]
 check unit-watchdog "no watchdog set" [ "$(property WatchdogUSec)" != 0 ]
 killed=$(main_pid)
 kill -KILL "$killed"

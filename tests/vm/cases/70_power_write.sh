@@ -5,7 +5,7 @@
 # VM_MARK, a sector behind the file system, how far the synced file had come at any time.
 # boots: power-write
 # checks:
-# limit: 45
+# limit: 100
 . /payload/lib.sh
 export STATE=/mnt/mno
 
@@ -14,7 +14,7 @@ if command -v mnod >/dev/null; then
   agent_start || echo "agent did not start" >/dev/console
 fi
 n=0
-while [ $n -lt 30 ]; do
+while [ $n -lt 24 ]; do
   n=$((n + 1))
   process vm-tick-$n 5
   echo "$n $(cut -d ' ' -f 1 /proc/uptime)" |

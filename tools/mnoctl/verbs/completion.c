@@ -5,32 +5,39 @@
 
 const struct ctl_option completion_options[] = {
 	{"names", 0, CTL_WORD, .hidden = true, .metavar = "WHAT", .help = "names the agent knows",
-		.words = "probes kinds"},
+		.words = "probes kinds metrics"},
 	{0},
 };
+
+static void list_words(struct ctl *c, struct json_object *arr)
+{
+	for (size_t i = 0; i < jlen(arr); i++)
+		ctl_printf(c, CTL_PLAIN, "%s\n", ctl_esc(c, json_object_get_string(jidx(arr, i))));
+}
 
 /* For the scripts: one name a line, silence when the agent does not answer. */
 static int names(struct ctl *c, const char *what)
 {
 	_cleanup_answer_ struct ctl_answer a = {0};
+	bool metrics = strcmp(what, "metrics") == 0;
 	struct json_object *probes;
 	int r;
 
 	c->quiet++;
-	r = ctl_get(c, "/mno/v1/probes", &a);
+	r = ctl_get(c, metrics ? "/api/v1/label/__name__/values" : "/mno/v1/probes", &a);
 	c->quiet--;
 	if (r)
 		return r;
+	if (metrics)
+		list_words(c, jget(a.root, "data"));
 	probes = jget(a.root, "probes");
 	for (size_t i = 0; i < jlen(probes); i++) {
-		struct json_object *p = jidx(probes, i), *kinds = jget(p, "kinds");
+		struct json_object *p = jidx(probes, i);
 
 		if (strcmp(what, "probes") == 0)
 			ctl_printf(c, CTL_PLAIN, "%s\n", ctl_esc(c, jstr(p, "name")));
 		else
-			for (size_t k = 0; k < jlen(kinds); k++)
-				ctl_printf(c, CTL_PLAIN, "%s\n",
-					ctl_esc(c, json_object_get_string(jidx(kinds, k))));
+			list_words(c, jget(p, "kinds"));
 	}
 	return 0;
 }

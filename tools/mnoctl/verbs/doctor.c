@@ -60,7 +60,7 @@ static void show_levels(struct ctl *c, struct json_object *root)
 		bool works = jtrue(l, "works");
 
 		ctl_field(c, jstr(l, "level")[0] == 'L' ? ctl_esc(c, jstr(l, "level")) : "?",
-			works ? CTL_GOOD : CTL_DIM, "%-34s %s%s%s", ctl_esc(c, jstr(l, "name")),
+			works ? CTL_GOOD : CTL_DIM, "%-36s %s%s%s", ctl_esc(c, jstr(l, "name")),
 			works ? "works" : "does not work", *jstr(l, "why") ? "   " : "",
 			ctl_esc(c, jstr(l, "why")));
 	}
@@ -163,7 +163,8 @@ int verb_doctor(struct ctl *c)
 	show_probes(c, jget(a.root, "probes"));
 	show_limits(c, jget(a.root, "limits"));
 	errors = show_findings(c, findings);
-	ctl_footer(c, "%zu findings, %zu of them errors \u00b7 tried in %s", jlen(findings), errors,
-		ctl_ns(c, (double)a.took_ns));
+	ctl_footer(c, "%s, %s \u00b7 answered in %s",
+		ctl_things(c, jlen(findings), "finding", "findings"),
+		ctl_things(c, errors, "error", "errors"), ctl_ns(c, (double)a.took_ns));
 	return errors ? CTL_NO : CTL_OK;
 }

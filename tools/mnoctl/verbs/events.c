@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include "mno/time.h"
@@ -8,7 +9,10 @@
 
 const struct ctl_option events_options[] = {
 	{"follow", 'f', CTL_FLAG, .help = "live, until interrupted"},
-	{"kind", 'k', CTL_KIND, .many = true, .metavar = "KIND", .help = "only this kind"},
+	{"kind", 'k', CTL_KIND, .many = true, .metavar = "KIND",
+		.help = "only this kind, e.g. exec; a wrong one lists all"},
+	{"pid", 0, CTL_NUMBER, .metavar = "PID",
+		.help = "only about this process, signals from and to it included"},
 	{"since", 0, CTL_TIME, .metavar = "TIME",
 		.help = "look back so far (default 10m): 10m, Unix seconds or RFC 3339"},
 	{"until", 0, CTL_TIME, .metavar = "TIME", .help = "look no later than this"},
@@ -78,9 +82,58 @@ static void add_value(struct ctl *c, const char *key, struct json_object *v)
 		ctl_esc(c, b.len ? mno_buf_cstr(&b) : json_object_get_string(v)));
 }
 
+static const char *signal_result(int v)
+{
+	static const char *const words[] = {"delivered", "ignored", "already_pending"};
+
+	return v >= 0 && v < (int)ARRAY_SIZE(words) ? words[v] : "lost";
+}
+
+/* Numbers that have a name. A zero of some of them says nothing: no signal, no error. */
+static const struct {
+	const char *key;
+	const char *(*name)(int v);
+	const char *prefix;
+	bool zero_is_nothing;
+} named[] = {
+	{"signo", sigabbrev_np, "SIG", false},
+	{"exit_signal", sigabbrev_np, "SIG", true},
+	{"error", strerrorname_np, "", true},
+	{"code", NULL, "", true},
+	{"result", signal_result, "", false},
+};
+
+static bool add_named(struct ctl *c, const char *key, struct json_object *v)
+{
+	const char *name;
+	int64_t n;
+
+	if (!json_object_is_type(v, json_type_int))
+		return false;
+	n = json_object_get_int64(v);
+	for (size_t i = 0; i < ARRAY_SIZE(named); i++) {
+		if (strcmp(key, named[i].key) != 0)
+			continue;
+		if (!n && named[i].zero_is_nothing)
+			return true;
+		name = named[i].name && n >= 0 && n < 4096 ? named[i].name((int)n) : NULL;
+		if (name)
+			mno_buf_addf(&c->out, "  %s=%s%s", key, named[i].prefix, name);
+		return name != NULL;
+	}
+	return false;
+}
+
 static bool is_false(struct json_object *v)
 {
 	return json_object_is_type(v, json_type_boolean) && !json_object_get_boolean(v);
+}
+
+/* What was executed and what runs differ for scripts only; who was killed has no exit code. */
+static bool is_void(struct json_object *e, const char *key)
+{
+	return (strcmp(key, "file") == 0 && strcmp(jstr(e, "file"), jstr(e, "exe")) == 0) ||
+	       (strcmp(key, "exit_code") == 0 && ju64(e, "exit_signal"));
 }
 
 static void show_event(struct ctl *c, struct json_object *e)
@@ -96,9 +149,9 @@ static void show_event(struct ctl *c, struct json_object *e)
 			ctl_esc(c, jstr(e, "comm")));
 	json_object_object_foreach(e, key, v)
 	{
-		if (!v || is_placed(key) || is_false(v))
+		if (!v || is_placed(key) || is_false(v) || is_void(e, key))
 			continue;
-		if (!add_with_unit(c, key, v))
+		if (!add_named(c, key, v) && !add_with_unit(c, key, v))
 			add_value(c, key, v);
 	}
 	if (strcmp(jstr(e, "kind"), "exit") == 0 && start && now > start)
@@ -108,7 +161,7 @@ static void show_event(struct ctl *c, struct json_object *e)
 
 struct follow {
 	struct ctl *c;
-	uint64_t events, lost, limit;
+	uint64_t events, lost, limit, pid;
 	int exit;
 };
 
@@ -126,6 +179,12 @@ static void show_lost(struct follow *f, struct json_object *o)
 			ctl_exact(f->c, n));
 }
 
+static bool is_about(struct json_object *e, uint64_t pid)
+{
+	return !pid || ju64(e, "pid") == pid || ju64(e, "sender_pid") == pid ||
+	       ju64(e, "target_pid") == pid;
+}
+
 static int on_event(void *arg, const char *event, const char *data, size_t len)
 {
 	struct follow *f = arg;
@@ -136,6 +195,10 @@ static int on_event(void *arg, const char *event, const char *data, size_t len)
 		f->exit = ctl_fail(
 			f->c, CTL_INTERNAL, NULL, "the agent sent an event that is not JSON");
 		return 1;
+	}
+	if (strcmp(event, "lost") != 0 && !is_about(o, f->pid)) {
+		json_object_put(o);
+		return 0;
 	}
 	if (strcmp(event, "lost") == 0)
 		show_lost(f, o);
@@ -160,7 +223,9 @@ static void add_kinds(struct ctl *c, struct mno_buf *target)
 static int follow(struct ctl *c)
 {
 	_cleanup_buf_ struct mno_buf target = {0};
-	struct follow f = {.c = c, .limit = ctl_opt_u64(c->args, "limit", 0)};
+	struct follow f = {.c = c,
+		.limit = ctl_opt_u64(c->args, "limit", 0),
+		.pid = ctl_opt_u64(c->args, "pid", 0)};
 	uint64_t start = mno_now_ns(CLOCK_MONOTONIC);
 	int r;
 
@@ -169,11 +234,27 @@ static int follow(struct ctl *c)
 	r = ctl_follow(c, mno_buf_cstr(&target), on_event, &f);
 	if (f.exit)
 		return f.exit;
-	if (!c->json)
-		ctl_footer(c, "%s events in %s, %s lost on the way", ctl_exact(c, f.events),
+	if (!c->json && (!r || f.events || f.lost)) /* else nothing was there to count */
+		ctl_footer(c, "%s in %s, %s lost on the way",
+			ctl_things(c, f.events, "event", "events"),
 			ctl_ns(c, (double)(mno_now_ns(CLOCK_MONOTONIC) - start)),
 			ctl_exact(c, f.lost));
 	return r == 1 && f.limit && f.events >= f.limit ? CTL_OK : r;
+}
+
+/* What was looked at, in words: an empty answer must say it. */
+static const char *scope(struct ctl *c)
+{
+	_cleanup_buf_ struct mno_buf b = {0};
+	const char *k;
+
+	for (size_t i = 0; (k = ctl_opt_nth(c->args, "kind", i)); i++)
+		mno_buf_addf(&b, "%s%s", i ? ", " : "", k);
+	if (!b.len)
+		mno_buf_adds(&b, "every kind");
+	if (ctl_has(c->args, "pid"))
+		mno_buf_addf(&b, " about process %s", ctl_opt(c->args, "pid"));
+	return ctl_esc(c, mno_buf_cstr(&b));
 }
 
 static int stored(struct ctl *c)
@@ -181,13 +262,14 @@ static int stored(struct ctl *c)
 	_cleanup_answer_ struct ctl_answer a = {0};
 	_cleanup_buf_ struct mno_buf target = {0};
 	const char *since = ctl_opt(c->args, "since"), *until = ctl_opt(c->args, "until");
-	struct json_object *events;
+	struct json_object *events, *share;
 	int r;
 
 	mno_buf_adds(&target, "/mno/v1/events");
 	ctl_time_param(&target, "since", since ? since : "10m");
 	ctl_time_param(&target, "until", until);
 	ctl_param(&target, "limit", ctl_opt(c->args, "limit"));
+	ctl_param(&target, "pid", ctl_opt(c->args, "pid"));
 	add_kinds(c, &target);
 	r = ctl_get(c, mno_buf_cstr(&target), &a);
 	if (r)
@@ -201,15 +283,17 @@ static int stored(struct ctl *c)
 		show_event(c, jidx(events, i));
 	if (!jlen(events))
 		ctl_printf(c, CTL_PLAIN,
-			"no events: looked at %s since %s%s%s. Live: mnoctl events -f\n",
-			ctl_has(c->args, "kind") ? "the kinds given" : "every kind",
+			"no events: looked at %s since %s%s%s. Live: mnoctl events -f\n", scope(c),
 			ctl_esc(c, since ? since : "10m"), until ? " until " : "",
 			ctl_esc(c, until));
 	if (jtrue(a.root, "truncated"))
 		ctl_printf(c, CTL_WARN, "there are more: narrow it down or raise --limit\n");
-	ctl_footer(c, "%s \u00b7 %zu events since %s \u00b7 answered in %s",
-		ctl_completeness(c, jget(a.root, "completeness")), jlen(events),
-		ctl_esc(c, since ? since : "10m"), ctl_ns(c, (double)a.took_ns));
+	share = jget(a.root, "completeness");
+	ctl_footer(c, "%s%s%s \u00b7 %s since %s \u00b7 answered in %s", ctl_completeness(c, share),
+		ju64(share, "sampled") ? ", sampled out " : "",
+		ju64(share, "sampled") ? ctl_exact(c, ju64(share, "sampled")) : "",
+		ctl_things(c, jlen(events), "event", "events"), ctl_esc(c, since ? since : "10m"),
+		ctl_ns(c, (double)a.took_ns));
 	return 0;
 }
 
@@ -228,7 +312,7 @@ static int check_kinds(struct ctl *c)
 			return ctl_fail(c, CTL_INVALID, NULL,
 				"unknown kind of event \"%s\". Did you mean \"%s\"?", ctl_esc(c, k),
 				near);
-		return ctl_fail(c, CTL_INVALID, "mnoctl completion --names kinds lists them",
+		return ctl_fail(c, CTL_INVALID, ctl_probe_words(c, true),
 			"unknown kind of event \"%s\"", ctl_esc(c, k));
 	}
 	return 0;

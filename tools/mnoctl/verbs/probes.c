@@ -15,7 +15,8 @@ static const struct ctl_col columns[] = {
 	{.head = "probe"},
 	{.head = "state"},
 	{.head = "attach", .drop = 6},
-	{.head = "seen", .right = true, .drop = 2},
+	{.head = "events", .right = true, .drop = 2},
+	{.head = "records", .right = true, .drop = 8},
 	{.head = "stored", .right = true, .drop = 5},
 	{.head = "sampled", .right = true, .drop = 7},
 	{.head = "dropped", .right = true},
@@ -49,13 +50,14 @@ static void add_row(struct ctl *c, struct ctl_table *t, struct json_object *p)
 	ctl_cell(t, state_style(state), "%s", ctl_esc(c, state));
 	ctl_cell(t, CTL_PLAIN, "%s",
 		*jstr(p, "attach") ? ctl_esc(c, jstr(p, "attach")) : ctl_dash(c));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(p, "events")));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(p, "seen")));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(p, "stored")));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(p, "sampled")));
 	ctl_cell(t, ju64(p, "dropped") ? CTL_WARN : CTL_PLAIN, "%s",
 		ctl_count(c, jf64(p, "dropped")));
 	ctl_cell(t, CTL_PLAIN, "%s", per > 0 ? ctl_ns(c, per) : ctl_dash(c));
-	ctl_cell(t, CTL_PLAIN, "%s", ctl_percent(c, jf64(p, "cpu_percent")));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_percent(c, ctl_sum_measured(NAN, p)));
 	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, jf64(p, "bpf_bytes")));
 	if (left > 0)
 		ctl_cell(t, CTL_PLAIN, "ends in %s", ctl_seconds(c, left));
@@ -69,7 +71,7 @@ static int list(struct ctl *c)
 	_cleanup_answer_ struct ctl_answer a = {0};
 	_cleanup_table_ struct ctl_table t;
 	struct json_object *probes;
-	double seen = 0, dropped = 0, cpu = 0, bytes = 0;
+	double seen = 0, dropped = 0, cpu = NAN, bytes = 0;
 	int r = ctl_get(c, "/mno/v1/probes", &a);
 
 	ctl_table_init(&t, columns, ARRAY_SIZE(columns));
@@ -86,7 +88,7 @@ static int list(struct ctl *c)
 		add_row(c, &t, p);
 		seen += (double)ju64(p, "seen");
 		dropped += (double)ju64(p, "dropped");
-		cpu += fmax(0, jf64(p, "cpu_percent"));
+		cpu = ctl_sum_measured(cpu, p);
 		bytes += (double)ju64(p, "bpf_bytes");
 	}
 	if (!jlen(probes))
@@ -94,9 +96,10 @@ static int list(struct ctl *c)
 			c, CTL_PLAIN, "the agent has no probes (was it started with --no-bpf?)\n");
 	else
 		ctl_table_print(c, &t);
-	ctl_footer(c, "complete %.*f %% \u00b7 all probes: %s of one core, %s", dropped > 0 ? 2 : 0,
+	ctl_footer(c, "complete %.*f %% \u00b7 all probes: %s%s, %s", dropped > 0 ? 2 : 0,
 		seen > 0 ? fmin((seen - dropped) / seen * 100, dropped > 0 ? 99.99 : 100) : 100.0,
-		ctl_percent(c, cpu), ctl_bytes(c, bytes));
+		isnan(cpu) ? "CPU not measured yet" : ctl_percent(c, cpu),
+		isnan(cpu) ? "" : " of one core", ctl_bytes(c, bytes));
 	return 0;
 }
 

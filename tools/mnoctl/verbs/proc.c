@@ -6,13 +6,13 @@
 
 const struct ctl_option proc_options[] = {
 	{"since", 0, CTL_TIME, .metavar = "TIME",
-		.help = "look back so far: 10m (ago), Unix seconds or RFC 3339"},
+		.help = "look back so far (10m; show: 7d): 10m, Unix seconds or RFC 3339"},
 	{"until", 0, CTL_TIME, .metavar = "TIME", .help = "list: look no later than this"},
 	{"running", 0, CTL_FLAG, .help = "list: only those that still run"},
 	{"comm", 0, CTL_TEXT, .metavar = "NAME", .help = "list: only processes of this name"},
 	{"exe", 0, CTL_TEXT, .metavar = "PATH", .help = "list: only this program"},
 	{"cgroup", 0, CTL_TEXT, .metavar = "PATH", .help = "list: only this cgroup"},
-	{"uid", 0, CTL_NUMBER, .metavar = "UID", .help = "list: only this user's"},
+	{"uid", 0, CTL_TEXT, .metavar = "USER", .help = "list: only this user's, by name or UID"},
 	{"limit", 'n', CTL_COUNT, .metavar = "COUNT",
 		.help = "list: at most so many, newest first"},
 	{0},

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include "proc.h"
 #include "mno/time.h"
+#include "mno/util.h"
 
 static const struct ctl_col columns[] = {
 	{.head = "pid", .right = true},
@@ -80,9 +82,32 @@ static const char *scope(struct ctl *c)
 	return ctl_esc(c, mno_buf_cstr(&b));
 }
 
+/* A user's name or number as uid=; 0, or the exit code after having said why. */
+static int user_param(struct ctl *c, struct mno_buf *target)
+{
+	const char *s = ctl_opt(c->args, "uid");
+	struct passwd *pw;
+	char text[24];
+	uint64_t uid;
+
+	if (!s)
+		return 0;
+	if (mno_parse_u64(s, &uid) < 0 || uid > UINT32_MAX) {
+		pw = getpwnam(s);
+		if (!pw)
+			return ctl_fail(c, CTL_INVALID, "getent passwd lists them",
+				"--uid \"%s\" is neither a user of this host nor a number",
+				ctl_esc(c, s));
+		uid = pw->pw_uid;
+	}
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)uid);
+	ctl_param(target, "uid", text);
+	return 0;
+}
+
 int proc_list(struct ctl *c)
 {
-	static const char *const params[] = {"comm", "exe", "cgroup", "uid", "limit"};
+	static const char *const params[] = {"comm", "exe", "cgroup", "limit"};
 	_cleanup_answer_ struct ctl_answer a = {0};
 	_cleanup_buf_ struct mno_buf target = {0};
 	_cleanup_table_ struct ctl_table t;
@@ -94,6 +119,9 @@ int proc_list(struct ctl *c)
 	proc_target(c, &target, since ? since : "10m");
 	for (size_t i = 0; i < ARRAY_SIZE(params); i++)
 		ctl_param(&target, params[i], ctl_opt(c->args, params[i]));
+	r = user_param(c, &target);
+	if (r)
+		return r;
 	if (ctl_has(c->args, "running"))
 		ctl_param(&target, "running", "1");
 	r = ctl_get(c, mno_buf_cstr(&target), &a);
@@ -103,10 +131,8 @@ int proc_list(struct ctl *c)
 	if (c->json) {
 		ctl_put_json_object(c, rows);
 		if (jtrue(a.root, "truncated"))
-			fprintf(stderr,
-				"mnoctl: cut after %zu processes: narrow it down or raise "
-				"--limit\n",
-				jlen(rows));
+			fprintf(stderr, "mnoctl: cut after %s: narrow it down or raise --limit\n",
+				ctl_things(c, jlen(rows), "process", "processes"));
 		return 0;
 	}
 	for (size_t i = 0; i < jlen(rows); i++)
@@ -117,8 +143,9 @@ int proc_list(struct ctl *c)
 		ctl_printf(c, CTL_PLAIN, "no process found: looked at those %s\n", scope(c));
 	if (jtrue(a.root, "truncated"))
 		ctl_printf(c, CTL_WARN, "there are more: narrow it down or raise --limit\n");
-	ctl_footer(c, "%s \u00b7 %zu processes, %s \u00b7 answered in %s",
-		ctl_completeness(c, jget(a.root, "completeness")), jlen(rows), scope(c),
+	ctl_footer(c, "%s \u00b7 %s, %s \u00b7 answered in %s",
+		ctl_completeness(c, jget(a.root, "completeness")),
+		ctl_things(c, jlen(rows), "process", "processes"), scope(c),
 		ctl_ns(c, (double)a.took_ns));
 	return 0;
 }

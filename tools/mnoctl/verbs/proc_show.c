@@ -150,27 +150,26 @@ static void show_doubts(struct ctl *c, struct json_object *p, size_t others)
 			"it ran %s programs one after the other; this is the last",
 			ctl_exact(c, ju64(p, "execs")));
 	if (others)
-		ctl_field(c, "note", CTL_DIM,
-			"%zu other processes had this PID before; -j shows them", others);
+		ctl_field(c, "note", CTL_DIM, "%s had this PID, too; -j shows all of them",
+			ctl_things(c, others, "earlier process", "earlier processes"));
 }
 
 static void show_next(struct ctl *c, struct json_object *p)
 {
 	struct json_object *killer = jget(p, "killer");
-	unsigned long long ppid = ju64(p, "ppid"), around = ju64(p, "end_ns") / NS_PER_SEC;
+	unsigned long long pid = ju64(p, "pid"), ppid = ju64(p, "ppid");
+	unsigned long long start = ju64(p, "start_ns") / NS_PER_SEC;
+	unsigned long long who = killer && ju64(killer, "pid") ? ju64(killer, "pid")
+				 : ppid                        ? ppid
+							       : 1;
 
 	if (jtrue(p, "running"))
 		ctl_field(c, "next", CTL_PLAIN,
-			"mnoctl proc tree %llu        mnoctl events --follow",
-			(unsigned long long)ju64(p, "pid"));
-	else if (killer && ju64(killer, "pid"))
-		ctl_field(c, "next", CTL_PLAIN,
-			"mnoctl proc show %llu        mnoctl events --since %llu",
-			(unsigned long long)ju64(killer, "pid"), around ? around - 5 : 0);
+			"mnoctl proc tree %llu        mnoctl events --follow --pid %llu", pid, pid);
 	else
 		ctl_field(c, "next", CTL_PLAIN,
-			"mnoctl proc show %llu        mnoctl events --since %llu", ppid ? ppid : 1,
-			around ? around - 5 : 0);
+			"mnoctl proc show %llu        mnoctl events --pid %llu --since %llu", who,
+			pid, start);
 }
 
 static void show_story(struct ctl *c, struct json_object *p, size_t others)
@@ -208,7 +207,9 @@ int proc_show(struct ctl *c, uint64_t pid)
 	rows = jget(a.root, "processes");
 	newest = jidx(rows, 0);
 	if (!newest)
-		return ctl_fail(c, CTL_NO, "mnoctl proc list --since 10m lists those seen",
+		return ctl_fail(c, CTL_NO,
+			"mnoctl proc list --since 10m lists those seen; not those that ended "
+			"while no agent ran",
 			"no process %llu: looked at those alive since %s", (unsigned long long)pid,
 			since ? since : LOOK_BACK);
 	for (size_t i = 1; i < jlen(rows); i++)

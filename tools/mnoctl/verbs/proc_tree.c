@@ -145,8 +145,9 @@ int proc_tree(struct ctl *c, uint64_t root)
 	}
 	if (jtrue(a.root, "truncated"))
 		ctl_printf(c, CTL_WARN, "there are more than " LIMIT "\n");
-	ctl_footer(c, "%s \u00b7 %zu running processes \u00b7 answered in %s",
-		ctl_completeness(c, jget(a.root, "completeness")), t.n,
+	ctl_footer(c, "%s \u00b7 %s \u00b7 answered in %s",
+		ctl_completeness(c, jget(a.root, "completeness")),
+		ctl_things(c, t.n, "running process", "running processes"),
 		ctl_ns(c, (double)a.took_ns));
 	return 0;
 }

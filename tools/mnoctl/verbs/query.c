@@ -272,6 +272,9 @@ static void explain_empty(struct ctl *c, const char *expr, const struct span *s)
 		else if (!words.err && ctl_nearest(mno_buf_cstr(&words), name, near, sizeof(near)))
 			ctl_printf(c, CTL_PLAIN, "%s is not stored. Did you mean \"%s\"?\n",
 				ctl_esc(c, name), ctl_esc(c, near));
+		else
+			ctl_printf(c, CTL_PLAIN,
+				"names that are stored: mnoctl completion --names metrics\n");
 	}
 	c->quiet--;
 }
@@ -367,10 +370,11 @@ int verb_query(struct ctl *c)
 		explain_empty(c, expr, &s);
 	if (a.completeness >= 0)
 		share = json_object_new_double(a.completeness);
-	ctl_footer(c, "%s \u00b7 %zu series, %s samples, %s%s%s", ctl_completeness(c, share),
-		strcmp(type, "scalar") == 0 ? 1 : jlen(result), ctl_exact(c, count_samples(result)),
-		ctl_ns(c, (double)a.took_ns), s.from ? ", one sample each " : "",
-		s.from ? ctl_ns(c, (double)s.step) : "");
+	ctl_footer(c, "%s \u00b7 %zu series, %s%s%s \u00b7 answered in %s",
+		ctl_completeness(c, share), strcmp(type, "scalar") == 0 ? 1 : jlen(result),
+		ctl_things(c, count_samples(result), "sample", "samples"),
+		s.from ? ", one each " : "", s.from ? ctl_ns(c, (double)s.step) : "",
+		ctl_ns(c, (double)a.took_ns));
 	json_object_put(share);
 	return 0;
 }

@@ -6,8 +6,9 @@
 
 #define CPU_BUDGET_PERCENT 1
 #define MEMORY_BUDGET_MIB  64
+#define CGROUP_ROWS        255 /* besides ~other */
 
-/* Appends "name (reason)" of each probe in @state; returns how many. */
+/* Appends the name of each probe in @state, why is said below; returns how many. */
 static size_t probes_in(
 	struct ctl *c, struct json_object *probes, const char *state, struct mno_buf *text)
 {
@@ -19,8 +20,6 @@ static size_t probes_in(
 		if (strcmp(jstr(p, "state"), state) != 0)
 			continue;
 		mno_buf_addf(text, "%s%s", n++ ? ", " : "", ctl_esc(c, jstr(p, "name")));
-		if (*jstr(p, "reason"))
-			mno_buf_addf(text, " (%s)", ctl_esc(c, jstr(p, "reason")));
 	}
 	return n;
 }
@@ -56,9 +55,9 @@ static bool show_stored(struct ctl *c, struct json_object *s)
 	uint64_t lost = ju64(s, "rows_lost") + ju64(s, "events_lost") + ju64(s, "procs_lost");
 
 	ctl_field(c, "stored", CTL_PLAIN,
-		"%s series \u00b7 %s samples \u00b7 %s processes \u00b7 %s on disk",
+		"%s series \u00b7 %s samples \u00b7 %s since the start \u00b7 %s on disk",
 		ctl_exact(c, ju64(s, "series")), ctl_count(c, samples),
-		ctl_exact(c, ju64(s, "processes")), ctl_bytes(c, bytes));
+		ctl_things(c, ju64(s, "processes"), "process", "processes"), ctl_bytes(c, bytes));
 	if (!*jstr(s, "last_error") && !lost)
 		return true;
 	ctl_field(c, "", CTL_BAD,
@@ -71,15 +70,19 @@ static bool show_stored(struct ctl *c, struct json_object *s)
 
 static void show_cost(struct ctl *c, struct json_object *root)
 {
-	struct json_object *m = jget(root, "memory");
-	double cpu = jf64(root, "cpu_percent"), rss = jf64(m, "rss_bytes"),
+	struct json_object *m = jget(root, "memory"), *probes = jget(root, "probes");
+	double bpf_cpu = NAN, cpu = jf64(root, "cpu_percent"), rss = jf64(m, "rss_bytes"),
 	       bpf = jf64(m, "bpf_bytes");
 	bool over = cpu > CPU_BUDGET_PERCENT || rss + bpf > MEMORY_BUDGET_MIB * 1048576.0;
 
+	for (size_t i = 0; i < jlen(probes); i++)
+		bpf_cpu = ctl_sum_measured(bpf_cpu, jidx(probes, i));
 	ctl_field(c, "cost", over ? CTL_WARN : CTL_PLAIN,
-		"%s of one core (budget %d %%) \u00b7 memory %s + %s BPF (budget %d MiB)%s",
-		ctl_percent(c, cpu), CPU_BUDGET_PERCENT, ctl_bytes(c, rss), ctl_bytes(c, bpf),
-		MEMORY_BUDGET_MIB, over ? "   over budget" : "");
+		"%s of one core, BPF %s%s (budget %d %%) \u00b7 memory %s + %s BPF (budget %d "
+		"MiB)%s",
+		ctl_percent(c, cpu), isnan(bpf_cpu) ? "not measured yet" : ctl_percent(c, bpf_cpu),
+		isnan(bpf_cpu) ? "" : " of it", CPU_BUDGET_PERCENT, ctl_bytes(c, rss),
+		ctl_bytes(c, bpf), MEMORY_BUDGET_MIB, over ? "   over budget" : "");
 }
 
 static void show_complete(struct ctl *c, struct json_object *k)
@@ -119,9 +122,11 @@ int verb_status(struct ctl *c)
 	show_stored(c, store);
 	groups = jget(a.root, "cgroups");
 	if (ju64(groups, "folded"))
-		ctl_field(c, "", CTL_WARN, "%s cgroups share one row: %s slots are taken",
+		ctl_field(c, "", CTL_WARN, "%s cgroups share the row ~other: %s",
 			ctl_exact(c, ju64(groups, "folded")),
-			ctl_exact(c, ju64(groups, "slots_used")));
+			ju64(groups, "slots_used") < CGROUP_ROWS
+				? "they are gone again, or outside of this cgroup tree"
+				: "all rows of their own are taken");
 	show_cost(c, a.root);
 	show_complete(c, jget(a.root, "completeness"));
 	degraded = jget(a.root, "degraded");

@@ -39,15 +39,30 @@ struct top {
 	bool live;
 };
 
+/* What a dash in a column means, and how to fill it; on a live screen there is no room. */
+static void show_unknown(struct ctl *c, struct json_object *degraded)
+{
+	for (size_t i = 0; i < jlen(degraded); i++) {
+		struct json_object *d = jidx(degraded, i);
+
+		ctl_field(c, "note", CTL_DIM, "%s: %s%s%s", ctl_esc(c, jstr(d, "what")),
+			ctl_esc(c, jstr(d, "why")), *jstr(d, "todo") ? ". To do: " : "",
+			ctl_esc(c, jstr(d, "todo")));
+	}
+}
+
 static void show_footer(struct top *t, size_t n)
 {
 	struct ctl *c = t->c;
 
+	if (!t->live)
+		show_unknown(c, jget(t->a.root, "degraded"));
 	if (t->live)
 		ctl_printf(c, CTL_DIM, "c cgroup  p process  s sort (%s)  q quit\n", t->sort);
-	ctl_footer(c, "%s \u00b7 %zu %s over %s, by %s \u00b7 answered in %s",
-		ctl_completeness(c, jget(t->a.root, "completeness")), n,
-		t->by == TOP_CGROUP ? "cgroups" : "processes",
+	ctl_footer(c, "%s \u00b7 %s over %s, by %s \u00b7 answered in %s",
+		ctl_completeness(c, jget(t->a.root, "completeness")),
+		t->by == TOP_CGROUP ? ctl_things(c, n, "cgroup", "cgroups")
+				    : ctl_things(c, n, "process", "processes"),
 		ctl_seconds(c, jf64(t->a.root, "interval_seconds")), t->sort,
 		ctl_ns(c, (double)t->a.took_ns));
 }

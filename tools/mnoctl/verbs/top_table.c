@@ -42,7 +42,9 @@ static void cell_seconds(
 
 static void cell_count(struct ctl *c, struct ctl_table *t, struct json_object *row, const char *key)
 {
-	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(row, key)));
+	double v = jf64(row, key);
+
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, v < 10 ? v : round(v)));
 }
 
 static void cell_bytes(struct ctl *c, struct ctl_table *t, struct json_object *row, const char *key)

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The writer's account: every row that was given is stored or lost, and which is known. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tmpstate.h"
+#include "writer.h"
+
+static struct tmpstate dir;
+static struct mno_env *env;
+static struct mno_series *series;
+static struct mno_ledger *ledger;
+static struct mno_writer *writer;
+
+static int setup(void **state)
+{
+	struct mno_env_opts eo = {.sz = sizeof(eo), .floor_bytes = 1};
+	struct mno_ledger_opts lo = {.sz = sizeof(lo)};
+	struct mno_writer_opts wo = {.sz = sizeof(wo)};
+
+	tmpstate_new(&dir);
+	assert_int_equal(mno_env_open(dir.dir, &eo, &env), 0);
+	assert_int_equal(mno_series_open(env, &series), 0);
+	assert_int_equal(mno_ledger_new(&lo, &ledger), 0);
+	wo.env = env;
+	wo.series = series;
+	wo.ledger = ledger;
+	assert_int_equal(mno_writer_new(&wo, &writer), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	mno_writer_stop(writer);
+	mno_ledger_free(ledger);
+	mno_series_close(series);
+	mno_env_close(env);
+	tmpstate_done(&dir);
+	return 0;
+}
+
+static void give(int64_t t_ms)
+{
+	struct mno_row *row = calloc(1, sizeof(*row) + sizeof(row->cells[0]));
+
+	row->t_ms = t_ms;
+	row->n = 1;
+	row->cells[0].value = (double)t_ms;
+	if (!mno_writer_knows(writer, 0, 0))
+		row->cells[0].key = strdup("a");
+	assert_int_equal(mno_writer_row(writer, row), 0);
+}
+
+static void expect(uint64_t stored, uint64_t lost, bool behind)
+{
+	struct mno_writer_stat st;
+
+	assert_int_equal(mno_writer_flush(writer), 0);
+	mno_writer_stat(writer, &st);
+	assert_int_equal(st.rows_stored, stored);
+	assert_int_equal(st.rows_lost, lost);
+	assert_int_equal(st.clock_behind, behind);
+}
+
+/* A clock that goes back costs rows, never the writer, and is told until it has caught up. */
+static void test_clock_goes_back(void **state)
+{
+	give(5000);
+	expect(1, 0, false);
+	give(5000);
+	give(4000);
+	expect(1, 2, true);
+	expect(1, 2, true); /* a commit without rows says nothing about the clock */
+	give(6000);
+	expect(2, 2, false);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_clock_goes_back, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
