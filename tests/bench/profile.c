@@ -2,10 +2,12 @@
 /*
  * What the default profile adds to work that has nothing to do with it: a system call, fork +
  * exec, a TCP request over the loopback, in CPU time. Rounds with and without it take turns; the median
- * of the pairs' differences counts. MNO_BENCH_PROBES=sched,tcp measures only these probes,
+ * of the pairs' differences counts. Beside it stands what programs that do nothing add when they are
+ * attached to task switches and TCP states: the kernel's own part, which no probe there is without. MNO_BENCH_PROBES=sched,tcp measures only these probes,
  * MNO_BENCH_WORK=added-tcp only this work, in MNO_BENCH_ROUNDS pairs.
  */
 #include <arpa/inet.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <math.h>
 #include <sched.h>
@@ -21,6 +23,7 @@
 #include "cgroups.h"
 #include "probe_rig.h"
 #include "probes.h"
+#include "bench_probes.skel.h"
 
 #define ROUNDS_MAX 500
 #define CALLS      200000
@@ -214,18 +217,26 @@ static int by_value(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-static void report(const struct work *w, const double *off, const double *on, size_t n)
+static double added(const struct work *w, double off, double on)
 {
-	double d[ROUNDS_MAX], base[ROUNDS_MAX];
+	return w->unit[0] == '%' ? 100 * (on / off - 1) : on - off;
+}
+
+static void report(
+	const struct work *w, const double *off, const double *on, const double *empty, size_t n)
+{
+	double d[ROUNDS_MAX], base[ROUNDS_MAX], floor[ROUNDS_MAX];
 
 	for (size_t i = 0; i < n; i++) {
-		d[i] = w->unit[0] == '%' ? 100 * (on[i] / off[i] - 1) : on[i] - off[i];
+		d[i] = added(w, off[i], on[i]);
+		floor[i] = added(w, off[i], empty[i]);
 		base[i] = off[i];
 	}
 	qsort(d, n, sizeof(*d), by_value);
+	qsort(floor, n, sizeof(*floor), by_value);
 	qsort(base, n, sizeof(*base), by_value);
-	printf("bench %s %.2f %s (of %.0f ns; quartiles %.2f .. %.2f)\n", w->name, d[n / 2],
-		w->unit, base[n / 2], d[n / 4], d[n * 3 / 4]);
+	printf("bench %s %.2f %s (of %.0f ns; quartiles %.2f .. %.2f; empty programs %.2f)\n",
+		w->name, d[n / 2], w->unit, base[n / 2], d[n / 4], d[n * 3 / 4], floor[n / 2]);
 }
 
 static bool wanted(const struct work *w)
@@ -254,33 +265,60 @@ static int round_with_agent(double (*ret)[ROUNDS_MAX], size_t round)
 	return r;
 }
 
+static int round_with_empty(struct bench_probes_bpf *skel, double (*ret)[ROUNDS_MAX], size_t round)
+{
+	struct bpf_link *sw = bpf_program__attach(skel->progs.empty_switch),
+			*tcp = bpf_program__attach(skel->progs.empty_tcp);
+	int r = sw && tcp ? 0 : -errno;
+
+	if (r == 0)
+		measure(NULL, ret, round);
+	bpf_link__destroy(sw);
+	bpf_link__destroy(tcp);
+	return r;
+}
+
+/* By turns, so that no part always runs on what the same other left behind. */
+static int all_rounds(size_t rounds, double (*off)[ROUNDS_MAX], double (*on)[ROUNDS_MAX],
+	double (*empty)[ROUNDS_MAX])
+{
+	struct bench_probes_bpf *skel = bench_probes_bpf__open_and_load();
+	int r = skel ? 0 : -errno;
+
+	for (size_t i = 0; i < rounds && r == 0; i++) {
+		if (i % 2)
+			r = round_with_agent(on, i);
+		measure(NULL, off, i);
+		if (r == 0)
+			r = round_with_empty(skel, empty, i);
+		if (r == 0 && i % 2 == 0)
+			r = round_with_agent(on, i);
+	}
+	bench_probes_bpf__destroy(skel);
+	return r;
+}
+
 int main(void)
 {
-	static double off[ARRAY_SIZE(works)][ROUNDS_MAX], on[ARRAY_SIZE(works)][ROUNDS_MAX];
+	static double off[ARRAY_SIZE(works)][ROUNDS_MAX], on[ARRAY_SIZE(works)][ROUNDS_MAX],
+		empty[ARRAY_SIZE(works)][ROUNDS_MAX];
 	const char *text = getenv("MNO_BENCH_ROUNDS");
 	size_t rounds = text ? strtoul(text, NULL, 10) : 15;
 	cpu_set_t set;
-	int r = 0;
+	int r;
 
 	mno_rig_need_bpf();
 	rounds = MNO_MIN(MNO_MAX(rounds, (size_t)1), (size_t)ROUNDS_MAX);
 	CPU_ZERO(&set);
 	CPU_SET((unsigned)sysconf(_SC_NPROCESSORS_ONLN) - 1, &set);
 	sched_setaffinity(0, sizeof(set), &set);
-	for (size_t i = 0; i < rounds && r == 0; i++) {
-		/* by turns: neither half always runs on what the other left behind */
-		if (i % 2)
-			r = round_with_agent(on, i);
-		measure(NULL, off, i);
-		if (i % 2 == 0)
-			r = round_with_agent(on, i);
-	}
+	r = all_rounds(rounds, off, on, empty);
 	if (r < 0) {
 		fprintf(stderr, "the probes do not start: %s\n", strerror(-r));
 		return 1;
 	}
 	for (size_t w = 0; w < ARRAY_SIZE(works); w++)
 		if (wanted(&works[w]))
-			report(&works[w], off[w], on[w], rounds);
+			report(&works[w], off[w], on[w], empty[w], rounds);
 	return 0;
 }

@@ -32,6 +32,19 @@ int empty_exit(void *ctx)
 	return 0;
 }
 
+/* the events that the default profile sees most of */
+SEC("tp_btf/sched_switch")
+int empty_switch(void *ctx)
+{
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int empty_tcp(void *ctx)
+{
+	return 0;
+}
+
 SEC("tp_btf/sys_enter")
 int count_enter(void *ctx)
 {
