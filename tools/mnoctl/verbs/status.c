@@ -4,9 +4,8 @@
 #include <string.h>
 #include "verbs.h"
 
-#define CPU_BUDGET_PERCENT 1
-#define MEMORY_BUDGET_MIB  64
-#define CGROUP_ROWS        255 /* besides ~other */
+#define MEMORY_BUDGET_MIB 64
+#define CGROUP_ROWS       255 /* besides ~other */
 
 /* Appends the name of each probe in @state, why is said below; returns how many. */
 static size_t probes_in(
@@ -74,16 +73,18 @@ static void show_cost(struct ctl *c, struct json_object *root)
 	double bpf_cpu = NAN, cpu = jf64(root, "cpu_percent"), bpf = jf64(m, "bpf_bytes");
 	/* pages of the store are cache: the kernel takes them back when it needs memory */
 	double own = jf64(m, "rss_bytes") - (double)ju64(m, "file_bytes");
-	bool over = cpu > CPU_BUDGET_PERCENT || own + bpf > MEMORY_BUDGET_MIB * 1048576.0;
+	double budget = jf64(root, "cpu_budget_percent");
+	bool over = cpu > budget || own + bpf > MEMORY_BUDGET_MIB * 1048576.0;
 
 	for (size_t i = 0; i < jlen(probes); i++)
 		bpf_cpu = ctl_sum_measured(bpf_cpu, jidx(probes, i));
 	ctl_field(c, "cost", over ? CTL_WARN : CTL_PLAIN,
-		"%s of one core, BPF %s%s (budget %d %%) \u00b7 memory %s + %s BPF (budget %d MiB)"
+		"%s of one core, BPF %s%s (budget %s) \u00b7 memory %s + %s BPF (budget %d MiB)"
 		"%s%s%s",
 		ctl_percent(c, cpu), isnan(bpf_cpu) ? "not measured yet" : ctl_percent(c, bpf_cpu),
-		isnan(bpf_cpu) ? "" : " of it", CPU_BUDGET_PERCENT, ctl_bytes(c, own),
-		ctl_bytes(c, bpf), MEMORY_BUDGET_MIB, jget(m, "file_bytes") ? " + file cache " : "",
+		isnan(bpf_cpu) ? "" : " of it", isnan(budget) ? "none" : ctl_percent(c, budget),
+		ctl_bytes(c, own), ctl_bytes(c, bpf), MEMORY_BUDGET_MIB,
+		jget(m, "file_bytes") ? " + file cache " : "",
 		jget(m, "file_bytes") ? ctl_bytes(c, jf64(m, "file_bytes")) : "",
 		over ? "   over budget" : "");
 }
