@@ -78,7 +78,7 @@ fake_up
 ok "status" says 0 'web-3  mno 0.1.0  up 4 h 12 min  enforcement L2' status
 ok "status counts probes" says 0 '2/3 probes running   1 degraded: block' status
 ok "status never rounds a loss away" says 0 'complete   99.99 %   seen 18,204,113 = stored 18,204,110 + sampled out 0 + dropped 3' status
-ok "status tells the share of BPF" says 0 'of one core, BPF 0.51 % of it (budget 1 %)' status
+ok "status tells the share of BPF" says 0 'of one core, BPF 0.51 % of it (budget 1.0 %)' status
 ok "status sets the cache of the store apart" says 0 'memory 20.0 MiB + 6.2 MiB BPF (budget 64 MiB) + file cache 11.4 MiB' status
 ok "status -j" json 0 '.completeness.seen == 18204113 and (.probes | length) == 4' status
 ok "doctor" says 0 '! warning  kernel.task_delayacct is 0' doctor
