@@ -177,6 +177,18 @@ static int first_sample(struct mno_life *l)
 	return 0; /* a full disk at start is reported, counted and mended while running */
 }
 
+/* Only when the process probe runs: without it the ledger does not know what runs. */
+static void close_unwatched(struct mno_life *l)
+{
+	struct mno_ledger_stat st;
+	int r;
+
+	mno_ledger_stat(l->a.ledger, &st);
+	r = st.live ? mno_writer_watched(l->a.writer) : 0;
+	if (r < 0)
+		mno_warn("what ended while no agent was running is not known: %s", mno_strerror(r));
+}
+
 static int load_probes(struct mno_life *l)
 {
 	struct mno_router_opts ro = {
@@ -200,6 +212,7 @@ static int load_probes(struct mno_life *l)
 		mno_probes_set_sink(l->a.probes, mno_router_record, l->router);
 		mno_probes_start(l->a.probes);
 		mno_router_flush(l->router, l->a.probes);
+		close_unwatched(l);
 	}
 	return mno_doctor_new(&dopt, &l->a.doctor);
 }

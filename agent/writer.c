@@ -38,7 +38,7 @@ struct known {
 struct mno_writer {
 	struct mno_writer_opts o;
 	pthread_t thread;
-	bool started;
+	bool started, watched;
 	struct mno_queue *queue;
 	atomic_size_t bytes;
 	atomic_bool stopping;
@@ -292,6 +292,8 @@ static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_pro
 		r = store_procs(w, t, ret_procs);
 	if (r == 0 && ++w->rounds % EXPIRE_EVERY == 0)
 		expire(w, t);
+	if (r == 0 && w->watched && (w->rounds % EXPIRE_EVERY == 1 || atomic_load(&w->stopping)))
+		r = mno_ledger_keep_running(w->o.ledger, w->o.env, t);
 	if (r == 0) {
 		r = mno_env_commit(w->o.env, t);
 		if (r == 0)
@@ -446,6 +448,27 @@ int mno_writer_flush(struct mno_writer *w)
 		b.n++;
 	write_batch(w, &b);
 	return w->stat.last_error;
+}
+
+int mno_writer_watched(struct mno_writer *w)
+{
+	struct mno_txn *t;
+	size_t n = 0;
+	int r = mno_env_begin(w->o.env, &t);
+
+	if (r < 0)
+		return r;
+	r = mno_ledger_end_unwatched(w->o.ledger, w->o.env, t, &n);
+	if (r == 0)
+		r = mno_ledger_keep_running(w->o.ledger, w->o.env, t);
+	if (r == 0)
+		r = mno_env_commit(w->o.env, t);
+	else
+		mno_env_abort(w->o.env, t);
+	if (r == 0 && n)
+		mno_info("%zu processes ended while no agent was running", n);
+	w->watched = true;
+	return r;
 }
 
 int mno_writer_start(struct mno_writer *w)

@@ -23,6 +23,12 @@ struct mno_writer_opts {
 int mno_writer_new(const struct mno_writer_opts *o, struct mno_writer **ret);
 /* Commits what is queued on the caller's thread; only before mno_writer_start(). 0 or why not. */
 int mno_writer_flush(struct mno_writer *w);
+/*
+ * The ledger knows now what runs: rows that an earlier agent left running and that are gone get
+ * their end, and from now on running rows are kept in the store. Before mno_writer_start().
+ * Errors of the store.
+ */
+int mno_writer_watched(struct mno_writer *w);
 /* Starts the thread. -EAGAIN. */
 int mno_writer_start(struct mno_writer *w);
 /* Stores what is queued, commits, ends the thread, frees. NULL-safe, returns NULL. */

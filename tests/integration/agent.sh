@@ -97,6 +97,20 @@ ok "kill -9 in a loop: no gap before the last commit" kill_loop
 ok "and it still works after it" states
 end_agent
 
+# what ends while no agent runs has a row, marked as one whose end was not seen
+sleep 300 &
+unwatched=$!
+start_agent
+until_ok identity
+end_agent TERM
+kill -9 $unwatched
+wait $unwatched 2>/dev/null
+start_agent
+lost() { ctl -j proc list --since 5m --limit 100000 | jq -e --argjson p $unwatched \
+  'any(.[]; .pid == $p and .lost_exit and .running == false and .argv == ["sleep", "300"])'; }
+ok "what ends while no agent runs is not forgotten" lost
+end_agent
+
 for_ends() { timeout 20 "$O/mnod" --state "$W/state" --socket "$SOCK" --for 1s; }
 ok "--for ends by itself with 0" for_ends
 no_bpf() { start_agent --no-bpf && ctl -j status | jq -e '.store.series > 100 and .level == "L0" or .degraded'; }

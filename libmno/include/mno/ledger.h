@@ -145,6 +145,18 @@ int mno_ledger_store(struct mno_env *e, struct mno_txn *txn, const struct mno_pr
  */
 int mno_ledger_read(struct mno_env *e, uint64_t t0_ns, uint64_t t1_ns,
 	int (*fn)(void *arg, const struct mno_proc *p), void *arg);
+/*
+ * Keeps a copy of the rows of processes that run now (at most 4,096), in place of the last copy.
+ * Writer thread, inside @txn. -ENOMEM, errors of the store.
+ */
+int mno_ledger_keep_running(struct mno_ledger *l, struct mno_env *e, struct mno_txn *txn);
+/*
+ * After a start, when the running processes are known to @l: rows of the copy that run no more
+ * ended while nobody watched. They are stored as LOST_EXIT, ended when the copy was made, and
+ * counted in *@ret_n (untouched if there is no copy). Writer thread, inside @txn.
+ */
+int mno_ledger_end_unwatched(
+	struct mno_ledger *l, struct mno_env *e, struct mno_txn *txn, size_t *ret_n);
 /* Deletes batches that ended before @t_ns, bounded; *@ret_more if not done. */
 int mno_ledger_expire(struct mno_env *e, struct mno_txn *txn, uint64_t t_ns, bool *ret_more);
 
