@@ -31,7 +31,8 @@ static const struct setting {
 	{"retention", T_DURATION, offsetof(struct mno_config, retention_ns), 0, 60e9,
 		3650 * 86400e9, "14d", "how long samples, processes and events are kept"},
 	{"budget_percent", T_NUMBER, offsetof(struct mno_config, budget_percent), 0, 0.01, 100, "1",
-		"what all BPF programs may take of the host's CPUs before the least valuable probe is "
+		"what all BPF programs may take of the host's CPUs before the least valuable probe "
+		"is "
 		"shed"},
 	{"max_series", T_COUNT, offsetof(struct mno_config, max_series), 0, 100, 1000000, "20000",
 		"series measured at once; more are refused and counted"},
