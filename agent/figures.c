@@ -49,6 +49,8 @@ static const struct figure probe_figures[] = {
 	COUNTER("mno_probe_sampled_total", "Records left out within the probe's budget.",
 		mno_probe_status, sampled),
 	COUNTER("mno_probe_dropped_total", "Records lost.", mno_probe_status, dropped),
+	GAUGE("mno_probe_missed", "Program runs that the kernel skipped, as last looked at.",
+		mno_probe_status, missed),
 	GAUGE("mno_probe_bpf_bytes", "Kernel memory of the probe.", mno_probe_status, bpf_bytes),
 	{{"mno_probe_run_seconds", "Run time per program run, as last measured.", MNO_GAUGE},
 		offsetof(struct mno_probe_status, cost_ns_per_event), 1e-9},

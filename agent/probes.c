@@ -230,6 +230,7 @@ void mno_probe_publish(struct mno_probes *p, struct mno_probe_slot *s)
 	st.seen = st.stored + st.sampled + st.dropped;
 	st.in_flight = t.seen > st.seen ? t.seen - st.seen : 0;
 	st.errors = t.errors;
+	st.missed = s->obj ? s->missed : 0;
 	st.attach = s->obj ? s->probe->rungs[s->rung].name : "";
 	st.cost_ns_per_event = s->cost_ns_per_event;
 	st.cpu_percent = s->obj ? s->cpu_percent : 0;
@@ -262,6 +263,7 @@ void mno_probes_totals(struct mno_probes *p, struct mno_probe_status *ret)
 		t.dropped += s.dropped;
 		t.in_flight += s.in_flight;
 		t.errors += s.errors;
+		t.missed += s.missed;
 		t.runs += s.runs;
 		t.bpf_bytes += s.bpf_bytes;
 		t.cpu_percent += s.cpu_percent;

@@ -36,6 +36,9 @@ struct mno_probe_status {
 	 * leaves out in_flight, the records on their way from the kernel to the next commit.
 	 */
 	uint64_t seen, stored, sampled, dropped, in_flight, errors, runs;
+	/* Runs that the kernel skipped because the program ran on that CPU already: facts that no
+	 * counter has seen. As of the last measurement, of the present load. */
+	uint64_t missed;
 	uint64_t cost_ns_per_event; /* measured in the last sample; 0 = not measured yet */
 	double cpu_percent;         /* of one core, last sample */
 	uint64_t bpf_bytes;         /* maps and programs, as the kernel accounts them */

@@ -26,6 +26,7 @@ static void run_stats(struct mno_probe_slot *s, uint64_t *ret_ns, uint64_t *ret_
 	struct bpf_program *prog;
 
 	*ret_ns = *ret_cnt = 0;
+	s->missed = 0;
 	bpf_object__for_each_program(prog, s->obj)
 	{
 		struct bpf_prog_info info = {0};
@@ -36,6 +37,7 @@ static void run_stats(struct mno_probe_slot *s, uint64_t *ret_ns, uint64_t *ret_
 			continue;
 		*ret_ns += info.run_time_ns;
 		*ret_cnt += info.run_cnt;
+		s->missed += info.recursion_misses;
 	}
 }
 

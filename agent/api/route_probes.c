@@ -21,6 +21,7 @@ static void put_counts(struct mno_json *j, const struct mno_probe_status *s)
 	mno_json_ku64(j, "dropped", s->dropped);
 	mno_json_ku64(j, "in_flight", s->in_flight);
 	mno_json_ku64(j, "errors", s->errors);
+	mno_json_ku64(j, "missed", s->missed);
 	mno_json_kf64(j, "cpu_percent", s->cpu_percent);
 	mno_json_ku64(j, "bpf_bytes", s->bpf_bytes);
 }
