@@ -31,7 +31,7 @@ missing() { # names on stdin ("?" kept) -> those that are not installed
 
 lack=$(printf '%s\n' "$want" | missing)
 [ -n "$lack" ] || exit 0
-must=$(printf '%s\n' "$lack" | grep -v '^?' | tr '\n' ' ' || true)
+must=$(printf '%s\n' "$lack" | grep '^[^?]' | tr '\n' ' ' || true)
 nice=$(printf '%s\n' "$lack" | sed -n 's/^?//p' | tr '\n' ' ')
 
 if [ "$(id -u)" != 0 ]; then
@@ -82,7 +82,7 @@ if [ "$lacks_prometheus" != 0 ] && [ -d /run/systemd/system ]; then
   systemctl disable --now prometheus.service >/dev/null 2>&1 || true # only promtool is wanted
 fi
 lack=$(printf '%s\n' "$want" | missing)
-must=$(printf '%s\n' "$lack" | grep -v '^?' | tr '\n' ' ' || true)
+must=$(printf '%s\n' "$lack" | grep '^[^?]' | tr '\n' ' ' || true)
 nice=$(printf '%s\n' "$lack" | sed -n 's/^?//p' | tr '\n' ' ')
 [ -z "$nice" ] || echo "deps: tests that need these are skipped: $nice" >&2
 [ -z "$must" ] || { echo "deps: could not be installed: $must" >&2; exit 1; }
