@@ -30,7 +30,7 @@ struct mno_probe_slot {
 	struct mno_pstats *stats; /* mmap, one per CPU */
 	size_t stats_size;
 	struct mno_probe_totals past; /* of earlier loads, and the user side of all */
-	uint64_t missed; /* as of the last measurement */
+	uint64_t missed;              /* as of the last measurement */
 	uint64_t until_ns, back_ns, last_tick_ns, bpf_bytes;
 	char reason[512];
 	/* price: run time and count at the start of the measuring window */
