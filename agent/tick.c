@@ -36,13 +36,6 @@ static void add_cell(
 		c->key = strndup(key, key_len);
 }
 
-static void free_row(struct mno_row *row)
-{
-	for (size_t i = 0; i < row->n; i++)
-		free((char *)row->cells[i].key);
-	free(row);
-}
-
 static void send_row(const struct mno_tick_opts *o, int64_t t_ms)
 {
 	struct row_build b = {.writer = o->writer, .cap = mno_metrics_slots(o->metrics)};
@@ -54,7 +47,7 @@ static void send_row(const struct mno_tick_opts *o, int64_t t_ms)
 	b.row->n = 0;
 	mno_metrics_tick(o->metrics, add_cell, &b);
 	if (mno_writer_row(o->writer, b.row) < 0)
-		free_row(b.row);
+		mno_row_free(b.row);
 }
 
 void mno_tick_once(const struct mno_tick_opts *o, int64_t t_ms)

@@ -57,13 +57,12 @@ struct mno_writer {
 	struct mno_writer_stat stat;
 };
 
-static void free_row(struct mno_row *row)
+struct mno_row *mno_row_free(struct mno_row *row)
 {
-	if (!row)
-		return;
-	for (size_t i = 0; i < row->n; i++)
+	for (size_t i = 0; row && i < row->n; i++)
 		free((char *)row->cells[i].key);
 	free(row);
+	return NULL;
 }
 
 static void free_item(void *p)
@@ -72,7 +71,7 @@ static void free_item(void *p)
 
 	if (!it)
 		return;
-	free_row(it->row);
+	mno_row_free(it->row);
 	free(it->records);
 	free(it);
 }

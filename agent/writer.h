@@ -44,6 +44,8 @@ struct mno_row {
 		const char *key; /* set only when the writer does not know (slot, gen) yet; owned */
 	} cells[];
 };
+/* Frees a row that no writer owns, its keys too. NULL-safe, returns NULL. */
+struct mno_row *mno_row_free(struct mno_row *row);
 /* -ENOBUFS when the queue is full (the caller frees and the loss is counted). */
 int mno_writer_row(struct mno_writer *w, struct mno_row *row);
 /* Whether (slot, gen) has an id already, so that the key need not be sent. Tick thread. */
