@@ -53,7 +53,7 @@ json() {
   run "$want" -j "$@" && [ ! -s "$W/stderr" ] && jq -es "length > 0 and all($filter)" "$W/stdout" >/dev/null
 }
 asked() { # TEXT: the last request contains it
-  tail -n 1 "$DIR/requests" | grep -qF -- "$1" || { tail -n 2 "$DIR/requests"; return 1; }
+  tail -n 1 "$DIR/requests" | grep -F -- "$1" >/dev/null || { tail -n 2 "$DIR/requests"; return 1; }
 }
 # tty COLUMNS KEYS ARGS...: on a terminal of that width, with keys pressed one after the other
 tty_run() {
@@ -334,7 +334,7 @@ complete_bash() { # WORDS...: what is offered for the last one
 offers() { # WORD WORDS...
   local want=$1
   shift
-  complete_bash "$@" | tee /dev/stderr | grep -qx -- "$want"
+  complete_bash "$@" | tee /dev/stderr | grep -x -- "$want" >/dev/null
 }
 ok "bash: script loads" bash -nu "$W/c.bash"
 ok "bash: verbs" offers status st

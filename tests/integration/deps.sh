@@ -34,6 +34,6 @@ ok "and nothing was asked for" untouched
 touch "$W/broken"
 fails() { ! fake build run; }
 ok "not to be had: fails" fails
-named() { { fake build run || true; } 2>&1 | grep -q 'could not be installed:.*liblmdb-dev'; }
+named() { { fake build run || true; } 2>&1 | grep 'could not be installed:.*liblmdb-dev' >/dev/null; }
 ok "and names what is missing" named
 finish

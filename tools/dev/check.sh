@@ -131,6 +131,10 @@ prototypes() { # a public prototype stands in a run of lines that a comment open
     }'
 }
 whitespace() { files | grep -vE '^(tests/fuzz/corpus|tests/fixtures)/' | xargs -r grep -nIE '[[:blank:]]+$' | head -n 20; }
+early_end() { # under pipefail the writer of "| grep -q" may die of SIGPIPE: read all instead
+  files 'tests/integration/*.sh' tests/integration/lib.bash | xargs -r grep -nE '\| *grep -[a-zA-Z]*q' |
+    grep -vE '(ba)?sh -c'
+}
 shell() { files '*.sh' .ci/run | xargs -r shellcheck -S warning -f gcc; }
 spelling() {
   # unit tests misspell on purpose
@@ -157,6 +161,7 @@ check "nothing unfinished" unfinished
 check "public prototypes have a contract" prototypes
 check "no trailing blanks" whitespace
 check "shell scripts" shell shellcheck
+check "tests read pipes to their end" early_end
 check "spelling" spelling codespell
 check "top level" top_level
 echo
