@@ -24,7 +24,7 @@ struct mno_agent_opts {
 
 struct mno_agent {
 	struct mno_agent_opts opts;
-	struct mno_env *env;
+	struct mno_store *env;
 	struct mno_series *series;
 	struct mno_ledger *ledger;
 	struct mno_metrics *metrics;

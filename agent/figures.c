@@ -32,8 +32,8 @@ static const struct figure writer_figures[] = {
 };
 
 static const struct figure env_figures[] = {
-	GAUGE("mno_store_file_bytes", "Size of the store on disk.", mno_env_stat, file_bytes),
-	GAUGE("mno_store_used_bytes", "Bytes of the store in use.", mno_env_stat, used_bytes),
+	GAUGE("mno_store_file_bytes", "Size of the store on disk.", mno_store_stat, file_bytes),
+	GAUGE("mno_store_used_bytes", "Bytes of the store in use.", mno_store_stat, used_bytes),
 };
 
 static const struct figure series_figures[] = {
@@ -75,14 +75,14 @@ void mno_figures(void *agent, mno_self_emit_fn emit, void *arg)
 {
 	struct mno_agent *a = agent;
 	struct mno_writer_stat w;
-	struct mno_env_stat e;
+	struct mno_store_stat e;
 	struct mno_series_stat s;
 	struct mno_ledger_stat l;
 	struct mno_probe_status p;
 
 	mno_writer_stat(a->writer, &w);
 	put(writer_figures, ARRAY_SIZE(writer_figures), &w, NULL, NULL, emit, arg);
-	if (mno_env_stat(a->env, &e) == 0)
+	if (mno_store_stat(a->env, &e) == 0)
 		put(env_figures, ARRAY_SIZE(env_figures), &e, NULL, NULL, emit, arg);
 	mno_series_stat(a->series, &s);
 	put(series_figures, ARRAY_SIZE(series_figures), &s, NULL, NULL, emit, arg);

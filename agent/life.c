@@ -69,10 +69,10 @@ static int make_dirs(const char *state, const char *socket_path)
 
 static int start_store(struct mno_life *l)
 {
-	struct mno_env_opts eo = {.sz = sizeof(eo)};
+	struct mno_store_opts eo = {.sz = sizeof(eo)};
 	struct mno_ledger_opts lo = {.sz = sizeof(lo), .boot_offset_ns = l->a.boot_offset_ns};
 	struct mno_writer_opts wo = {.sz = sizeof(wo)};
-	int r = mno_env_open(l->config.state, &eo, &l->a.env);
+	int r = mno_store_open(l->config.state, &eo, &l->a.env);
 
 	if (r == 0)
 		r = mno_series_open(l->a.env, &l->a.series);
@@ -382,7 +382,7 @@ struct mno_life *mno_life_stop(struct mno_life *l)
 	mno_metrics_free(l->a.metrics);
 	mno_ledger_free(l->a.ledger);
 	mno_series_close(l->a.series);
-	mno_env_close(l->a.env);
+	mno_store_close(l->a.env);
 	mno_cgroups_free(l->a.cgroups);
 	mno_broker_stop(l->broker);
 	free(l);

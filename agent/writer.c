@@ -270,16 +270,16 @@ static void reclaim(struct mno_writer *w)
 {
 	struct mno_txn *t;
 
-	if (w->rounds++ % RECLAIM_EVERY || mno_env_begin_reclaim(w->o.env, &t) < 0)
+	if (w->rounds++ % RECLAIM_EVERY || mno_store_begin_reclaim(w->o.env, &t) < 0)
 		return;
 	expire(w, t);
-	mno_env_commit(w->o.env, t);
+	mno_store_commit(w->o.env, t);
 }
 
 static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_procs)
 {
 	struct mno_txn *t;
-	int r = mno_env_begin(w->o.env, &t);
+	int r = mno_store_begin(w->o.env, &t);
 
 	if (r == -ENOSPC)
 		reclaim(w);
@@ -294,11 +294,11 @@ static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_pro
 	if (r == 0 && w->watched && (w->rounds % EXPIRE_EVERY == 1 || atomic_load(&w->stopping)))
 		r = mno_ledger_keep_running(w->o.ledger, w->o.env, t);
 	if (r == 0) {
-		r = mno_env_commit(w->o.env, t);
+		r = mno_store_commit(w->o.env, t);
 		if (r == 0)
 			mno_series_committed(w->o.series);
 	} else {
-		mno_env_abort(w->o.env, t);
+		mno_store_abort(w->o.env, t);
 	}
 	if (r < 0) {
 		mno_series_rollback(w->o.series);
@@ -453,7 +453,7 @@ int mno_writer_watched(struct mno_writer *w)
 {
 	struct mno_txn *t;
 	size_t n = 0;
-	int r = mno_env_begin(w->o.env, &t);
+	int r = mno_store_begin(w->o.env, &t);
 
 	if (r < 0)
 		return r;
@@ -461,9 +461,9 @@ int mno_writer_watched(struct mno_writer *w)
 	if (r == 0)
 		r = mno_ledger_keep_running(w->o.ledger, w->o.env, t);
 	if (r == 0)
-		r = mno_env_commit(w->o.env, t);
+		r = mno_store_commit(w->o.env, t);
 	else
-		mno_env_abort(w->o.env, t);
+		mno_store_abort(w->o.env, t);
 	if (r == 0 && n)
 		mno_info("%zu processes ended while no agent was running", n);
 	w->watched = true;

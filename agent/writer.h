@@ -13,7 +13,7 @@ struct mno_probes;
 
 struct mno_writer_opts {
 	size_t sz;
-	struct mno_env *env;
+	struct mno_store *env;
 	struct mno_series *series;
 	struct mno_ledger *ledger;
 	struct mno_probes *probes; /* told what was stored or lost */

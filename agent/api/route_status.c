@@ -59,14 +59,14 @@ static void put_cost(struct mno_req *q)
 static void put_store(struct mno_req *q)
 {
 	struct mno_agent *a = q->agent;
-	struct mno_env_stat env = {};
+	struct mno_store_stat env = {};
 	struct mno_series_stat se = {};
 	struct mno_writer_stat w = {};
 	struct mno_ledger_stat l = {};
 	struct mno_json *j = &q->j;
 
 	if (a->env)
-		mno_env_stat(a->env, &env);
+		mno_store_stat(a->env, &env);
 	if (a->series)
 		mno_series_stat(a->series, &se);
 	if (a->writer)

@@ -81,12 +81,12 @@ static void process(struct mno_ledger *l, uint32_t i, uint64_t *seed)
 		die("fact", r);
 }
 
-static size_t store(struct mno_env *e, struct mno_ledger *l)
+static size_t store(struct mno_store *e, struct mno_ledger *l)
 {
 	static struct mno_proc rows[BATCH];
 	size_t n, total = 0;
 	struct mno_txn *t;
-	int r = mno_env_begin(e, &t);
+	int r = mno_store_begin(e, &t);
 
 	if (r < 0)
 		die("begin", r);
@@ -98,7 +98,7 @@ static size_t store(struct mno_env *e, struct mno_ledger *l)
 			mno_proc_done(&rows[i]);
 		total += n;
 	}
-	r = mno_env_commit(e, t);
+	r = mno_store_commit(e, t);
 	if (r < 0)
 		die("commit", r);
 	return total;
@@ -108,16 +108,16 @@ int main(void)
 {
 	struct mno_ledger_opts o = {.sz = sizeof(o), .boot_offset_ns = 1700000000000000000};
 	double t0, facts = 0, all;
-	struct mno_env_stat es;
+	struct mno_store_stat es;
 	struct mno_ledger *l = NULL;
 	struct tmpstate tmp;
-	struct mno_env *e;
+	struct mno_store *e;
 	uint64_t seed = 3;
 	size_t stored = 0;
 	int r;
 
 	tmpstate_new(&tmp);
-	r = mno_env_open(tmp.dir, NULL, &e);
+	r = mno_store_open(tmp.dir, NULL, &e);
 	if (r == 0)
 		r = mno_ledger_new(&o, &l);
 	if (r < 0)
@@ -134,12 +134,12 @@ int main(void)
 	all = cpu_seconds() - all;
 	if (stored != PROCESSES)
 		die("rows are missing", -MNO_ECORRUPT);
-	mno_env_stat(e, &es);
+	mno_store_stat(e, &es);
 	printf("bench ring-decode-store %.0f K/s\n", 3.0 * PROCESSES / all / 1e3);
 	printf("bench ledger-fact %.0f ns\n", facts / (3.0 * PROCESSES) * 1e9);
 	printf("bench ledger-row %.1f B\n", (double)es.used_bytes / PROCESSES);
 	mno_ledger_free(l);
-	mno_env_close(e);
+	mno_store_close(e);
 	tmpstate_done(&tmp);
 	return 0;
 }

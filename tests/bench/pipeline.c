@@ -25,7 +25,7 @@ static double cpu_seconds(void)
 }
 
 struct parts {
-	struct mno_env *env;
+	struct mno_store *env;
 	struct mno_series *series;
 	struct mno_ledger *ledger;
 	struct mno_hub *hub;
@@ -38,7 +38,7 @@ static int start(struct parts *p, const char *dir)
 	struct mno_ledger_opts lo = {.sz = sizeof(lo), .boot_offset_ns = mno_boot_offset_ns()};
 	struct mno_writer_opts wo = {.sz = sizeof(wo)};
 	struct mno_router_opts ro = {.sz = sizeof(ro), .boot_offset_ns = lo.boot_offset_ns};
-	int r = mno_env_open(dir, NULL, &p->env);
+	int r = mno_store_open(dir, NULL, &p->env);
 
 	if (r == 0)
 		r = mno_series_open(p->env, &p->series);
@@ -134,7 +134,7 @@ int main(void)
 	mno_hub_free(p.hub);
 	mno_ledger_free(p.ledger);
 	mno_series_close(p.series);
-	mno_env_close(p.env);
+	mno_store_close(p.env);
 	tmpstate_done(&tmp);
 	return 0;
 }

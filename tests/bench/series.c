@@ -22,7 +22,7 @@
 
 struct store {
 	struct tmpstate tmp;
-	struct mno_env *e;
+	struct mno_store *e;
 	struct mno_series *s;
 };
 
@@ -45,7 +45,7 @@ static void open_store(struct store *st)
 	int r;
 
 	tmpstate_new(&st->tmp);
-	r = mno_env_open(st->tmp.dir, NULL, &st->e);
+	r = mno_store_open(st->tmp.dir, NULL, &st->e);
 	if (r == 0)
 		r = mno_series_open(st->e, &st->s);
 	if (r < 0)
@@ -55,7 +55,7 @@ static void open_store(struct store *st)
 static void close_store(struct store *st)
 {
 	mno_series_close(st->s);
-	mno_env_close(st->e);
+	mno_store_close(st->e);
 	tmpstate_done(&st->tmp);
 }
 
@@ -63,12 +63,12 @@ static void write_row(
 	struct store *st, int64_t t_ms, const uint32_t *ids, const double *v, size_t n)
 {
 	struct mno_txn *t;
-	int r = mno_env_begin(st->e, &t);
+	int r = mno_store_begin(st->e, &t);
 
 	if (r == 0)
 		r = mno_series_append(st->s, t, t_ms, ids, v, n);
 	if (r == 0)
-		r = mno_env_commit(st->e, t);
+		r = mno_store_commit(st->e, t);
 	if (r < 0)
 		die("append", r);
 	mno_series_committed(st->s);
@@ -77,12 +77,12 @@ static void write_row(
 static void resolve_all(struct store *st, char *const *keys, uint32_t *ids, size_t n)
 {
 	struct mno_txn *t;
-	int r = mno_env_begin(st->e, &t);
+	int r = mno_store_begin(st->e, &t);
 
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = mno_series_resolve(st->s, t, keys[i], strlen(keys[i]), &ids[i]);
 	if (r == 0)
-		r = mno_env_commit(st->e, t);
+		r = mno_store_commit(st->e, t);
 	if (r < 0)
 		die("resolve", r);
 	mno_series_committed(st->s);
@@ -204,7 +204,7 @@ static size_t write_host(struct store *st, const struct host *h)
 static void bench_size(const char *path)
 {
 	struct mno_series_stat ss;
-	struct mno_env_stat es;
+	struct mno_store_stat es;
 	static struct host h;
 	struct store st;
 	size_t len, stored;
@@ -218,7 +218,7 @@ static void bench_size(const char *path)
 	open_store(&st);
 	stored = write_host(&st, &h);
 	mno_series_stat(st.s, &ss);
-	if (mno_env_stat(st.e, &es) < 0 || stored != h.n || ss.samples < h.n)
+	if (mno_store_stat(st.e, &es) < 0 || stored != h.n || ss.samples < h.n)
 		die("samples are missing", -MNO_ECORRUPT);
 	/* rivals on the same data: Prometheus 2.42, VictoriaMetrics 1.79 (values and index) */
 	printf("bench series-size %.3f B ratio %.2f peer prometheus\n",

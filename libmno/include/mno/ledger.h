@@ -137,28 +137,29 @@ void mno_ledger_stat(struct mno_ledger *l, struct mno_ledger_stat *ret);
  * Stores ended rows inside @txn, sealed in batches of at most 4,096. @rows stay the caller's.
  * Writer thread. -ENOMEM or what the store says: abort @txn.
  */
-int mno_ledger_store(struct mno_env *e, struct mno_txn *txn, const struct mno_proc *rows, size_t n);
+int mno_ledger_store(
+	struct mno_store *e, struct mno_txn *txn, const struct mno_proc *rows, size_t n);
 /*
  * Stored rows that ended at or after @t0_ns and started at or before @t1_ns (Unix time): the newest
  * batch first, in it those that ended last first. @p is borrowed; no transaction is open while @fn runs. Damaged batches are left
- * out, logged and counted (mno_env_stat). Any thread. Non-zero from @fn stops and is returned.
+ * out, logged and counted (mno_store_stat). Any thread. Non-zero from @fn stops and is returned.
  */
-int mno_ledger_read(struct mno_env *e, uint64_t t0_ns, uint64_t t1_ns,
+int mno_ledger_read(struct mno_store *e, uint64_t t0_ns, uint64_t t1_ns,
 	int (*fn)(void *arg, const struct mno_proc *p), void *arg);
 /*
  * Keeps a copy of the rows of processes that run now (at most 4,096), in place of the last copy.
  * Writer thread, inside @txn. -ENOMEM, errors of the store.
  */
-int mno_ledger_keep_running(struct mno_ledger *l, struct mno_env *e, struct mno_txn *txn);
+int mno_ledger_keep_running(struct mno_ledger *l, struct mno_store *e, struct mno_txn *txn);
 /*
  * After a start, when the running processes are known to @l: rows of the copy that run no more
  * ended while nobody watched. They are stored as LOST_EXIT, ended when the copy was made, and
  * counted in *@ret_n (untouched if there is no copy). Writer thread, inside @txn.
  */
 int mno_ledger_end_unwatched(
-	struct mno_ledger *l, struct mno_env *e, struct mno_txn *txn, size_t *ret_n);
+	struct mno_ledger *l, struct mno_store *e, struct mno_txn *txn, size_t *ret_n);
 /* Deletes batches that ended before @t_ns, bounded; *@ret_more if not done. */
-int mno_ledger_expire(struct mno_env *e, struct mno_txn *txn, uint64_t t_ns, bool *ret_more);
+int mno_ledger_expire(struct mno_store *e, struct mno_txn *txn, uint64_t t_ns, bool *ret_more);
 
 /* --- event log: raw records, sealed batches ----------------------------------------------- */
 /*
@@ -166,7 +167,7 @@ int mno_ledger_expire(struct mno_env *e, struct mno_txn *txn, uint64_t t_ns, boo
  * is a multiple of 8, as one batch. @first_ns is the Unix time of the earliest record in it, @last_ns
  * of the latest. -EINVAL if the records do not fit @len.
  */
-int mno_events_store(struct mno_env *e, struct mno_txn *txn, uint64_t first_ns, uint64_t last_ns,
+int mno_events_store(struct mno_store *e, struct mno_txn *txn, uint64_t first_ns, uint64_t last_ns,
 	const void *records, size_t len, uint32_t count);
 /*
  * Stored records with t0 <= time <= t1 (Unix), batch by batch in time order, within a batch as they
@@ -174,6 +175,6 @@ int mno_events_store(struct mno_env *e, struct mno_txn *txn, uint64_t first_ns, 
  * given on the present boot's clock, so that adding the present boot offset gives Unix time also for
  * records of an earlier boot. Damaged batches: as mno_ledger_read().
  */
-int mno_events_read(struct mno_env *e, uint64_t t0_ns, uint64_t t1_ns,
+int mno_events_read(struct mno_store *e, uint64_t t0_ns, uint64_t t1_ns,
 	int (*fn)(void *arg, const void *rec, size_t len), void *arg);
-int mno_events_expire(struct mno_env *e, struct mno_txn *txn, uint64_t t_ns, bool *ret_more);
+int mno_events_expire(struct mno_store *e, struct mno_txn *txn, uint64_t t_ns, bool *ret_more);

@@ -18,7 +18,7 @@ struct mno_series;
 #define MNO_STALE_BITS 0x7ff0000000000002ULL
 
 /* Opens the series of @env and replays the unsealed tail. -MNO_ECORRUPT, -ENOMEM. */
-int mno_series_open(struct mno_env *env, struct mno_series **ret);
+int mno_series_open(struct mno_store *env, struct mno_series **ret);
 struct mno_series *mno_series_close(struct mno_series *s);
 MNO_DEFINE_CLEANUP(struct mno_series *, mno_series_close)
 
@@ -41,9 +41,9 @@ int mno_series_resolve(
  */
 int mno_series_append(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, const uint32_t *ids,
 	const double *values, size_t n);
-/* Forgets rows since the last commit; call after mno_env_abort(). Writer thread. */
+/* Forgets rows since the last commit; call after mno_store_abort(). Writer thread. */
 void mno_series_rollback(struct mno_series *s);
-/* Call after a successful mno_env_commit(). Writer thread. */
+/* Call after a successful mno_store_commit(). Writer thread. */
 void mno_series_committed(struct mno_series *s);
 
 /* Deletes sealed data older than @t_ms in bounded steps inside @txn; *@ret_more if not done. */

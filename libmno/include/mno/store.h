@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The store's environment: one LMDB environment per directory, opened once per process.
- * Durability class D2: what mno_env_commit() returned from survives kill -9 of the process;
+ * Durability class D2: what mno_store_commit() returned from survives kill -9 of the process;
  * after a power cut the store is consistent and at most the last commits (<= 2 s) are missing.
  * Nothing ever needs a repair step.
  */
@@ -10,11 +10,11 @@
 #include <stdint.h>
 #include "mno/macro.h"
 
-struct mno_env;
+struct mno_store;
 struct mno_txn;
 
-struct mno_env_opts {
-	size_t sz;         /* sizeof(struct mno_env_opts) */
+struct mno_store_opts {
+	size_t sz;         /* sizeof(struct mno_store_opts) */
 	uint64_t map_size; /* upper bound of the file; 0 = 16 GiB */
 	uint64_t
 		floor_bytes; /* refuse to write below this much free disk; 0 = 256 MiB or 5 %, the less */
@@ -25,12 +25,12 @@ struct mno_env_opts {
 /*
  * Opens or creates the store in @dir (created 0700). Holds a lock: a second process gets
  * -MNO_EBUSY_STATE. -MNO_EVERSION if a newer mno wrote it, -MNO_ECORRUPT if it is no store,
- * -EACCES, -ENOSPC... Close with mno_env_close().
+ * -EACCES, -ENOSPC... Close with mno_store_close().
  */
-int mno_env_open(const char *dir, const struct mno_env_opts *o, struct mno_env **ret);
+int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_store **ret);
 /* NULL-safe, returns NULL. No transaction may be open. */
-struct mno_env *mno_env_close(struct mno_env *e);
-MNO_DEFINE_CLEANUP(struct mno_env *, mno_env_close)
+struct mno_store *mno_store_close(struct mno_store *e);
+MNO_DEFINE_CLEANUP(struct mno_store *, mno_store_close)
 
 /*
  * One write transaction at a time, all on one thread (the writer). begin may return -ENOSPC
@@ -39,13 +39,13 @@ MNO_DEFINE_CLEANUP(struct mno_env *, mno_env_close)
  * commit: 0 = durable by class D2; on failure everything since begin is undone. @t is the
  * environment's own and is void after commit or abort.
  */
-int mno_env_begin(struct mno_env *e, struct mno_txn **ret);
-/* As mno_env_begin, without the floor: only for deleting, so that a full disk can get emptier. */
-int mno_env_begin_reclaim(struct mno_env *e, struct mno_txn **ret);
-int mno_env_commit(struct mno_env *e, struct mno_txn *t);
-void mno_env_abort(struct mno_env *e, struct mno_txn *t);
+int mno_store_begin(struct mno_store *e, struct mno_txn **ret);
+/* As mno_store_begin, without the floor: only for deleting, so that a full disk can get emptier. */
+int mno_store_begin_reclaim(struct mno_store *e, struct mno_txn **ret);
+int mno_store_commit(struct mno_store *e, struct mno_txn *t);
+void mno_store_abort(struct mno_store *e, struct mno_txn *t);
 
-struct mno_env_stat {
+struct mno_store_stat {
 	uint64_t file_bytes; /* on disk */
 	uint64_t used_bytes; /* pages in use */
 	uint64_t map_bytes;
@@ -54,4 +54,4 @@ struct mno_env_stat {
 	uint64_t damaged; /* values that failed their check since open */
 };
 /* Any thread. */
-int mno_env_stat(struct mno_env *e, struct mno_env_stat *ret);
+int mno_store_stat(struct mno_store *e, struct mno_store_stat *ret);

@@ -48,7 +48,7 @@ static void copies_done(struct copies *c)
 	free(c->v);
 }
 
-int mno_ledger_keep_running(struct mno_ledger *l, struct mno_env *e, struct mno_txn *txn)
+int mno_ledger_keep_running(struct mno_ledger *l, struct mno_store *e, struct mno_txn *txn)
 {
 	const struct mno_proc **rows = calloc(BATCH_ROWS, sizeof(*rows));
 	struct copies c = {.v = calloc(BATCH_ROWS, sizeof(*c.v))};
@@ -122,7 +122,7 @@ static size_t keep_lost(struct mno_proc *rows, size_t n, const struct runners *n
 }
 
 int mno_ledger_end_unwatched(
-	struct mno_ledger *l, struct mno_env *e, struct mno_txn *txn, size_t *ret_n)
+	struct mno_ledger *l, struct mno_store *e, struct mno_txn *txn, size_t *ret_n)
 {
 	_cleanup_free_ struct mno_proc *rows = NULL;
 	_cleanup_buf_ struct mno_buf raw = {0};

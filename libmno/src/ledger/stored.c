@@ -34,7 +34,7 @@ static int new_key(struct mno_txn *txn, enum mno_db db, uint64_t last_ns, uint8_
 }
 
 static int expire(
-	struct mno_env *e, struct mno_txn *txn, enum mno_db db, uint64_t t_ns, bool *ret_more)
+	struct mno_store *e, struct mno_txn *txn, enum mno_db db, uint64_t t_ns, bool *ret_more)
 {
 	MDB_cursor *c;
 	MDB_val k, v;
@@ -60,7 +60,7 @@ static int expire(
 	return r;
 }
 
-static void note_damage(struct mno_env *e, const char *what, int err)
+static void note_damage(struct mno_store *e, const char *what, int err)
 {
 	if (atomic_fetch_add(&e->damaged, 1) == 0)
 		mno_err("ledger: a stored batch of %s cannot be read and is left out: %s", what,
@@ -77,7 +77,7 @@ static int by_end(const void *a, const void *b)
 	return x->end_ns < y->end_ns ? -1 : x->end_ns > y->end_ns;
 }
 
-static int store_batch(struct mno_env *e, struct mno_txn *txn, const struct mno_proc *const *rows,
+static int store_batch(struct mno_store *e, struct mno_txn *txn, const struct mno_proc *const *rows,
 	size_t n, struct mno_buf *raw)
 {
 	struct mno_seal info = {.kind = MNO_SEAL_PROC,
@@ -110,7 +110,8 @@ static size_t batch_rows(const struct mno_proc *const *rows, size_t n)
 	return i;
 }
 
-int mno_ledger_store(struct mno_env *e, struct mno_txn *txn, const struct mno_proc *rows, size_t n)
+int mno_ledger_store(
+	struct mno_store *e, struct mno_txn *txn, const struct mno_proc *rows, size_t n)
 {
 	_cleanup_free_ const struct mno_proc **sorted = malloc(n * sizeof(*sorted) + 1);
 	_cleanup_buf_ struct mno_buf raw = {0};
@@ -129,7 +130,7 @@ int mno_ledger_store(struct mno_env *e, struct mno_txn *txn, const struct mno_pr
 }
 
 struct row_scan {
-	struct mno_env *e;
+	struct mno_store *e;
 	uint64_t t0, t1;
 	int (*fn)(void *arg, const struct mno_proc *p);
 	void *arg;
@@ -163,7 +164,7 @@ static int scan_batch(struct row_scan *q)
 	return r;
 }
 
-int mno_ledger_read(struct mno_env *e, uint64_t t0_ns, uint64_t t1_ns,
+int mno_ledger_read(struct mno_store *e, uint64_t t0_ns, uint64_t t1_ns,
 	int (*fn)(void *arg, const struct mno_proc *p), void *arg)
 {
 	struct row_scan q = {.e = e, .t0 = t0_ns, .t1 = t1_ns, .fn = fn, .arg = arg};
@@ -190,7 +191,7 @@ int mno_ledger_read(struct mno_env *e, uint64_t t0_ns, uint64_t t1_ns,
 	return r == -ENOENT ? 0 : r;
 }
 
-int mno_ledger_expire(struct mno_env *e, struct mno_txn *txn, uint64_t t_ns, bool *ret_more)
+int mno_ledger_expire(struct mno_store *e, struct mno_txn *txn, uint64_t t_ns, bool *ret_more)
 {
 	return expire(e, txn, MNO_DB_PROC, t_ns, ret_more);
 }
@@ -215,7 +216,7 @@ static bool records_check(const void *p, size_t len, uint64_t *ret_min)
 	return true;
 }
 
-int mno_events_store(struct mno_env *e, struct mno_txn *txn, uint64_t first_ns, uint64_t last_ns,
+int mno_events_store(struct mno_store *e, struct mno_txn *txn, uint64_t first_ns, uint64_t last_ns,
 	const void *records, size_t len, uint32_t count)
 {
 	struct mno_seal info = {
@@ -235,7 +236,7 @@ int mno_events_store(struct mno_env *e, struct mno_txn *txn, uint64_t first_ns, 
 }
 
 struct event_scan {
-	struct mno_env *e;
+	struct mno_store *e;
 	uint64_t t0, t1;
 	int64_t boot_offset; /* of the present boot */
 	int (*fn)(void *arg, const void *rec, size_t len);
@@ -285,7 +286,7 @@ static int scan_events(struct event_scan *q)
 	return r;
 }
 
-int mno_events_read(struct mno_env *e, uint64_t t0_ns, uint64_t t1_ns,
+int mno_events_read(struct mno_store *e, uint64_t t0_ns, uint64_t t1_ns,
 	int (*fn)(void *arg, const void *rec, size_t len), void *arg)
 {
 	struct event_scan q = {.e = e,
@@ -317,7 +318,7 @@ int mno_events_read(struct mno_env *e, uint64_t t0_ns, uint64_t t1_ns,
 	return r == -ENOENT ? 0 : r;
 }
 
-int mno_events_expire(struct mno_env *e, struct mno_txn *txn, uint64_t t_ns, bool *ret_more)
+int mno_events_expire(struct mno_store *e, struct mno_txn *txn, uint64_t t_ns, bool *ret_more)
 {
 	return expire(e, txn, MNO_DB_EVENT, t_ns, ret_more);
 }

@@ -180,7 +180,7 @@ static bool same_group(const struct gather *g)
 /* Positions at the last block that begins at or before t0, or the first after it. */
 static int first_block(struct gather *g, const uint8_t from[12])
 {
-	struct mno_env *e = g->s->env;
+	struct mno_store *e = g->s->env;
 	int r = mno_store_fetch(e, MNO_DB_BLOCK, MNO_SEEK_LE, from, 12, &g->key, &g->val);
 
 	if (r == 0 && same_group(g))

@@ -47,7 +47,7 @@ static int open_parts(struct mno_series *s)
 	return r;
 }
 
-int mno_series_open(struct mno_env *env, struct mno_series **ret)
+int mno_series_open(struct mno_store *env, struct mno_series **ret)
 {
 	_cleanup_(mno_series_close_p)
 	struct mno_series *s = calloc(1, sizeof(*s));

@@ -129,7 +129,7 @@ struct counters {
 };
 
 struct mno_series {
-	struct mno_env *env;
+	struct mno_store *env;
 	/* Written by the writer thread under wrlock, read by others under rdlock. */
 	pthread_rwlock_t lock;
 	struct symtab syms;

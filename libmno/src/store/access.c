@@ -77,7 +77,7 @@ int mno_txn_get(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
 	return 0;
 }
 
-int mno_read_begin(struct mno_env *e, MDB_txn **ret)
+int mno_read_begin(struct mno_store *e, MDB_txn **ret)
 {
 	int r;
 
@@ -88,7 +88,7 @@ int mno_read_begin(struct mno_env *e, MDB_txn **ret)
 	return r;
 }
 
-void mno_read_end(struct mno_env *e, MDB_txn *t)
+void mno_read_end(struct mno_store *e, MDB_txn *t)
 {
 	mdb_txn_abort(t);
 	pthread_rwlock_unlock(&e->map_lock);
@@ -121,7 +121,7 @@ int mno_cursor_seek(MDB_cursor *c, enum mno_seek dir, MDB_val *key, MDB_val *val
 	return mdb_cursor_get(c, key, val, MDB_PREV);
 }
 
-int mno_store_fetch(struct mno_env *e, enum mno_db db, enum mno_seek dir, const void *from,
+int mno_store_fetch(struct mno_store *e, enum mno_db db, enum mno_seek dir, const void *from,
 	size_t from_len, struct mno_buf *key, struct mno_buf *val)
 {
 	MDB_val k = {from_len, (void *)from}, v;

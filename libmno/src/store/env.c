@@ -29,7 +29,7 @@ static const char *const db_names[MNO_DB_MAX] = {
 };
 
 /* Before LMDB maps it: a file cut short would end in SIGBUS on the first missing page. */
-static int check_length(struct mno_env *e)
+static int check_length(struct mno_store *e)
 {
 	uint64_t want;
 	MDB_envinfo info;
@@ -62,7 +62,7 @@ static int check_length(struct mno_env *e)
 	return 0;
 }
 
-static int open_dir(struct mno_env *e, const char *dir)
+static int open_dir(struct mno_store *e, const char *dir)
 {
 	if (!e->opts.read_only && mkdir(dir, 0700) < 0 && errno != EEXIST)
 		return -errno;
@@ -80,7 +80,7 @@ static int open_dir(struct mno_env *e, const char *dir)
 }
 
 /* 0 known, -ENOENT none yet. */
-static int read_format(struct mno_env *e, MDB_txn *t)
+static int read_format(struct mno_store *e, MDB_txn *t)
 {
 	MDB_val k = {sizeof(format_key) - 1, (void *)format_key}, v;
 	uint32_t version;
@@ -103,7 +103,7 @@ static int read_format(struct mno_env *e, MDB_txn *t)
 	return 0;
 }
 
-static int write_format(struct mno_env *e, MDB_txn *t)
+static int write_format(struct mno_store *e, MDB_txn *t)
 {
 	MDB_val k = {sizeof(format_key) - 1, (void *)format_key}, v;
 	uint32_t version = MNO_STORE_FORMAT;
@@ -136,7 +136,7 @@ static int is_empty(MDB_txn *t, bool *ret)
 	return 0;
 }
 
-static int open_dbs(struct mno_env *e, MDB_txn *t)
+static int open_dbs(struct mno_store *e, MDB_txn *t)
 {
 	unsigned flags = e->opts.read_only ? 0 : MDB_CREATE;
 	bool empty;
@@ -158,7 +158,7 @@ static int open_dbs(struct mno_env *e, MDB_txn *t)
 	return r;
 }
 
-static int open_format(struct mno_env *e)
+static int open_format(struct mno_store *e)
 {
 	MDB_txn *t;
 	int r;
@@ -178,7 +178,7 @@ static int open_format(struct mno_env *e)
  * LMDB maps its table of readers from a sparse file: on a full disk the first touch would end in
  * SIGBUS. With its blocks given beforehand, there is no room or all of it.
  */
-static int reserve_lock(struct mno_env *e)
+static int reserve_lock(struct mno_store *e)
 {
 	_cleanup_close_ int fd = -1;
 
@@ -191,7 +191,7 @@ static int reserve_lock(struct mno_env *e)
 }
 
 /* A new directory has no file yet; what else is in its place LMDB will refuse. */
-static int check_pages(struct mno_env *e)
+static int check_pages(struct mno_store *e)
 {
 	_cleanup_close_ int fd = -1;
 
@@ -201,7 +201,7 @@ static int check_pages(struct mno_env *e)
 	return fd < 0 ? 0 : mno_store_check(fd, CHECK_MAX_NS);
 }
 
-static int open_lmdb(struct mno_env *e, const char *dir)
+static int open_lmdb(struct mno_store *e, const char *dir)
 {
 	unsigned flags = MDB_NOMETASYNC | MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT;
 	uint64_t initial = MNO_MIN(e->opts.map_initial, e->opts.map_size);
@@ -231,7 +231,7 @@ static int open_lmdb(struct mno_env *e, const char *dir)
 	return open_format(e);
 }
 
-static int open_locks(struct mno_env *e)
+static int open_locks(struct mno_store *e)
 {
 	pthread_rwlockattr_t a;
 	int r;
@@ -243,10 +243,10 @@ static int open_locks(struct mno_env *e)
 	return -r;
 }
 
-int mno_env_open(const char *dir, const struct mno_env_opts *o, struct mno_env **ret)
+int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_store **ret)
 {
-	_cleanup_(mno_env_close_p)
-	struct mno_env *e = calloc(1, sizeof(*e));
+	_cleanup_(mno_store_close_p)
+	struct mno_store *e = calloc(1, sizeof(*e));
 	int r;
 
 	if (!e)
@@ -278,7 +278,7 @@ int mno_env_open(const char *dir, const struct mno_env_opts *o, struct mno_env *
 	return 0;
 }
 
-struct mno_env *mno_env_close(struct mno_env *e)
+struct mno_store *mno_store_close(struct mno_store *e)
 {
 	if (!e)
 		return NULL;
@@ -295,7 +295,7 @@ struct mno_env *mno_env_close(struct mno_env *e)
 	return NULL;
 }
 
-static int check_floor(struct mno_env *e)
+static int check_floor(struct mno_store *e)
 {
 	uint64_t floor_bytes = e->opts.floor_bytes;
 	struct statvfs s;
@@ -308,7 +308,7 @@ static int check_floor(struct mno_env *e)
 }
 
 /* Doubles the map up to its bound when less than a quarter is left or the last txn hit its end. */
-static int grow_map(struct mno_env *e)
+static int grow_map(struct mno_store *e)
 {
 	uint64_t size = e->map_bytes, used, want;
 	MDB_envinfo info;
@@ -333,7 +333,7 @@ static int grow_map(struct mno_env *e)
 	return 0;
 }
 
-static void check_readers(struct mno_env *e)
+static void check_readers(struct mno_store *e)
 {
 	uint64_t now = mno_now_ns(CLOCK_MONOTONIC);
 	int dead = 0;
@@ -344,7 +344,7 @@ static void check_readers(struct mno_env *e)
 	mdb_reader_check(e->env, &dead);
 }
 
-int mno_env_begin_reclaim(struct mno_env *e, struct mno_txn **ret)
+int mno_store_begin_reclaim(struct mno_store *e, struct mno_txn **ret)
 {
 	int r;
 
@@ -364,14 +364,14 @@ int mno_env_begin_reclaim(struct mno_env *e, struct mno_txn **ret)
 	return 0;
 }
 
-int mno_env_begin(struct mno_env *e, struct mno_txn **ret)
+int mno_store_begin(struct mno_store *e, struct mno_txn **ret)
 {
 	int r = check_floor(e);
 
-	return r < 0 ? r : mno_env_begin_reclaim(e, ret);
+	return r < 0 ? r : mno_store_begin_reclaim(e, ret);
 }
 
-int mno_env_commit(struct mno_env *e, struct mno_txn *t)
+int mno_store_commit(struct mno_store *e, struct mno_txn *t)
 {
 	MDB_txn *m;
 	int r;
@@ -387,15 +387,15 @@ int mno_env_commit(struct mno_env *e, struct mno_txn *t)
 	return r;
 }
 
-void mno_env_abort(struct mno_env *e, struct mno_txn *t)
+void mno_store_abort(struct mno_store *e, struct mno_txn *t)
 {
 	if (t == &e->txn && t->t)
 		mdb_txn_abort(TAKE_PTR(t->t));
 }
 
-int mno_env_stat(struct mno_env *e, struct mno_env_stat *ret)
+int mno_store_stat(struct mno_store *e, struct mno_store_stat *ret)
 {
-	struct mno_env_stat s = {
+	struct mno_store_stat s = {
 		.map_bytes = e->map_bytes, .commits = e->commits, .damaged = e->damaged};
 	mdb_filehandle_t fd;
 	struct statvfs v;

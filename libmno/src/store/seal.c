@@ -54,8 +54,8 @@ static size_t padded(size_t n)
 }
 
 /* Compresses into e->scratch if that helps; *@ret_p is what to store. */
-static int pack(struct mno_env *e, const void *raw, size_t len, const void **ret_p, size_t *ret_len,
-	bool *ret_packed)
+static int pack(struct mno_store *e, const void *raw, size_t len, const void **ret_p,
+	size_t *ret_len, bool *ret_packed)
 {
 	size_t bound = ZSTD_compressBound(len), n;
 	char *dst;

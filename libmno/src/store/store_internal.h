@@ -46,14 +46,14 @@ enum mno_db {
 int mno_store_check(int fd, uint64_t max_ns);
 
 struct mno_txn {
-	struct mno_env *e;
+	struct mno_store *e;
 	MDB_txn *t; /* NULL: none open */
 };
 
-struct mno_env {
+struct mno_store {
 	MDB_env *env;
 	MDB_dbi dbi[MNO_DB_MAX];
-	struct mno_env_opts opts;
+	struct mno_store_opts opts;
 	int dir_fd, lock_fd;
 	ZSTD_CCtx *cctx;        /* the writer's */
 	struct mno_buf scratch; /* the writer's: compressed form of a value */
@@ -83,18 +83,18 @@ int mno_txn_get(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
 
 /* Now and then lets go of the file's mapped pages, which else pile up as resident memory. Writer
  * thread, outside of a write transaction. */
-void mno_store_trim(struct mno_env *e);
+void mno_store_trim(struct mno_store *e);
 
 /* One read transaction, any thread. The longest section may not exceed MNO_READ_SLICE_NS. */
-int mno_read_begin(struct mno_env *e, MDB_txn **ret);
-void mno_read_end(struct mno_env *e, MDB_txn *t);
+int mno_read_begin(struct mno_store *e, MDB_txn **ret);
+void mno_read_end(struct mno_store *e, MDB_txn *t);
 
 enum mno_seek { MNO_SEEK_EQ, MNO_SEEK_GE, MNO_SEEK_GT, MNO_SEEK_LE, MNO_SEEK_LT };
 /*
  * Copies the pair nearest to @key in the given direction in a read transaction of its own.
  * @key and @val may be NULL if not wanted; @from may be @key's data. -ENOENT: there is none.
  */
-int mno_store_fetch(struct mno_env *e, enum mno_db db, enum mno_seek dir, const void *from,
+int mno_store_fetch(struct mno_store *e, enum mno_db db, enum mno_seek dir, const void *from,
 	size_t from_len, struct mno_buf *key, struct mno_buf *val);
 /* The same on a cursor: positions it. MDB result. */
 int mno_cursor_seek(MDB_cursor *c, enum mno_seek dir, MDB_val *key, MDB_val *val);

@@ -113,7 +113,7 @@ static void put_events(struct fixture *f, struct mno_txn *txn)
 static int set_up(void **state)
 {
 	static const struct mno_family family = {"mno_test", "A\nhelp", MNO_GAUGE};
-	struct mno_env_opts eo = {.sz = sizeof(eo), .map_size = 64 << 20, .floor_bytes = 4096};
+	struct mno_store_opts eo = {.sz = sizeof(eo), .map_size = 64 << 20, .floor_bytes = 4096};
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct mno_txn *txn;
 	uint32_t slot;
@@ -126,12 +126,12 @@ static int set_up(void **state)
 	f->a.boot_offset_ns = mno_boot_offset_ns();
 	strcpy(f->a.hostname, "test");
 	f->now_ms = mno_now_ms() - 1000;
-	assert_int_equal(mno_env_open(f->dir, &eo, &f->a.env), 0);
-	assert_int_equal(mno_env_begin(f->a.env, &txn), 0);
+	assert_int_equal(mno_store_open(f->dir, &eo, &f->a.env), 0);
+	assert_int_equal(mno_store_begin(f->a.env, &txn), 0);
 	put_series(f, txn);
 	put_procs(f, txn);
 	put_events(f, txn);
-	assert_int_equal(mno_env_commit(f->a.env, txn), 0);
+	assert_int_equal(mno_store_commit(f->a.env, txn), 0);
 	mno_series_committed(f->a.series);
 	assert_int_equal(mno_hub_new(&f->a.hub), 0);
 	assert_int_equal(mno_metrics_new(16, &f->a.metrics), 0);
@@ -160,7 +160,7 @@ static int tear_down(void **state)
 	mno_hub_free(f->a.hub);
 	mno_ledger_free(f->a.ledger);
 	mno_series_close(f->a.series);
-	mno_env_close(f->a.env);
+	mno_store_close(f->a.env);
 	nftw(f->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 	free(f);
 	return 0;

@@ -15,7 +15,7 @@
 
 struct parts {
 	struct tmpstate tmp;
-	struct mno_env *env;
+	struct mno_store *env;
 	struct mno_series *series;
 	struct mno_ledger *ledger;
 	struct mno_hub *hub;
@@ -33,7 +33,7 @@ static int start(void **state)
 
 	tmpstate_new(&p->tmp);
 	p->offset = ro.boot_offset_ns = lo.boot_offset_ns = mno_boot_offset_ns();
-	assert_int_equal(mno_env_open(p->tmp.dir, NULL, &p->env), 0);
+	assert_int_equal(mno_store_open(p->tmp.dir, NULL, &p->env), 0);
 	assert_int_equal(mno_series_open(p->env, &p->series), 0);
 	assert_int_equal(mno_ledger_new(&lo, &p->ledger), 0);
 	assert_int_equal(mno_hub_new(&p->hub), 0);
@@ -57,7 +57,7 @@ static int stop(void **state)
 	mno_hub_free(p->hub);
 	mno_ledger_free(p->ledger);
 	mno_series_close(p->series);
-	mno_env_close(p->env);
+	mno_store_close(p->env);
 	tmpstate_done(&p->tmp);
 	free(p);
 	return 0;

@@ -12,19 +12,19 @@
 #include "writer.h"
 
 static struct tmpstate dir;
-static struct mno_env *env;
+static struct mno_store *env;
 static struct mno_series *series;
 static struct mno_ledger *ledger;
 static struct mno_writer *writer;
 
 static int setup(void **state)
 {
-	struct mno_env_opts eo = {.sz = sizeof(eo), .floor_bytes = 1};
+	struct mno_store_opts eo = {.sz = sizeof(eo), .floor_bytes = 1};
 	struct mno_ledger_opts lo = {.sz = sizeof(lo)};
 	struct mno_writer_opts wo = {.sz = sizeof(wo)};
 
 	tmpstate_new(&dir);
-	assert_int_equal(mno_env_open(dir.dir, &eo, &env), 0);
+	assert_int_equal(mno_store_open(dir.dir, &eo, &env), 0);
 	assert_int_equal(mno_series_open(env, &series), 0);
 	assert_int_equal(mno_ledger_new(&lo, &ledger), 0);
 	wo.env = env;
@@ -39,7 +39,7 @@ static int teardown(void **state)
 	mno_writer_stop(writer);
 	mno_ledger_free(ledger);
 	mno_series_close(series);
-	mno_env_close(env);
+	mno_store_close(env);
 	tmpstate_done(&dir);
 	return 0;
 }

@@ -18,7 +18,7 @@
 
 struct st {
 	struct tmpstate tmp;
-	struct mno_env *e;
+	struct mno_store *e;
 };
 
 static int setup(void **state)
@@ -26,7 +26,7 @@ static int setup(void **state)
 	struct st *s = calloc(1, sizeof(*s));
 
 	tmpstate_new(&s->tmp);
-	assert_int_equal(mno_env_open(s->tmp.dir, NULL, &s->e), 0);
+	assert_int_equal(mno_store_open(s->tmp.dir, NULL, &s->e), 0);
 	*state = s;
 	return 0;
 }
@@ -35,7 +35,7 @@ static int teardown(void **state)
 {
 	struct st *s = *state;
 
-	mno_env_close(s->e);
+	mno_store_close(s->e);
 	tmpstate_done(&s->tmp);
 	free(s);
 	return 0;
@@ -45,9 +45,9 @@ static void store(struct st *s, const struct mno_proc *rows, size_t n)
 {
 	struct mno_txn *t;
 
-	assert_int_equal(mno_env_begin(s->e, &t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
 	assert_int_equal(mno_ledger_store(s->e, t, rows, n), 0);
-	assert_int_equal(mno_env_commit(s->e, t), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
 }
 
 /* --- rows ---------------------------------------------------------------------------------------- */
@@ -195,17 +195,17 @@ static void test_many(void **state)
 	struct st *s = *state;
 	struct mno_proc *rows = calloc(N, sizeof(*rows));
 	struct order o = {.last = UINT64_MAX};
-	struct mno_env_stat before, after;
+	struct mno_store_stat before, after;
 	uint64_t seed = 8, t0;
 	double per_row;
 	int n = 0;
 
 	for (size_t i = 0; i < N; i++)
 		short_lived(&rows[i], i, &seed);
-	mno_env_stat(s->e, &before);
+	mno_store_stat(s->e, &before);
 	for (size_t i = 0; i < N; i += 5000)
 		store(s, rows + i, 5000);
-	mno_env_stat(s->e, &after);
+	mno_store_stat(s->e, &after);
 	per_row = (double)(after.used_bytes - before.used_bytes) / N;
 	printf("%.1f bytes per stored row\n", per_row);
 	assert_true(per_row < 60);
@@ -232,16 +232,16 @@ static void flip(struct st *s, enum mno_db db, size_t bit)
 
 	assert_int_equal(mno_store_fetch(s->e, db, MNO_SEEK_GE, from, sizeof(from), &k, &v), 0);
 	v.data[bit / 8] ^= (char)(1 << bit % 8);
-	assert_int_equal(mno_env_begin(s->e, &t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
 	assert_int_equal(mno_txn_put(t, db, k.data, k.len, v.data, v.len), 0);
-	assert_int_equal(mno_env_commit(s->e, t), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
 }
 
 static void test_damage_and_expiry(void **state)
 {
 	struct st *s = *state;
 	struct mno_proc rows[20];
-	struct mno_env_stat st;
+	struct mno_store_stat st;
 	struct mno_txn *t;
 	uint64_t seed = 4;
 	size_t n = 0;
@@ -258,17 +258,17 @@ static void test_damage_and_expiry(void **state)
 		assert_int_equal(n, 10); /* the other batch */
 		flip(s, MNO_DB_PROC, bit);
 	}
-	assert_int_equal(mno_env_stat(s->e, &st), 0);
+	assert_int_equal(mno_store_stat(s->e, &st), 0);
 	assert_true(st.damaged > 0);
 	flip(s, MNO_DB_PROC, 400); /* a damaged one expires like any other */
-	assert_int_equal(mno_env_begin(s->e, &t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
 	assert_int_equal(mno_ledger_expire(s->e, t, rows[15].end_ns, &more), 0);
 	assert_false(more);
-	assert_int_equal(mno_env_commit(s->e, t), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
 	n = 0;
 	assert_int_equal(mno_ledger_read(s->e, 0, UINT64_MAX, count_row, &n), 0);
 	assert_int_equal(n, 10);
-	assert_int_equal(mno_env_stat(s->e, &st), 0);
+	assert_int_equal(mno_store_stat(s->e, &st), 0);
 }
 
 static void test_expire_in_steps(void **state)
@@ -280,17 +280,17 @@ static void test_expire_in_steps(void **state)
 	bool more = true;
 	int calls = 0;
 
-	assert_int_equal(mno_env_begin(s->e, &t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
 	for (size_t i = 0; i < 600; i++) {
 		short_lived(&p, 0, &seed); /* many with one key time */
 		p.end_ns = 1000 + i / 100;
 		assert_int_equal(mno_ledger_store(s->e, t, &p, 1), 0);
 	}
-	assert_int_equal(mno_env_commit(s->e, t), 0);
-	assert_int_equal(mno_env_begin(s->e, &t), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
 	while (more && calls++ < 10)
 		assert_int_equal(mno_ledger_expire(s->e, t, UINT64_MAX, &more), 0);
-	assert_int_equal(mno_env_commit(s->e, t), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
 	assert_int_equal(calls, 3);
 }
 
@@ -348,11 +348,11 @@ static void store_events(
 	for (unsigned i = 0; i < count; i++)
 		r[i] = (struct rec){
 			.hdr = {.size = sizeof(*r), .kind = 3, .ktime = boot + i}, .n = first + i};
-	assert_int_equal(mno_env_begin(s->e, &t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
 	assert_int_equal(mno_events_store(s->e, t, boot + offset, boot + offset + count - 1, r,
 				 count * sizeof(*r), count),
 		0);
-	assert_int_equal(mno_env_commit(s->e, t), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
 }
 
 struct events {
@@ -401,10 +401,10 @@ static void test_events(void **state)
 	q = (struct events){.next = 50, .t0 = base, .t1 = base + 200};
 	assert_int_equal(mno_events_read(s->e, 0, UINT64_MAX, event, &q), 0);
 	assert_int_equal(q.n, 100);
-	assert_int_equal(mno_env_begin(s->e, &t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
 	assert_int_equal(mno_events_expire(s->e, t, base + 110, &more), 0);
 	assert_false(more);
-	assert_int_equal(mno_env_commit(s->e, t), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
 	q = (struct events){.next = 100, .t0 = base, .t1 = base + 200};
 	assert_int_equal(mno_events_read(s->e, 0, UINT64_MAX, event, &q), 0);
 	assert_int_equal(q.n, 50);
@@ -416,7 +416,7 @@ static void test_bad_events(void **state)
 	struct rec r[2] = {{.hdr = {.size = sizeof(*r)}}, {.hdr = {.size = sizeof(*r)}}};
 	struct mno_txn *t;
 
-	assert_int_equal(mno_env_begin(s->e, &t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
 	assert_int_equal(mno_events_store(s->e, t, 1, 2, r, sizeof(r) - 1, 2), -EINVAL);
 	assert_int_equal(mno_events_store(s->e, t, 2, 1, r, sizeof(r), 2), -EINVAL);
 	assert_int_equal(mno_events_store(s->e, t, 1, 2, r, 0, 0), 0);
@@ -424,7 +424,7 @@ static void test_bad_events(void **state)
 	assert_int_equal(mno_events_store(s->e, t, 1, 2, r, sizeof(r), 2), -EINVAL);
 	r[1].hdr.size = 44;
 	assert_int_equal(mno_events_store(s->e, t, 1, 2, r, sizeof(r), 2), -EINVAL);
-	mno_env_abort(s->e, t);
+	mno_store_abort(s->e, t);
 }
 
 int main(void)

@@ -269,7 +269,7 @@ static void test_durations(void **state)
 
 struct fixture {
 	char dir[64];
-	struct mno_env *env;
+	struct mno_store *env;
 	struct mno_series *series;
 	uint32_t id[4];
 };
@@ -296,14 +296,14 @@ static void append(
 static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct mno_env_opts o = {.sz = sizeof(o), .map_size = 64 << 20, .floor_bytes = 4096};
+	struct mno_store_opts o = {.sz = sizeof(o), .map_size = 64 << 20, .floor_bytes = 4096};
 	struct mno_txn *txn;
 
 	strcpy(f->dir, "/tmp/mno-promql-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
-	assert_int_equal(mno_env_open(f->dir, &o, &f->env), 0);
+	assert_int_equal(mno_store_open(f->dir, &o, &f->env), 0);
 	assert_int_equal(mno_series_open(f->env, &f->series), 0);
-	assert_int_equal(mno_env_begin(f->env, &txn), 0);
+	assert_int_equal(mno_store_begin(f->env, &txn), 0);
 	for (size_t i = 0; i < 4; i++)
 		assert_int_equal(
 			mno_series_resolve(f->series, txn, keys[i], strlen(keys[i]), &f->id[i]), 0);
@@ -314,7 +314,7 @@ static int set_up(void **state)
 			: i < 5 ? "xxxx"
 				: "xxx-",
 			i * 10 + 0.5);
-	assert_int_equal(mno_env_commit(f->env, txn), 0);
+	assert_int_equal(mno_store_commit(f->env, txn), 0);
 	mno_series_committed(f->series);
 	*state = f;
 	return 0;
@@ -330,7 +330,7 @@ static int tear_down(void **state)
 	struct fixture *f = *state;
 
 	mno_series_close(f->series);
-	mno_env_close(f->env);
+	mno_store_close(f->env);
 	nftw(f->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 	free(f);
 	return 0;
@@ -469,19 +469,19 @@ static void damage(struct fixture *f)
 	const uint8_t from[12] = {};
 	struct mno_txn *txn;
 
-	assert_int_equal(mno_env_begin(f->env, &txn), 0);
+	assert_int_equal(mno_store_begin(f->env, &txn), 0);
 	for (int i = 10; i < 1000; i++)
 		append(f, txn, T0 + i * 10000, "xxxx", 1);
-	assert_int_equal(mno_env_commit(f->env, txn), 0);
+	assert_int_equal(mno_store_commit(f->env, txn), 0);
 	mno_series_committed(f->series);
 	assert_int_equal(mno_store_fetch(f->env, MNO_DB_BLOCK, MNO_SEEK_GE, from, sizeof(from),
 				 &key, &value),
 		0);
 	value.data[value.len - 1] ^= 1;
-	assert_int_equal(mno_env_begin(f->env, &txn), 0);
+	assert_int_equal(mno_store_begin(f->env, &txn), 0);
 	assert_int_equal(
 		mno_txn_put(txn, MNO_DB_BLOCK, key.data, key.len, value.data, value.len), 0);
-	assert_int_equal(mno_env_commit(f->env, txn), 0);
+	assert_int_equal(mno_store_commit(f->env, txn), 0);
 }
 
 static void test_damage(void **state)

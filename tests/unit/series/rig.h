@@ -20,20 +20,20 @@
 
 struct st {
 	struct tmpstate tmp;
-	struct mno_env *e;
+	struct mno_store *e;
 	struct mno_series *s;
 };
 
 static inline void up(struct st *s)
 {
-	assert_int_equal(mno_env_open(s->tmp.dir, NULL, &s->e), 0);
+	assert_int_equal(mno_store_open(s->tmp.dir, NULL, &s->e), 0);
 	assert_int_equal(mno_series_open(s->e, &s->s), 0);
 }
 
 static inline void down(struct st *s)
 {
 	s->s = mno_series_close(s->s);
-	s->e = mno_env_close(s->e);
+	s->e = mno_store_close(s->e);
 }
 
 static inline int setup(void **state)
@@ -60,13 +60,13 @@ static inline struct mno_txn *begin(struct st *s)
 {
 	struct mno_txn *t;
 
-	assert_int_equal(mno_env_begin(s->e, &t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
 	return t;
 }
 
 static inline void commit(struct st *s, struct mno_txn *t)
 {
-	assert_int_equal(mno_env_commit(s->e, t), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
 	mno_series_committed(s->s);
 }
 

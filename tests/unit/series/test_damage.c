@@ -45,13 +45,13 @@ static void test_damaged_block(void **state)
 		flip(s, MNO_DB_BLOCK, MNO_SEEK_GE, from, sizeof(from), at);
 	}
 	struct seen whole = {0};
-	struct mno_env_stat st;
+	struct mno_store_stat st;
 
 	assert_int_equal(
 		mno_series_read(s->s, ids, 130, 0, 1000, SIZE_MAX, count_column, &whole), 0);
 	assert_int_equal(whole.samples, 130 * 599);
 	assert_int_equal(whole.damaged, 0);
-	assert_int_equal(mno_env_stat(s->e, &st), 0);
+	assert_int_equal(mno_store_stat(s->e, &st), 0);
 	assert_true(st.damaged > 0);
 }
 

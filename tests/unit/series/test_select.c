@@ -33,7 +33,7 @@ static void test_keys(void **state)
 	assert_int_equal(mno_series_key(s->s, id, &out), 0);
 	assert_string_equal(mno_buf_cstr(&out), "a:b_1{x=\"q\\\"\\\\\\n\xff\xfe\x01{},=\"}");
 	assert_int_equal(mno_series_key(s->s, id + 1, &out), -ENOENT);
-	mno_env_abort(s->e, t);
+	mno_store_abort(s->e, t);
 	mno_series_rollback(s->s);
 }
 
@@ -56,7 +56,7 @@ static void test_key_limits(void **state)
 		mno_buf_addf(&many, "%sl%02u=\"v\"", i ? "," : "", i);
 	mno_buf_adds(&many, "}");
 	assert_int_equal(mno_series_resolve(s->s, t, many.data, many.len, &id), -EINVAL);
-	mno_env_abort(s->e, t);
+	mno_store_abort(s->e, t);
 	mno_series_rollback(s->s);
 }
 

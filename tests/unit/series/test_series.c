@@ -186,7 +186,7 @@ static void test_rollback(void **state)
 			commit(s, t);
 			continue;
 		}
-		mno_env_abort(s->e, t);
+		mno_store_abort(s->e, t);
 		mno_series_rollback(s->s);
 		m->rows = before;
 		aborted++;
@@ -219,7 +219,7 @@ static void test_bad_rows(void **state)
 	up(s);
 	t = begin(s);
 	assert_int_equal(mno_series_append(s->s, t, 2000, &id, &v, 1), -EINVAL);
-	mno_env_abort(s->e, t);
+	mno_store_abort(s->e, t);
 	mno_series_rollback(s->s);
 }
 
@@ -235,7 +235,7 @@ static void test_huge_transaction(void **state)
 		r = mno_series_append(s->s, t, 1000 + n, &id, &(double){n}, 1);
 	assert_int_equal(r, -E2BIG);
 	assert_true(n > 2048);
-	mno_env_abort(s->e, t);
+	mno_store_abort(s->e, t);
 	mno_series_rollback(s->s);
 	t = begin(s);
 	assert_int_equal(mno_series_append(s->s, t, 1000, &id, &(double){5}, 1), 0);
@@ -258,24 +258,24 @@ static void crash_child(struct st *s, int fd)
 	struct mno_txn *t;
 	char key[32];
 
-	if (mno_env_open(s->tmp.dir, NULL, &s->e) < 0 || mno_series_open(s->e, &s->s) < 0)
+	if (mno_store_open(s->tmp.dir, NULL, &s->e) < 0 || mno_series_open(s->e, &s->s) < 0)
 		_exit(2);
-	if (mno_env_begin(s->e, &t) < 0)
+	if (mno_store_begin(s->e, &t) < 0)
 		_exit(3);
 	for (uint32_t i = 0; i < C_SERIES; i++) {
 		snprintf(key, sizeof(key), "c{i=\"%u\"}", i);
 		if (mno_series_resolve(s->s, t, key, strlen(key), &ids[i]) < 0)
 			_exit(4);
 	}
-	mno_env_abort(s->e, t);
+	mno_store_abort(s->e, t);
 	mno_series_rollback(s->s);
 	mno_series_stat(s->s, &st);
 	for (int64_t now = st.last_ms + 1;; now++) {
 		for (uint32_t i = 0; i < C_SERIES; i++)
 			v[i] = crash_value(ids[i], now);
-		if (mno_env_begin(s->e, &t) < 0 ||
+		if (mno_store_begin(s->e, &t) < 0 ||
 			mno_series_append(s->s, t, now, ids, v, C_SERIES) < 0 ||
-			mno_env_commit(s->e, t) < 0)
+			mno_store_commit(s->e, t) < 0)
 			_exit(5);
 		mno_series_committed(s->s);
 		if (write(fd, &now, sizeof(now)) != sizeof(now))

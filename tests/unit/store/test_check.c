@@ -20,7 +20,7 @@
 
 struct st {
 	struct tmpstate tmp;
-	struct mno_env *e;
+	struct mno_store *e;
 	uint8_t *image; /* of a healthy file */
 	size_t size;
 };
@@ -35,8 +35,9 @@ static int check(struct st *s)
 
 static int open_env(struct st *s)
 {
-	return mno_env_open(s->tmp.dir,
-		&(struct mno_env_opts){.sz = sizeof(struct mno_env_opts), .floor_bytes = 1}, &s->e);
+	return mno_store_open(s->tmp.dir,
+		&(struct mno_store_opts){.sz = sizeof(struct mno_store_opts), .floor_bytes = 1},
+		&s->e);
 }
 
 /* Puts and deletes of all sizes; now and then nearly all goes, which makes long lists. */
@@ -46,7 +47,7 @@ static void change(struct st *s, uint64_t *seed, unsigned round)
 	struct mno_txn *t;
 	unsigned n = 1 + (unsigned)(rnd(seed) % 60);
 
-	assert_int_equal(mno_env_begin(s->e, &t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
 	for (unsigned i = 0; i < n || (round % 40 == 39 && i < 3000); i++) {
 		uint32_t key = (uint32_t)(rnd(seed) % 2000);
 		enum mno_db db = rnd(seed) % 2 ? MNO_DB_TAIL : MNO_DB_BLOCK;
@@ -57,7 +58,7 @@ static void change(struct st *s, uint64_t *seed, unsigned round)
 		else
 			assert_int_equal(mno_txn_put(t, db, &key, sizeof(key), value, len), 0);
 	}
-	assert_int_equal(mno_env_commit(s->e, t), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
 }
 
 static int setup(void **state)
@@ -71,7 +72,7 @@ static int setup(void **state)
 	assert_int_equal(open_env(s), 0);
 	for (unsigned i = 0; i < 30; i++)
 		change(s, &seed, i);
-	s->e = mno_env_close(s->e);
+	s->e = mno_store_close(s->e);
 	fd = open(s->tmp.data, O_RDONLY | O_CLOEXEC);
 	assert_int_equal(fstat(fd, &f), 0);
 	s->size = (size_t)f.st_size;
@@ -86,7 +87,7 @@ static int teardown(void **state)
 {
 	struct st *s = *state;
 
-	mno_env_close(s->e);
+	mno_store_close(s->e);
 	tmpstate_done(&s->tmp);
 	free(s->image);
 	free(s);
@@ -192,12 +193,12 @@ static _Noreturn void child_works(struct st *s)
 		struct mno_txn *w;
 		uint32_t key = (uint32_t)(rnd(&seed) % 2000);
 
-		if (mno_env_begin(s->e, &w) < 0)
+		if (mno_store_begin(s->e, &w) < 0)
 			break;
 		if (mno_txn_put(w, MNO_DB_TAIL, &key, sizeof(key), &seed, sizeof(seed)) < 0)
-			mno_env_abort(s->e, w);
+			mno_store_abort(s->e, w);
 		else
-			mno_env_commit(s->e, w);
+			mno_store_commit(s->e, w);
 	}
 	_exit(0);
 }

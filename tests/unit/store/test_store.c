@@ -19,13 +19,13 @@
 
 struct st {
 	struct tmpstate tmp;
-	struct mno_env *e;
+	struct mno_store *e;
 };
 
-static int open_env(struct st *s, struct mno_env_opts o)
+static int open_env(struct st *s, struct mno_store_opts o)
 {
 	o.sz = sizeof(o);
-	return mno_env_open(s->tmp.dir, &o, &s->e);
+	return mno_store_open(s->tmp.dir, &o, &s->e);
 }
 
 static int setup(void **state)
@@ -41,7 +41,7 @@ static int teardown(void **state)
 {
 	struct st *s = *state;
 
-	mno_env_close(s->e);
+	mno_store_close(s->e);
 	tmpstate_done(&s->tmp);
 	free(s);
 	return 0;
@@ -49,23 +49,23 @@ static int teardown(void **state)
 
 static void reopen(struct st *s)
 {
-	s->e = mno_env_close(s->e);
-	assert_int_equal(open_env(s, (struct mno_env_opts){0}), 0);
+	s->e = mno_store_close(s->e);
+	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
 }
 
 static int put_text(struct st *s, const char *key, const void *val, size_t len)
 {
 	struct mno_txn *t;
-	int r = mno_env_begin(s->e, &t);
+	int r = mno_store_begin(s->e, &t);
 
 	if (r < 0)
 		return r;
 	r = mno_txn_put(t, MNO_DB_META, key, strlen(key), val, len);
 	if (r < 0) {
-		mno_env_abort(s->e, t);
+		mno_store_abort(s->e, t);
 		return r;
 	}
-	return mno_env_commit(s->e, t);
+	return mno_store_commit(s->e, t);
 }
 
 static bool has_text(struct st *s, const char *key)
@@ -76,36 +76,36 @@ static bool has_text(struct st *s, const char *key)
 static void test_round_trip(void **state)
 {
 	struct st *s = *state;
-	struct mno_env_stat st;
+	struct mno_store_stat st;
 	struct mno_txn *t, *t2;
 
-	assert_int_equal(open_env(s, (struct mno_env_opts){0}), 0);
+	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
 	assert_int_equal(put_text(s, "a", "1", 1), 0);
-	assert_int_equal(mno_env_begin(s->e, &t), 0);
-	assert_int_equal(mno_env_begin(s->e, &t2), -EBUSY);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t2), -EBUSY);
 	assert_int_equal(mno_txn_put(t, MNO_DB_META, "b", 1, "2", 1), 0);
 	assert_false(has_text(s, "b")); /* not before the commit */
-	mno_env_abort(s->e, t);
-	assert_int_equal(mno_env_commit(s->e, t), -EINVAL);
+	mno_store_abort(s->e, t);
+	assert_int_equal(mno_store_commit(s->e, t), -EINVAL);
 	reopen(s);
 	assert_true(has_text(s, "a"));
 	assert_false(has_text(s, "b"));
-	assert_int_equal(mno_env_stat(s->e, &st), 0);
+	assert_int_equal(mno_store_stat(s->e, &st), 0);
 	assert_true(st.file_bytes > 0 && st.used_bytes > 0 && st.used_bytes <= st.file_bytes);
 }
 
 static void test_second_open(void **state)
 {
 	struct st *s = *state;
-	struct mno_env *other;
+	struct mno_store *other;
 	int status;
 	pid_t pid;
 
-	assert_int_equal(open_env(s, (struct mno_env_opts){0}), 0);
-	assert_int_equal(mno_env_open(s->tmp.dir, NULL, &other), -MNO_EBUSY_STATE);
+	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
+	assert_int_equal(mno_store_open(s->tmp.dir, NULL, &other), -MNO_EBUSY_STATE);
 	pid = fork();
 	if (pid == 0)
-		_exit(mno_env_open(s->tmp.dir, NULL, &other) == -MNO_EBUSY_STATE ? 0 : 1);
+		_exit(mno_store_open(s->tmp.dir, NULL, &other) == -MNO_EBUSY_STATE ? 0 : 1);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	reopen(s); /* the refused ones did no harm */
@@ -115,12 +115,12 @@ static void test_newer_version(void **state)
 {
 	struct st *s = *state;
 	uint32_t v = MNO_STORE_FORMAT + 1;
-	struct mno_env *e;
+	struct mno_store *e;
 
-	assert_int_equal(open_env(s, (struct mno_env_opts){0}), 0);
+	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
 	assert_int_equal(put_text(s, "format", &v, sizeof(v)), 0);
-	s->e = mno_env_close(s->e);
-	assert_int_equal(mno_env_open(s->tmp.dir, NULL, &e), -MNO_EVERSION);
+	s->e = mno_store_close(s->e);
+	assert_int_equal(mno_store_open(s->tmp.dir, NULL, &e), -MNO_EVERSION);
 }
 
 static void write_file(const char *path, const void *p, size_t n)
@@ -136,13 +136,13 @@ static void test_no_store(void **state)
 {
 	struct st *s = *state;
 	char junk[16384];
-	struct mno_env *e;
+	struct mno_store *e;
 
 	memset(junk, 'x', sizeof(junk));
 	write_file(s->tmp.data, junk, sizeof(junk));
-	assert_int_equal(mno_env_open(s->tmp.dir, NULL, &e), -MNO_ECORRUPT);
-	assert_int_equal(mno_env_open("/proc/no/such/dir", NULL, &e), -ENOENT);
-	assert_int_equal(mno_env_open(s->tmp.data, NULL, &e), -ENOTDIR);
+	assert_int_equal(mno_store_open(s->tmp.dir, NULL, &e), -MNO_ECORRUPT);
+	assert_int_equal(mno_store_open("/proc/no/such/dir", NULL, &e), -ENOENT);
+	assert_int_equal(mno_store_open(s->tmp.data, NULL, &e), -ENOTDIR);
 }
 
 /* An LMDB environment of somebody else is not taken over. */
@@ -153,7 +153,7 @@ static void test_foreign_store(void **state)
 	MDB_txn *t;
 	MDB_dbi d;
 	MDB_val k = {1, (void *)"k"}, v = {1, (void *)"v"};
-	struct mno_env *e;
+	struct mno_store *e;
 
 	assert_int_equal(mdb_env_create(&m), 0);
 	assert_int_equal(mdb_env_open(m, s->tmp.dir, 0, 0600), 0);
@@ -162,7 +162,7 @@ static void test_foreign_store(void **state)
 	assert_int_equal(mdb_put(t, d, &k, &v, 0), 0);
 	assert_int_equal(mdb_txn_commit(t), 0);
 	mdb_env_close(m);
-	assert_int_equal(mno_env_open(s->tmp.dir, NULL, &e), -MNO_ECORRUPT);
+	assert_int_equal(mno_store_open(s->tmp.dir, NULL, &e), -MNO_ECORRUPT);
 }
 
 static void fill(struct st *s, unsigned from, unsigned n, size_t size)
@@ -170,27 +170,27 @@ static void fill(struct st *s, unsigned from, unsigned n, size_t size)
 	char *val = calloc(1, size), key[16];
 	struct mno_txn *t;
 
-	assert_int_equal(mno_env_begin(s->e, &t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
 	for (unsigned i = from; i < from + n; i++) {
 		snprintf(key, sizeof(key), "k%08u", i);
 		assert_int_equal(mno_txn_put(t, MNO_DB_META, key, strlen(key), val, size), 0);
 	}
-	assert_int_equal(mno_env_commit(s->e, t), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
 	free(val);
 }
 
 static void test_cut_file(void **state)
 {
 	struct st *s = *state;
-	struct mno_env *e;
+	struct mno_store *e;
 	struct stat st;
 
-	assert_int_equal(open_env(s, (struct mno_env_opts){0}), 0);
+	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
 	fill(s, 0, 2000, 8176);
-	s->e = mno_env_close(s->e);
+	s->e = mno_store_close(s->e);
 	assert_int_equal(stat(s->tmp.data, &st), 0);
 	assert_int_equal(truncate(s->tmp.data, st.st_size / 4), 0);
-	assert_int_equal(mno_env_open(s->tmp.dir, NULL, &e), -MNO_ECORRUPT);
+	assert_int_equal(mno_store_open(s->tmp.dir, NULL, &e), -MNO_ECORRUPT);
 }
 
 static void test_floor(void **state)
@@ -198,23 +198,23 @@ static void test_floor(void **state)
 	struct st *s = *state;
 	struct mno_txn *t;
 
-	assert_int_equal(open_env(s, (struct mno_env_opts){.floor_bytes = UINT64_MAX}), 0);
-	assert_int_equal(mno_env_begin(s->e, &t), -ENOSPC);
-	assert_int_equal(mno_env_begin_reclaim(s->e, &t), 0);
-	mno_env_abort(s->e, t);
+	assert_int_equal(open_env(s, (struct mno_store_opts){.floor_bytes = UINT64_MAX}), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), -ENOSPC);
+	assert_int_equal(mno_store_begin_reclaim(s->e, &t), 0);
+	mno_store_abort(s->e, t);
 }
 
 static void test_map_grows(void **state)
 {
 	struct st *s = *state;
-	struct mno_env_stat st;
+	struct mno_store_stat st;
 
 	assert_int_equal(
-		open_env(s, (struct mno_env_opts){.map_initial = 1 << 20, .map_size = 64 << 20}),
+		open_env(s, (struct mno_store_opts){.map_initial = 1 << 20, .map_size = 64 << 20}),
 		0);
 	for (unsigned i = 0; i < 40; i++)
 		fill(s, i * 20, 20, 8176);
-	assert_int_equal(mno_env_stat(s->e, &st), 0);
+	assert_int_equal(mno_store_stat(s->e, &st), 0);
 	assert_true(st.map_bytes > 4u << 20 && st.map_bytes <= 64u << 20);
 	assert_true(has_text(s, "k00000000") && has_text(s, "k00000799"));
 }
@@ -228,9 +228,10 @@ static void test_map_full_once(void **state)
 	int r = 0;
 
 	assert_int_equal(
-		open_env(s, (struct mno_env_opts){.map_initial = 1 << 20, .map_size = 4 << 20}), 0);
+		open_env(s, (struct mno_store_opts){.map_initial = 1 << 20, .map_size = 4 << 20}),
+		0);
 	for (int round = 0; round < 2; round++) {
-		assert_int_equal(mno_env_begin(s->e, &t), 0);
+		assert_int_equal(mno_store_begin(s->e, &t), 0);
 		r = 0;
 		for (unsigned i = 0; i < 150 && r == 0; i++) {
 			snprintf(key, sizeof(key), "f%u", i);
@@ -239,10 +240,10 @@ static void test_map_full_once(void **state)
 		if (r < 0) {
 			assert_int_equal(r, -ENOSPC);
 			assert_int_equal(round, 0);
-			mno_env_abort(s->e, t);
+			mno_store_abort(s->e, t);
 		}
 	}
-	assert_int_equal(mno_env_commit(s->e, t), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
 	assert_true(has_text(s, "f149"));
 }
 
@@ -254,7 +255,8 @@ static void test_map_bound(void **state)
 	unsigned n = 0;
 
 	assert_int_equal(
-		open_env(s, (struct mno_env_opts){.map_initial = 1 << 20, .map_size = 2 << 20}), 0);
+		open_env(s, (struct mno_store_opts){.map_initial = 1 << 20, .map_size = 2 << 20}),
+		0);
 	for (; r == 0 && n < 1000; n++) {
 		char key[16];
 
@@ -275,7 +277,7 @@ static void child_full_disk(struct st *s)
 	int r = 0;
 
 	signal(SIGXFSZ, SIG_IGN);
-	if (open_env(s, (struct mno_env_opts){0}) < 0 || put_text(s, "first", "1", 1) < 0)
+	if (open_env(s, (struct mno_store_opts){0}) < 0 || put_text(s, "first", "1", 1) < 0)
 		_exit(2);
 	setrlimit(RLIMIT_FSIZE, &lim);
 	for (unsigned i = 0; r == 0 && i < 2000; i++) {
@@ -303,28 +305,28 @@ static void test_full_disk(void **state)
 		child_full_disk(s);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	assert_int_equal(open_env(s, (struct mno_env_opts){0}), 0);
+	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
 	assert_true(has_text(s, "first") && has_text(s, "after"));
 }
 
 static void test_read_only(void **state)
 {
 	struct st *s = *state;
-	struct mno_env_opts o = {.sz = sizeof(o), .read_only = true};
-	struct mno_env *e = NULL;
+	struct mno_store_opts o = {.sz = sizeof(o), .read_only = true};
+	struct mno_store *e = NULL;
 	int status;
 	pid_t pid;
 
-	assert_int_equal(open_env(s, (struct mno_env_opts){0}), 0);
+	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
 	assert_int_equal(put_text(s, "a", "1", 1), 0);
 	pid = fork();
 	if (pid == 0) {
 		struct mno_txn *t;
 		struct st in = {0};
-		int r = mno_env_open(s->tmp.dir, &o, &e);
+		int r = mno_store_open(s->tmp.dir, &o, &e);
 
 		in.e = e;
-		_exit(r == 0 && has_text(&in, "a") && mno_env_begin(e, &t) == -EACCES ? 0 : 1);
+		_exit(r == 0 && has_text(&in, "a") && mno_store_begin(e, &t) == -EACCES ? 0 : 1);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
@@ -351,7 +353,7 @@ static void test_seek(void **state)
 		{MNO_SEEK_LT, "\1", NULL},
 	};
 
-	assert_int_equal(open_env(s, (struct mno_env_opts){0}), 0);
+	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
 	assert_int_equal(put_text(s, "zb", "1", 1), 0);
 	assert_int_equal(put_text(s, "zd", "1", 1), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -371,10 +373,10 @@ static void seal(struct st *s, const void *key, size_t klen, const void *raw, si
 	struct mno_txn *t;
 	size_t bytes;
 
-	assert_int_equal(mno_env_begin(s->e, &t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
 	assert_int_equal(mno_seal_put(t, MNO_DB_EVENT, key, klen, &info, raw, len, &bytes), 0);
 	assert_true(bytes <= 2000 || (bytes + 16) % 4096 == 0);
-	assert_int_equal(mno_env_commit(s->e, t), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
 }
 
 static void test_seal_sizes(void **state)
@@ -383,7 +385,7 @@ static void test_seal_sizes(void **state)
 	uint64_t seed = 7;
 	uint8_t *raw = malloc(70000);
 
-	assert_int_equal(open_env(s, (struct mno_env_opts){0}), 0);
+	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
 	for (size_t i = 0; i < 70000; i++)
 		raw[i] = (uint8_t)rnd(&seed);
 	for (size_t n = 0; n < 70000; n = n < 4200 ? n + 37 : n * 2) {
@@ -419,7 +421,7 @@ static void test_every_bit_flip(void **state)
 
 	for (size_t i = 0; i < sizeof(text); i++)
 		text[i] = "process "[i % 8];
-	assert_int_equal(open_env(s, (struct mno_env_opts){0}), 0);
+	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
 	seal(s, "key", 3, text, sizeof(text));
 	assert_int_equal(mno_store_fetch(s->e, MNO_DB_EVENT, MNO_SEEK_EQ, "key", 3, NULL, &val), 0);
 	assert_true(val.len < sizeof(text)); /* it was compressed */
@@ -464,7 +466,7 @@ static void test_kill(void **state)
 		assert_int_equal(pipe(fd), 0);
 		pid = fork();
 		if (pid == 0) {
-			if (open_env(s, (struct mno_env_opts){0}) < 0)
+			if (open_env(s, (struct mno_store_opts){0}) < 0)
 				_exit(1);
 			child_writes(s, fd[1]);
 		}
@@ -477,12 +479,12 @@ static void test_kill(void **state)
 			last = i;
 		close(fd[0]);
 		assert_true(any);
-		assert_int_equal(open_env(s, (struct mno_env_opts){0}), 0);
+		assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
 		for (i = 0; i <= last; i++) {
 			snprintf(key, sizeof(key), "c%u", i);
 			assert_true(has_text(s, key));
 		}
-		s->e = mno_env_close(s->e);
+		s->e = mno_store_close(s->e);
 	}
 }
 
