@@ -81,7 +81,7 @@ const struct mno_ingest_format *mno_ingest_format_guess(
 	for (size_t i = 0; dot && i < ARRAY_SIZE(formats); i++)
 		if (is_listed(formats[i].extensions, dot + 1)) {
 			by_name = &formats[i];
-			bonus[i] = 15;
+			bonus[i] = 60;
 		}
 	by_text = guess_by_text(first, n, bonus);
 	return by_text ? by_text : by_name;

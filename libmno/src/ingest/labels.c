@@ -151,7 +151,9 @@ static enum mno_ingest_reason parse_one(struct ingest_labels *l, const char **s,
 
 static enum mno_ingest_reason parse_braces(struct ingest_labels *l, const char *s, const char *end)
 {
-	if (*s++ != '{' || end[-1] != '}')
+	if (*s++ != '{')
+		return MNO_INGEST_BAD_NAME;
+	if (end[-1] != '}')
 		return MNO_INGEST_BAD_SYNTAX;
 	end--;
 	for (s = ingest_blanks(s, end); s < end;) {

@@ -28,7 +28,7 @@ static unsigned looks(const char *s, size_t n)
 	int seconds;
 	unsigned score = ingest_text_looks(s, n, &seconds);
 
-	return seconds == 1 ? score / 2 : score;
+	return seconds == 1 || memmem(s, n, "\n# EOF", 6) ? score / 2 : score;
 }
 
 const struct ingest_ops ingest_prometheus_text = {.feed = feed, .end = end, .looks = looks};
