@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The recorded host, and a fleet of 8 copies of it, as the rivals get them: bytes of all files a
+ * sample, CPU time of loading (64 ticks a commit) and of a query over all of it:
+ * sum by(device)(rate({__name__=~".+"}[1m])) at 61 steps of 15 s, by Prometheus' rules.
+ * host8-check is the sum over the answer, to be held against Prometheus' own.
+ */
+#include <errno.h>
+
+#include "../support/benchkit.h"
+
+#define COPIES      8
+#define TICKS_A_TXN 64
+#define STEPS       61
+#define STEP_MS     15000
+#define RANGE_MS    60000
+#define GROUPS_MAX  512
+#define QUERIES     5
+
+static size_t load(struct bench_series *b, const struct hostdata *h, unsigned copies)
+{
+	uint32_t *ids = bench_series_ids(b, h, copies);
+	uint32_t *row = bench_alloc(h->n_series * copies, sizeof(*row));
+	double *v = bench_alloc(h->n_series * copies, sizeof(*v));
+	size_t samples = 0;
+
+	for (size_t tick = 0; tick < h->n_ticks; tick++) {
+		size_t n = 0;
+
+		if (!b->txn)
+			bench_series_begin(b);
+		for (unsigned c = 0; c < copies; c++)
+			n += hostdata_row(h, tick, ids + c * h->n_series, row + n, v + n);
+		bench_must("append", mno_series_append(b->s, b->txn, h->t_ms[tick], row, v, n));
+		samples += n;
+		if (tick % TICKS_A_TXN == TICKS_A_TXN - 1 || tick == h->n_ticks - 1)
+			bench_series_commit(b);
+	}
+	free(ids);
+	free(row);
+	free(v);
+	return samples;
+}
+
+/* --- the query ---------------------------------------------------------------------------------- */
+
+struct query {
+	struct mno_series *s;
+	int64_t start;
+	size_t n_groups, samples;
+	char *groups[GROUPS_MAX];
+	double sums[GROUPS_MAX][STEPS];
+	char device[256];
+	double *gain; /* of the series in hand: what was gained over resets, up to each sample */
+	size_t gain_cap;
+};
+
+static int take_device(void *arg, const char *name, const char *value)
+{
+	struct query *q = arg;
+
+	if (!strcmp(name, "device"))
+		snprintf(q->device, sizeof(q->device), "%s", value);
+	return 0;
+}
+
+static double *sums_of(struct query *q, uint32_t id)
+{
+	size_t g = 0;
+
+	q->device[0] = '\0';
+	bench_must("labels", mno_series_labels(q->s, id, take_device, q));
+	while (g < q->n_groups && strcmp(q->groups[g], q->device) != 0)
+		g++;
+	if (g == q->n_groups) {
+		bench_must("too many devices", g < GROUPS_MAX ? 0 : -E2BIG);
+		q->groups[q->n_groups++] = strdup(q->device);
+	}
+	return q->sums[g];
+}
+
+/* rate() of samples @a..@b in the window that ends at @t: extrapolated to its borders where the
+ * samples come near enough to them, never below zero */
+static double rate(const struct query *q, const struct mno_column *c, size_t a, size_t b, int64_t t)
+{
+	double gain = c->v[b] - c->v[a] + q->gain[b] - q->gain[a];
+	double len = (double)(c->t_ms[b] - c->t_ms[a]) / 1e3, mean = len / (double)(b - a);
+	double to_start = (double)(c->t_ms[a] - (t - RANGE_MS)) / 1e3;
+	double to_end = (double)(t - c->t_ms[b]) / 1e3, whole = len;
+
+	if (gain > 0 && c->v[a] >= 0 && len * c->v[a] / gain < to_start)
+		to_start = len * c->v[a] / gain;
+	whole += to_start < mean * 1.1 ? to_start : mean / 2;
+	whole += to_end < mean * 1.1 ? to_end : mean / 2;
+	return gain * whole / len / (RANGE_MS / 1e3);
+}
+
+static void find_resets(struct query *q, const struct mno_column *c)
+{
+	if (q->gain_cap < c->n) {
+		free(q->gain);
+		q->gain = bench_alloc(c->n, sizeof(*q->gain));
+		q->gain_cap = c->n;
+	}
+	q->gain[0] = 0;
+	for (size_t i = 1; i < c->n; i++)
+		q->gain[i] = q->gain[i - 1] + (c->v[i] < c->v[i - 1] ? c->v[i - 1] : 0);
+}
+
+static int add_series(void *arg, const struct mno_column *c)
+{
+	struct query *q = arg;
+	double *sums = sums_of(q, c->id);
+	size_t a = 0, b = 0; /* samples a..b-1 are in the window */
+
+	find_resets(q, c);
+	q->samples += c->n;
+	for (int i = 0; i < STEPS; i++) {
+		int64_t t = q->start + i * STEP_MS;
+
+		while (b < c->n && c->t_ms[b] <= t && c->v[b] == c->v[b])
+			b++;
+		while (a < b && c->t_ms[a] < t - RANGE_MS)
+			a++;
+		if (b > a + 1)
+			sums[i] += rate(q, c, a, b - 1, t);
+	}
+	return 0;
+}
+
+static double run_query(struct query *q, int64_t first)
+{
+	static char any[] = ".+", name[] = "__name__";
+	struct mno_matcher m = {.op = MNO_MATCH_RE, .name = name, .value = any};
+	struct mno_ids ids = {0};
+	char err[128];
+	double sum = 0;
+
+	q->start = first + RANGE_MS;
+	bench_must("matcher", mno_matchers_compile(&m, 1, err, sizeof(err)));
+	bench_must("select", mno_series_select(q->s, &m, 1, SIZE_MAX, &ids));
+	mno_matchers_done(&m, 1);
+	bench_must("read", mno_series_read(q->s, ids.v, ids.n, first,
+				   q->start + (STEPS - 1) * STEP_MS, SIZE_MAX, add_series, q));
+	mno_ids_done(&ids);
+	for (size_t g = 0; g < q->n_groups; g++) {
+		for (int i = 0; i < STEPS; i++)
+			sum += q->sums[g][i];
+		free(q->groups[g]);
+	}
+	free(q->gain);
+	return sum;
+}
+
+static void bench_query(struct bench_series *b, const struct hostdata *h)
+{
+	double ms[QUERIES], sum = 0;
+	size_t groups = 0, samples = 0;
+
+	for (int i = 0; i < QUERIES; i++) {
+		struct query *q = bench_alloc(1, sizeof(*q));
+		double t = bench_cpu();
+
+		q->s = b->s;
+		sum = run_query(q, h->t_ms[0]);
+		ms[i] = (bench_cpu() - t) * 1e3;
+		groups = q->n_groups;
+		samples = q->samples;
+		free(q);
+	}
+	printf("bench host8-query %.1f ms\n", bench_quantile(ms, QUERIES, 0.5));
+	printf("# %zu devices from %zu samples; fastest %.1f ms\n", groups, samples, ms[0]);
+	printf("bench host8-check %.17g 1\n", sum);
+}
+
+static void bench_host(const struct hostdata *h, unsigned copies)
+{
+	struct bench_series b;
+	struct mno_store_stat es;
+	struct workdir w;
+	double t0, bytes;
+	size_t n;
+
+	workdir_new(&w, "fold");
+	bench_series_open(&b, w.path);
+	t0 = bench_cpu();
+	n = load(&b, h, copies);
+	t0 = bench_cpu() - t0;
+	bench_must("figures", mno_store_stat(b.store, &es));
+	if (n != h->n_samples * copies)
+		bench_must("samples are missing", -MNO_ECORRUPT);
+	if (copies > 1)
+		bench_query(&b, h);
+	bench_series_close(&b);
+	bytes = (double)workdir_bytes(&w);
+	printf("bench host%u-size %.3f B\n", copies, bytes / (double)n);
+	printf("bench host%u-ingest %.2f M/s\n", copies, (double)n / t0 / 1e6);
+	printf("# %zu samples; %.3f B of pages in use a sample; peak memory %.1f MiB\n", n,
+		(double)es.used_bytes / (double)n, (double)bench_status_kib("VmHWM") / 1024);
+	workdir_done(&w);
+}
+
+int main(void)
+{
+	struct hostdata h;
+
+	hostdata_need(&h);
+	bench_host(&h, 1);
+	bench_host(&h, COPIES);
+	hostdata_done(&h);
+	return 0;
+}
