@@ -6,6 +6,7 @@
  * host8-check is the sum over the answer, to be held against Prometheus' own.
  */
 #include <errno.h>
+#include <math.h>
 
 #include "../support/benchkit.h"
 
@@ -51,8 +52,10 @@ struct query {
 	char *groups[GROUPS_MAX];
 	double sums[GROUPS_MAX][STEPS];
 	char device[256];
-	double *gain; /* of the series in hand: what was gained over resets, up to each sample */
-	size_t gain_cap;
+	/* the series in hand; gain: what resets took from it, up to each sample */
+	int64_t *t;
+	double *v, *gain;
+	size_t cap;
 };
 
 static int take_device(void *arg, const char *name, const char *value)
@@ -81,49 +84,59 @@ static double *sums_of(struct query *q, uint32_t id)
 
 /* rate() of samples @a..@b in the window that ends at @t: extrapolated to its borders where the
  * samples come near enough to them, never below zero */
-static double rate(const struct query *q, const struct mno_column *c, size_t a, size_t b, int64_t t)
+static double rate(const struct query *q, size_t a, size_t b, int64_t t)
 {
-	double gain = c->v[b] - c->v[a] + q->gain[b] - q->gain[a];
-	double len = (double)(c->t_ms[b] - c->t_ms[a]) / 1e3, mean = len / (double)(b - a);
-	double to_start = (double)(c->t_ms[a] - (t - RANGE_MS)) / 1e3;
-	double to_end = (double)(t - c->t_ms[b]) / 1e3, whole = len;
+	double gain = q->v[b] - q->v[a] + q->gain[b] - q->gain[a];
+	double len = (double)(q->t[b] - q->t[a]) / 1e3, mean = len / (double)(b - a);
+	double to_start = (double)(q->t[a] - (t - RANGE_MS)) / 1e3;
+	double to_end = (double)(t - q->t[b]) / 1e3, whole = len;
 
-	if (gain > 0 && c->v[a] >= 0 && len * c->v[a] / gain < to_start)
-		to_start = len * c->v[a] / gain;
+	if (gain > 0 && q->v[a] >= 0 && len * q->v[a] / gain < to_start)
+		to_start = len * q->v[a] / gain;
 	whole += to_start < mean * 1.1 ? to_start : mean / 2;
 	whole += to_end < mean * 1.1 ? to_end : mean / 2;
 	return gain * whole / len / (RANGE_MS / 1e3);
 }
 
-static void find_resets(struct query *q, const struct mno_column *c)
+/* Into q->t and q->v without marks of staleness, q->gain beside them. Returns how many. */
+static size_t take_samples(struct query *q, const struct mno_column *c)
 {
-	if (q->gain_cap < c->n) {
-		free(q->gain);
-		q->gain = bench_alloc(c->n, sizeof(*q->gain));
-		q->gain_cap = c->n;
+	size_t n = 0;
+
+	if (q->cap < c->n) {
+		q->cap = c->n;
+		q->t = realloc(q->t, q->cap * sizeof(*q->t));
+		q->v = realloc(q->v, q->cap * sizeof(*q->v));
+		q->gain = realloc(q->gain, q->cap * sizeof(*q->gain));
+		bench_must("memory", q->t && q->v && q->gain ? 0 : -ENOMEM);
 	}
-	q->gain[0] = 0;
-	for (size_t i = 1; i < c->n; i++)
-		q->gain[i] = q->gain[i - 1] + (c->v[i] < c->v[i - 1] ? c->v[i - 1] : 0);
+	for (size_t i = 0; i < c->n; i++) {
+		if (isnan(c->v[i]))
+			continue;
+		q->t[n] = c->t_ms[i];
+		q->v[n] = c->v[i];
+		q->gain[n] = n ? q->gain[n - 1] + (q->v[n] < q->v[n - 1] ? q->v[n - 1] : 0) : 0;
+		n++;
+	}
+	return n;
 }
 
 static int add_series(void *arg, const struct mno_column *c)
 {
 	struct query *q = arg;
 	double *sums = sums_of(q, c->id);
-	size_t a = 0, b = 0; /* samples a..b-1 are in the window */
+	size_t n = take_samples(q, c), a = 0, b = 0; /* samples a..b-1 are in the window */
 
-	find_resets(q, c);
-	q->samples += c->n;
+	q->samples += n;
 	for (int i = 0; i < STEPS; i++) {
 		int64_t t = q->start + i * STEP_MS;
 
-		while (b < c->n && c->t_ms[b] <= t && c->v[b] == c->v[b])
+		while (b < n && q->t[b] <= t)
 			b++;
-		while (a < b && c->t_ms[a] < t - RANGE_MS)
+		while (a < b && q->t[a] < t - RANGE_MS)
 			a++;
 		if (b > a + 1)
-			sums[i] += rate(q, c, a, b - 1, t);
+			sums[i] += rate(q, a, b - 1, t);
 	}
 	return 0;
 }
@@ -148,6 +161,8 @@ static double run_query(struct query *q, int64_t first)
 			sum += q->sums[g][i];
 		free(q->groups[g]);
 	}
+	free(q->t);
+	free(q->v);
 	free(q->gain);
 	return sum;
 }
