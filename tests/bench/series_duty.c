@@ -75,6 +75,7 @@ int main(void)
 		fill_row(&row, h, i);
 		if (i == WARM)
 			io = written();
+		/* those of the warm-up are overwritten by the last ones */
 		ms[i % TICKS] = 1e3 * write_tick(&b, &row, hostdata_time(h, i));
 	}
 	io = written() - io;
