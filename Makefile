@@ -146,6 +146,7 @@ help:
 	@echo 'make test       set up this machine, run every test; last line: N passed, N failed, N skipped'
 	@echo 'make check      static checks (includes, formatting, tables, docs)'
 	@echo 'make bench      figures; BENCH=group for one group, PEERS=0 without rivals'
+	@echo '                BENCH=instructions counts them; UPDATE=1 writes their table anew'
 	@echo 'make vm-test    the tests that need another kernel, in QEMU'
 	@echo 'make install    DESTDIR= PREFIX=; also: uninstall, deb, deps, format, clean'
 
