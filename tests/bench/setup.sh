@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 [ "${PEERS:-1}" != 0 ] || exit 0
 tools/dev/deps.sh bench
-for p in $(awk '/^\[/ { on = $1 == "[bench]" } on && /^\??[a-z]/ { sub(/^\?/, "", $1); print $1 }' \
+for p in $(awk '/^\[/ { on = $1 == "[bench]" } on && / peer / { sub(/^\?/, "", $1); print $1 }' \
   tools/packages.list); do
   v=$(dpkg-query -W -f '${Version}' "$p" 2>/dev/null) || v=
   echo "peer $p ${v:-is not installed}"

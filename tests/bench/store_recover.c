@@ -4,6 +4,7 @@
  * the middle of commits, then the time from the open to the answer of a first query: the last five
  * minutes of one metric, in a process of its own. Median of some kills. What a commit acknowledged
  * must be there, else the benchmark fails. Then once more with the files dropped from the cache.
+ * day-size: bytes of all files a sample, after a day.
  */
 #include <errno.h>
 #include <signal.h>
@@ -209,6 +210,7 @@ int main(void)
 	       "%.1f "
 	       "MiB; nothing acknowledged was lost\n",
 		a.anon_mib, a.peak_mib);
+	printf("bench day-size %.3f B\n", (double)workdir_bytes(&w) / (double)a.stored);
 	workdir_done(&w);
 	hostdata_done(&h);
 	return 0;
