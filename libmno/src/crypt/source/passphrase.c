@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A KEK from a passphrase in a file, by Argon2id. Salt, cost and the id of the right KEK are in
- * keys/argon2, so a wrong passphrase is told at once. 4 passes over 64 MiB: above the second
+ * keys/argon2, so a wrong passphrase is told at once. 8 passes over 64 MiB: above the second
  * choice of RFC 9106, section 4, for hosts where memory is short; for the time of the start only.
  */
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include "mno/err.h"
 #include "mno/log.h"
 
-#define COST_OPS       4
+#define COST_OPS       8
 #define COST_MEM       (64ULL << 20)
 #define OPS_MAX        64 /* bounds of what a record may ask for */
 #define MEM_MAX        (1ULL << 30)
