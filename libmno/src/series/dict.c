@@ -12,12 +12,12 @@ uint64_t dict_fingerprint(const struct mno_series *s, const char *key, size_t le
 	return mno_siphash(s->env->hash_key, key, len);
 }
 
-int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len, struct mno_buf *raw,
-	int64_t *ret_last_ms, const char **ret_key, size_t *ret_len)
+int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len,
+	struct mno_buf *raw, int64_t *ret_last_ms, const char **ret_key, size_t *ret_len)
 {
 	struct mno_seal info;
-	int r = mno_seal_open(s->env->main, MNO_DB_SERIES, NULL, id_be, 4, val, len,
-		MNO_SEAL_SERIES, &info, raw);
+	int r = mno_seal_open(
+		s->env->main, MNO_DB_SERIES, NULL, id_be, 4, val, len, MNO_SEAL_SERIES, &info, raw);
 
 	if (r < 0)
 		return r;

@@ -127,8 +127,7 @@ static int write_identity(struct mno_env *e, MDB_txn *t)
 	if (getrandom(e->id, sizeof(e->id), 0) != sizeof(e->id))
 		return -EIO;
 	if (d.encrypted) { /* the key file is durable before anything is sealed with it */
-		r = mno_cipher_create(
-			e->store->keys, e->dir_fd, e->id, MNO_SUITE_AUTO, &e->cipher);
+		r = mno_cipher_create(e->store->keys, e->dir_fd, e->id, MNO_SUITE_AUTO, &e->cipher);
 		if (r < 0)
 			return r;
 	}
@@ -162,8 +161,8 @@ static int open_dbs(struct mno_env *e, MDB_txn *t, bool create)
 		return r;
 	if (empty && (!flags || !create))
 		return -ENOENT;
-	r = mno_lmdb_error(mdb_dbi_open(
-		t, mno_db_name(MNO_DB_META), empty ? flags : 0, &e->dbi[MNO_DB_META]));
+	r = mno_lmdb_error(
+		mdb_dbi_open(t, mno_db_name(MNO_DB_META), empty ? flags : 0, &e->dbi[MNO_DB_META]));
 	if (r == -ENOENT)
 		return -MNO_ECORRUPT; /* a database, but not ours */
 	if (r == 0)
@@ -179,8 +178,8 @@ static int open_format(struct mno_env *e, bool create)
 	MDB_txn *t;
 	int r;
 
-	r = mno_lmdb_error(mdb_txn_begin(
-		e->env, NULL, e->store->opts.read_only ? MDB_RDONLY : 0, &t));
+	r = mno_lmdb_error(
+		mdb_txn_begin(e->env, NULL, e->store->opts.read_only ? MDB_RDONLY : 0, &t));
 	if (r < 0)
 		return r;
 	r = open_dbs(e, t, create);
@@ -195,8 +194,8 @@ static int open_format(struct mno_env *e, bool create)
 
 void mno_env_name(struct mno_env *e)
 {
-	static const int digits[] = {[MNO_PERIOD_DAY] = 8, [MNO_PERIOD_MONTH] = 6,
-		[MNO_PERIOD_YEAR] = 4};
+	static const int digits[] = {
+		[MNO_PERIOD_DAY] = 8, [MNO_PERIOD_MONTH] = 6, [MNO_PERIOD_YEAR] = 4};
 	const struct mno_class_info *c = mno_class_info(e->class);
 	time_t s = (time_t)(e->t0_ms / 1000);
 	char stamp[16] = "";

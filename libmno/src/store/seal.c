@@ -11,14 +11,14 @@
 #include "mno/map.h"
 #include "store_internal.h"
 
-#define SEAL_MAGIC   0x6d53 /* "Sm" */
-#define SEAL_PLAIN   1
-#define SEAL_CRYPT   2
-#define SEAL_LEVEL   1
-#define IN_LEAF_MAX  2000 /* a larger value gets pages of its own, 16 bytes of the first taken */
-#define PAGE         4096
-#define PAGE_HEAD    16
-#define SLACK        8 /* readable zero bytes behind unpacked data */
+#define SEAL_MAGIC  0x6d53 /* "Sm" */
+#define SEAL_PLAIN  1
+#define SEAL_CRYPT  2
+#define SEAL_LEVEL  1
+#define IN_LEAF_MAX 2000 /* a larger value gets pages of its own, 16 bytes of the first taken */
+#define PAGE        4096
+#define PAGE_HEAD   16
+#define SLACK       8 /* readable zero bytes behind unpacked data */
 
 struct seal_head {
 	uint16_t magic;
@@ -89,8 +89,8 @@ static size_t padded(size_t n)
 }
 
 /* Compresses into e->scratch if that helps; *@ret_p is what to store. */
-static int pack(struct mno_env *e, const void *raw, size_t len, const void **ret_p,
-	size_t *ret_len, bool *ret_packed)
+static int pack(struct mno_env *e, const void *raw, size_t len, const void **ret_p, size_t *ret_len,
+	bool *ret_packed)
 {
 	size_t bound = ZSTD_compressBound(len), n;
 	char *dst;

@@ -103,8 +103,8 @@ struct mno_store {
 	int dir_fd, lock_fd;
 	struct mno_keys *keys;
 	struct mno_env *main;
-	pthread_mutex_t lock; /* envs, references */
-	struct mno_env *envs; /* open ones */
+	pthread_mutex_t lock;                 /* envs, references */
+	struct mno_env *envs;                 /* open ones */
 	struct mno_env *parts[MNO_PARTS_MAX]; /* with a transaction open beside main's */
 	size_t n_parts;
 	_Atomic uint64_t damaged;
@@ -144,8 +144,8 @@ int mno_store_drop(struct mno_store *s, enum mno_class c, int64_t t_ms, size_t *
 int mno_txn_part(struct mno_txn *main_txn, enum mno_class c, int64_t t_ms, struct mno_txn **ret);
 
 /* env.c: one environment. */
-int mno_env_new(struct mno_store *s, enum mno_class c, int64_t t_ms, bool create,
-	struct mno_env **ret);
+int mno_env_new(
+	struct mno_store *s, enum mno_class c, int64_t t_ms, bool create, struct mno_env **ret);
 struct mno_env *mno_env_free(struct mno_env *e);
 /* Sets the name of its directory from class and t0. */
 void mno_env_name(struct mno_env *e);

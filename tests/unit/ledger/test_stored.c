@@ -235,9 +235,8 @@ static void flip(struct st *s, enum mno_db db, size_t bit)
 	struct mno_env *e;
 	size_t n;
 
-	assert_int_equal(mno_store_partitions(
-				 s->e, MNO_CLASS_EVENT, INT64_MIN, INT64_MAX, &parts, &n),
-		0);
+	assert_int_equal(
+		mno_store_partitions(s->e, MNO_CLASS_EVENT, INT64_MIN, INT64_MAX, &parts, &n), 0);
 	assert_int_equal(n, 1);
 	assert_int_equal(mno_store_env(s->e, MNO_CLASS_EVENT, parts[0], false, &e), 0);
 	assert_int_equal(mno_env_fetch(e, db, MNO_SEEK_GE, from, sizeof(from), &k, &v), 0);

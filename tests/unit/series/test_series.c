@@ -442,7 +442,8 @@ static void test_no_long_reader(void **state)
 
 	commit(s, t);
 	add_rows(s, &id, 1, 1, 600);
-	assert_int_equal(mno_read_begin(s->e->main, &held), 0); /* the check sees one that is held */
+	assert_int_equal(
+		mno_read_begin(s->e->main, &held), 0); /* the check sees one that is held */
 	mdb_reader_list(s->e->main->env, holds_txn, &lines);
 	mno_read_end(s->e->main, held);
 	assert_true(lines > 0);

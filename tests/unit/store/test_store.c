@@ -118,7 +118,8 @@ static void test_newer_version(void **state)
 	struct mno_store *e;
 
 	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
-	assert_int_equal(mno_store_fetch(s->e, MNO_DB_META, MNO_SEEK_EQ, "identity", 8, NULL, &v), 0);
+	assert_int_equal(
+		mno_store_fetch(s->e, MNO_DB_META, MNO_SEEK_EQ, "identity", 8, NULL, &v), 0);
 	v.data[0]++; /* the first bytes are the format */
 	assert_int_equal(put_text(s, "identity", v.data, v.len), 0);
 	s->e = mno_store_close(s->e);
@@ -409,18 +410,18 @@ static void test_seal_sizes(void **state)
 		seal(s, "key", 3, raw, n);
 		assert_int_equal(
 			mno_store_fetch(s->e, MNO_DB_TAIL, MNO_SEEK_EQ, "key", 3, NULL, &val), 0);
-		assert_int_equal(mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "key", 3, val.data, val.len, MNO_SEAL_EVENT,
-					 &info, &out),
+		assert_int_equal(mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "key", 3, val.data,
+					 val.len, MNO_SEAL_EVENT, &info, &out),
 			0);
 		assert_int_equal(out.len, n);
 		assert_true(n == 0 || memcmp(out.data, raw, n) == 0);
 		assert_int_equal(info.count, 7);
 		/* the value of another key, and of another kind */
-		assert_int_equal(mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "kez", 3, val.data, val.len, MNO_SEAL_EVENT,
-					 &info, &out),
+		assert_int_equal(mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "kez", 3, val.data,
+					 val.len, MNO_SEAL_EVENT, &info, &out),
 			-MNO_ECORRUPT);
-		assert_int_equal(mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "key", 3, val.data, val.len, MNO_SEAL_PROC,
-					 &info, &out),
+		assert_int_equal(mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "key", 3, val.data,
+					 val.len, MNO_SEAL_PROC, &info, &out),
 			-MNO_ECORRUPT);
 	}
 	free(raw);
@@ -443,13 +444,14 @@ static void test_every_bit_flip(void **state)
 		int r;
 
 		val.data[bit / 8] ^= (char)(1 << bit % 8);
-		r = mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "key", 3, val.data, val.len, MNO_SEAL_EVENT, &info, &out);
+		r = mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "key", 3, val.data, val.len,
+			MNO_SEAL_EVENT, &info, &out);
 		assert_true(r == -MNO_ECORRUPT || r == -MNO_EVERSION);
 		val.data[bit / 8] ^= (char)(1 << bit % 8);
 	}
 	for (size_t n = 0; n < val.len; n++)
-		assert_int_equal(
-			mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "key", 3, val.data, n, MNO_SEAL_EVENT, &info, &out),
+		assert_int_equal(mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "key", 3, val.data, n,
+					 MNO_SEAL_EVENT, &info, &out),
 			-MNO_ECORRUPT);
 }
 
