@@ -289,7 +289,8 @@ static void expire(struct mno_writer *w, struct mno_txn *t)
 	mno_events_expire(w->o.env, t, end_ns, &more);
 }
 
-/* Below the disk floor nothing is added, but what is past its time may still go. */
+/* Below the disk floor nothing is added, but what is past its time may still go; then the oldest
+ * partition of bulk data, one in a round. */
 static void reclaim(struct mno_writer *w)
 {
 	struct mno_txn *t;
@@ -298,6 +299,7 @@ static void reclaim(struct mno_writer *w)
 		return;
 	expire(w, t);
 	mno_store_commit(w->o.env, t);
+	mno_store_make_room(w->o.env);
 }
 
 /* Commits @t, or undoes it because of @r; what the series remember follows. */

@@ -76,7 +76,7 @@ static int need_batch(struct mno_load *l)
 	if (!b)
 		return -ENOMEM;
 	b->load = l;
-	b->cap = l->o.batch_samples;
+	b->cap = 2 * l->o.batch_samples;
 	b->v = malloc(b->cap * sizeof(*b->v));
 	if (!b->v) {
 		mno_batch_free(b);
@@ -125,29 +125,32 @@ static int on_forget(void *arg)
 	return r;
 }
 
+/* A batch ends where time changes, so that samples of one time are stored together. */
+static bool is_enough(const struct mno_load *l, const struct mno_batch *b, int64_t t_ms)
+{
+	if (!b || !b->n)
+		return false;
+	return b->n == b->cap || ((b->n >= l->o.batch_samples || b->n_times == BATCH_TIMES) &&
+					 t_ms != b->v[b->n - 1].t_ms);
+}
+
 static int on_samples(void *arg, const struct mno_ingest_sample *v, size_t n)
 {
 	struct mno_load *l = arg;
 
-	for (size_t i = 0; i < n;) {
-		struct mno_batch *b;
-		size_t take;
-		int r = need_batch(l);
+	for (size_t i = 0; i < n; i++) {
+		struct mno_batch *b = l->batch;
+		int r;
 
-		if (r < 0)
-			return r;
-		b = l->batch;
-		for (take = 0; i + take < n && b->n + take < b->cap && b->n_times < BATCH_TIMES;
-			take++)
-			b->n_times += take ? v[i + take].t_ms != v[i + take - 1].t_ms : 1;
-		memcpy(b->v + b->n, v + i, take * sizeof(*v));
-		b->n += take;
-		i += take;
-		if (b->n == b->cap || b->n_times == BATCH_TIMES) {
+		if (!b || is_enough(l, b, v[i].t_ms)) {
 			r = mno_load_flush(l);
+			r = r ? r : need_batch(l);
 			if (r < 0)
 				return r;
+			b = l->batch;
 		}
+		b->n_times += b->n == 0 || b->v[b->n - 1].t_ms != v[i].t_ms;
+		b->v[b->n++] = v[i];
 	}
 	return 0;
 }
