@@ -14,8 +14,8 @@
 	X(BAD_NAME, bad_name, "bad name of a metric or label")                                     \
 	X(BAD_UTF8, bad_utf8, "label value is not UTF-8, or holds a NUL")                          \
 	X(DUPLICATE_LABEL, duplicate_label, "a label is there twice")                              \
-	X(MANY_LABELS, too_many_labels, "more labels than a series may have")                                     \
-	X(LONG_LABELS, labels_too_long, "name and labels together are too long")                  \
+	X(MANY_LABELS, too_many_labels, "more labels than a series may have")                      \
+	X(LONG_LABELS, labels_too_long, "name and labels together are too long")                   \
 	X(BAD_VALUE, bad_value, "value is no number")                                              \
 	X(NO_TIME, no_timestamp, "no timestamp")                                                   \
 	X(BAD_TIME, bad_timestamp, "timestamp is no time")                                         \
