@@ -25,6 +25,7 @@ struct mno_import {
 	bool left; /* by its reader: who ends the last batch frees it */
 	int err;
 	uint64_t stored, unstored, commits;
+	struct mno_import_progress shown; /* as of the last piece */
 };
 
 /* A batch on its way through the writer. */
@@ -183,7 +184,15 @@ int mno_import_new(struct mno_agent *a, const struct mno_ingest_format *f, bool 
 
 int mno_import_feed(struct mno_import *im, const void *bytes, size_t n)
 {
-	return mno_ingest_feed(im->ingest, bytes, n);
+	int r = mno_ingest_feed(im->ingest, bytes, n);
+	const struct mno_ingest_stat *st = mno_ingest_stat(im->ingest);
+
+	pthread_mutex_lock(&im->lock);
+	im->shown.bytes = st->bytes;
+	im->shown.lines = st->lines;
+	im->shown.refused = mno_ingest_refused(st);
+	pthread_mutex_unlock(&im->lock);
+	return r;
 }
 
 int mno_import_end(struct mno_import *im)
@@ -197,14 +206,14 @@ int mno_import_end(struct mno_import *im)
 	return r < 0 ? r : w;
 }
 
-uint64_t mno_import_stored(struct mno_import *im)
+void mno_import_progress(struct mno_import *im, struct mno_import_progress *ret)
 {
-	uint64_t n;
-
 	pthread_mutex_lock(&im->lock);
-	n = im->stored;
+	*ret = im->shown;
+	ret->refused += im->unstored;
+	ret->stored = im->stored;
 	pthread_mutex_unlock(&im->lock);
-	return n;
+	ret->seconds = (double)(mno_now_ns(CLOCK_MONOTONIC) - im->start_ns) / 1e9;
 }
 
 static void put_refused(struct mno_json *j, const struct mno_ingest_stat *st)

@@ -26,5 +26,11 @@ int mno_import_feed(struct mno_import *im, const void *bytes, size_t n);
 int mno_import_end(struct mno_import *im);
 /* Members of the object that tells about it: accepted (durable), refused{}, examples[], ... */
 void mno_import_json(struct mno_import *im, struct mno_json *j);
-/* Samples that are durable. Any thread. */
-uint64_t mno_import_stored(struct mno_import *im);
+
+struct mno_import_progress {
+	uint64_t bytes, lines, refused; /* read so far */
+	uint64_t stored;                /* samples that are durable */
+	double seconds;
+};
+/* Any thread. */
+void mno_import_progress(struct mno_import *im, struct mno_import_progress *ret);

@@ -65,6 +65,7 @@ struct mno_api {
 	struct mno_req *jobs, **jobs_end; /* suspended requests for the pool, in order */
 	struct mno_req *later;            /* suspended requests with a wake-up time */
 	struct api_stream *streams;
+	struct api_upload *imports; /* running */
 	struct api_cpu {
 		uint64_t mono_ns, used_ns;
 	} cpu[API_CPU_SAMPLES]; /* ring, .n_cpu taken so far */

@@ -80,9 +80,8 @@ static void fuzz_read(const struct mno_ingest_format *f, const uint8_t *data, si
 {
 	static const struct mno_ingest_sink sink = {
 		fuzz_series, fuzz_forget, fuzz_samples, fuzz_histogram};
-	static const struct mno_ingest_opts o = {.sz = sizeof(o),
-		.min_ms = -1000000000000000,
-		.max_ms = 1000000000000000};
+	static const struct mno_ingest_opts o = {
+		.sz = sizeof(o), .min_ms = -1000000000000000, .max_ms = 1000000000000000};
 	struct fuzz_sink s = {.n = 0};
 	struct mno_ingest_stat st;
 	struct mno_ingest *p;
@@ -107,8 +106,8 @@ static void fuzz_read(const struct mno_ingest_format *f, const uint8_t *data, si
 	for (size_t i = 0; i < st.n_examples; i++)
 		mno_buf_addf(&s.out, "%llu %d %s;", (unsigned long long)st.examples[i].line,
 			st.examples[i].reason, st.examples[i].text);
-	mno_buf_addf(&s.out, "%llu %llu", (unsigned long long)st.lines,
-		(unsigned long long)st.samples);
+	mno_buf_addf(
+		&s.out, "%llu %llu", (unsigned long long)st.lines, (unsigned long long)st.samples);
 	mno_buf_add(&s.out, st.refused, sizeof(st.refused));
 	*out = s.out;
 }

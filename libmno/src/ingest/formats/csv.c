@@ -52,7 +52,8 @@ static bool next_field(struct csv *c, const char **s, const char *end, struct fi
 	if (!q || c->text.err || (q + 1 < end && q[1] != ','))
 		return false;
 	*s = q + 1 < end ? q + 2 : NULL;
-	*ret = (struct field){c->text.data, c->text.data + c->text.len};
+	ret->s = mno_buf_cstr(&c->text);
+	ret->end = ret->s + c->text.len;
 	return true;
 }
 

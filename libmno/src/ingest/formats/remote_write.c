@@ -443,7 +443,7 @@ static bool take_framed(struct mno_ingest *p, const char **s, const char *end)
 			return false;
 		}
 		p->st.lines++; /* where the next one begins cannot be known */
-		ingest_refuse(p, MNO_INGEST_TOO_LONG, 1, *s, end);
+		ingest_refuse(p, MNO_INGEST_TOO_LONG, 1, *s, in.p);
 		p->skipping = true;
 		return false;
 	}
