@@ -23,7 +23,9 @@ struct proto_field {
 
 static inline struct proto proto_of(const struct proto_field *f)
 {
-	return (struct proto){f->p, f->p + f->len, false};
+	const char *p = f->p ? f->p : ""; /* a number has no bytes */
+
+	return (struct proto){p, p + (f->p ? f->len : 0), false};
 }
 
 /* Signed numbers as sint32 and sint64 have them. */

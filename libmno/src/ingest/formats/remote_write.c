@@ -92,6 +92,9 @@ static uint32_t find_series(
 	*ret_why = MNO_INGEST_BAD_SYNTAX;
 	if (!collect_labels(rw, series))
 		return INGEST_NONE;
+	*ret_why = MNO_INGEST_BAD_NAME;
+	if (!rw->labels.len)
+		return INGEST_NONE;
 	e = ingest_cache_find(c, rw->labels.data, rw->labels.len,
 		ingest_hash(c, rw->labels.data, rw->labels.len));
 	if (e != INGEST_NONE)
