@@ -4,8 +4,7 @@
 #include "mno/err.h"
 #include "series_internal.h"
 
-#define EXPIRE_BLOCKS 512  /* deletions in one call */
-#define EXPIRE_GROUPS 4096 /* groups looked at in one call */
+#define EXPIRE_BLOCKS 512 /* deletions in one call */
 #define EXPIRE_SERIES 512
 
 struct mno_series *mno_series_close(struct mno_series *s)
@@ -22,6 +21,7 @@ struct mno_series *mno_series_close(struct mno_series *s)
 		free(p);
 	}
 	hot_free_all(s);
+	ZSTD_freeDCtx(s->z);
 	mno_buf_done(&s->raw);
 	mno_buf_done(&s->key);
 	pthread_rwlock_destroy(&s->lock);
@@ -43,6 +43,8 @@ static int open_parts(struct mno_series *s)
 		r = dict_load(s);
 	if (r == 0)
 		r = tail_replay(s);
+	if (r == 0)
+		r = merge_load(s);
 	head_show(s);
 	return r;
 }
@@ -57,6 +59,11 @@ int mno_series_open(struct mno_store *env, struct mno_series **ret)
 	if (!s)
 		return -ENOMEM;
 	s->env = env;
+	s->z = ZSTD_createDCtx();
+	if (!s->z) {
+		free(TAKE_PTR(s));
+		return -ENOMEM;
+	}
 	pthread_rwlockattr_init(&a);
 	pthread_rwlockattr_setkind_np(&a, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&s->lock, &a);
@@ -91,85 +98,45 @@ void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret)
 	pthread_rwlock_unlock(&s->lock);
 }
 
-/* --- expiry: group by group, a bounded number of steps a call ---------------------------------------- */
+/* --- expiry: a bounded number of steps a call ----------------------------------------------------------- */
 
-struct expiry {
-	struct mno_series *s;
-	MDB_cursor *c;
-	int64_t t_ms;
-	size_t deleted, groups;
-};
-
-/* Looks at the first block of the group at the cursor. 0: deleted it; 1: the group is done. */
-static int expire_block(struct expiry *x, const MDB_val *k, const MDB_val *v)
+/* 0: the first block is deleted; 1: there is none that is old enough. */
+static int expire_first(struct mno_series *s, MDB_cursor *c, int64_t t_ms)
 {
-	int64_t t0 = mno_time_unkey(mno_get_be64((uint8_t *)k->mv_data + 4));
 	struct mno_seal info = {0};
-	size_t bytes = v->mv_size;
-	int r;
+	MDB_val k, v;
+	int r = mno_lmdb_error(mdb_cursor_get(c, &k, &v, MDB_FIRST));
 
-	/* A damaged header cannot say when the block ends: it begins before the limit, it goes. */
-	r = mno_seal_peek(k->mv_data, k->mv_size, v->mv_data, v->mv_size, MNO_SEAL_BLOCK, &info);
-	if (t0 >= x->t_ms || (r == 0 && mno_time_unkey(info.a) >= x->t_ms)) {
-		if (t0 < x->s->expire_first)
-			x->s->expire_first = t0;
+	if (r == -ENOENT)
 		return 1;
-	}
-	r = mno_lmdb_error(mdb_cursor_del(x->c, 0));
 	if (r < 0)
 		return r;
-	x->deleted++;
-	x->s->now.block_bytes -= MNO_MIN(bytes, x->s->now.block_bytes);
-	x->s->now.samples -= MNO_MIN(info.b, x->s->now.samples);
-	return 0;
-}
-
-/* -ENOENT at the end of the pass. */
-static int expire_groups(struct expiry *x)
-{
-	uint8_t key[12];
-
-	while (x->deleted < EXPIRE_BLOCKS && x->groups < EXPIRE_GROUPS) {
-		MDB_val k = {sizeof(key), key}, v;
-		int r;
-
-		mno_be32(key, x->s->expire_group);
-		mno_be64(key + 4, 0);
-		r = mno_lmdb_error(mno_cursor_seek(x->c, MNO_SEEK_GE, &k, &v));
-		if (r < 0)
-			return r;
-		if (k.mv_size != sizeof(key))
-			return -MNO_ECORRUPT;
-		x->s->expire_group = mno_get_be32(k.mv_data);
-		r = expire_block(x, &k, &v);
-		if (r < 0)
-			return r;
-		x->s->expire_group += (uint32_t)r;
-		x->groups += (size_t)r;
+	if (k.mv_size != BLOCK_KEY)
+		return -MNO_ECORRUPT;
+	/* A damaged header cannot say when the block ends: it begins before the limit, it goes. */
+	r = mno_seal_peek(k.mv_data, k.mv_size, v.mv_data, v.mv_size, MNO_SEAL_BLOCK, &info);
+	if (block_key_time(k.mv_data) >= t_ms || (r == 0 && mno_time_unkey(info.a) >= t_ms)) {
+		s->now.first_ms = block_key_time(k.mv_data);
+		return 1;
 	}
-	return 0;
+	s->now.block_bytes -= MNO_MIN(v.mv_size, s->now.block_bytes);
+	s->now.samples -= MNO_MIN(info.b, s->now.samples);
+	return mno_lmdb_error(mdb_cursor_del(c, 0));
 }
 
 static int expire_blocks(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, bool *ret_more)
 {
-	struct expiry x = {.s = s, .t_ms = t_ms};
-	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_BLOCK], &x.c));
+	MDB_cursor *c;
+	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_PACK], &c));
 
 	if (r < 0)
 		return r;
-	if (s->expire_group == 0)
-		s->expire_first = s->head->n ? s->head->t[0] : INT64_MAX;
-	r = expire_groups(&x);
-	mdb_cursor_close(x.c);
-	if (r == 0) {
-		*ret_more = true;
-		return 0;
-	}
-	if (r != -ENOENT)
-		return r;
-	s->expire_group = 0;
-	s->now.first_ms = s->expire_first == INT64_MAX ? 0 : s->expire_first;
-	return 0;
+	s->now.first_ms = s->part_t0 != INT64_MIN ? s->part_t0 : s->head->n ? s->head->t[0] : 0;
+	for (size_t i = 0; i < EXPIRE_BLOCKS && r == 0; i++)
+		r = expire_first(s, c, t_ms);
+	mdb_cursor_close(c);
+	*ret_more = r == 0;
+	return MNO_MIN(r, 0);
 }
 
 int mno_series_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, bool *ret_more)

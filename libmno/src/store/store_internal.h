@@ -25,10 +25,12 @@
 	X(SERIES_FP, "series_fp")     /* fingerprint u64 | id u32 -> "" */                         \
 	X(SERIES_HOT, "series_hot")   /* id u32 -> "": in the head */                              \
 	X(SERIES_COLD, "series_cold") /* last seen u64 | id u32 -> "": order of expiry */          \
-	X(BLOCK, "block")             /* group u32 | t0 u64 -> sealed block */                     \
+	X(BLOCK, "block")             /* group u32 | t0 u64 -> block of format 1 */                \
 	X(TAIL, "tail")               /* t u64 -> sealed row */                                    \
 	X(PROC, "proc")               /* end u64 | seq u32 -> sealed batch of ledger rows */       \
-	X(EVENT, "event")             /* last u64 | seq u32 -> sealed batch of records */
+	X(EVENT, "event")             /* last u64 | seq u32 -> sealed batch of records */          \
+	X(PART, "part")               /* t0 u64 | group u32 -> sealed block of one window */       \
+	X(PACK, "pack")               /* t0 u64 | group u32 -> sealed block of up to four */
 
 enum mno_db {
 #define X(id, name) MNO_DB_##id,
@@ -96,6 +98,9 @@ enum mno_seek { MNO_SEEK_EQ, MNO_SEEK_GE, MNO_SEEK_GT, MNO_SEEK_LE, MNO_SEEK_LT 
  */
 int mno_store_fetch(struct mno_store *e, enum mno_db db, enum mno_seek dir, const void *from,
 	size_t from_len, struct mno_buf *key, struct mno_buf *val);
+/* The same in a read transaction that is open. */
+int mno_read_fetch(struct mno_store *e, MDB_txn *t, enum mno_db db, enum mno_seek dir,
+	const void *from, size_t from_len, struct mno_buf *key, struct mno_buf *val);
 /* The same on a cursor: positions it. MDB result. */
 int mno_cursor_seek(MDB_cursor *c, enum mno_seek dir, MDB_val *key, MDB_val *val);
 
