@@ -72,8 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size)
 		decode_column(copy + 1, size - 1, copy[0] + 1u);
 	/* and as a value of the database */
-	if (size > 12 && mno_seal_open(NULL, copy, 12, copy + 12, size - 12, MNO_SEAL_BLOCK, &info,
-				 &raw) == 0)
+	if (size > 12 && mno_seal_open(NULL, MNO_DB_PACK, NULL, copy, 12, copy + 12, size - 12,
+				 MNO_SEAL_BLOCK, &info, &raw) == 0)
 		decode((uint8_t *)raw.data, raw.len);
 	mno_buf_done(&raw);
 	free(copy);

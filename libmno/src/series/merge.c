@@ -13,7 +13,7 @@
 #define WINDOWS_MAX 64 /* in PART: 3 but for a store that was written by something else */
 #define NO_GROUP    UINT32_MAX
 
-/* A window in PART, read block by block. */
+/* A window in PART, read block by block. Its memory: one block. */
 struct part {
 	int64_t t0;
 	uint8_t key[BLOCK_KEY];
@@ -32,7 +32,7 @@ struct columns {
 struct merge {
 	struct mno_series *s;
 	struct mno_txn *txn;
-	enum mno_db to;
+	struct mno_txn *to; /* main's: into PART; else a partition's, into PACK */
 	const struct head *h;
 	uint32_t h_group; /* next of the head with rows */
 	size_t n_parts;
@@ -56,11 +56,11 @@ MNO_DEFINE_CLEANUP(struct merge *, merge_free)
 
 /* --- windows in PART --------------------------------------------------------------------------- */
 
-static int part_seek(
-	struct mno_txn *txn, enum mno_seek dir, const uint8_t *from, MDB_val *k, MDB_val *v)
+static int seek(struct mno_txn *txn, enum mno_db db, enum mno_seek dir, const uint8_t *from,
+	MDB_val *k, MDB_val *v)
 {
 	MDB_cursor *c;
-	int r = mno_lmdb_error(mdb_cursor_open(txn->t, txn->e->dbi[MNO_DB_PART], &c));
+	int r = mno_lmdb_error(mdb_cursor_open(txn->t, txn->e->dbi[db], &c));
 
 	if (r < 0)
 		return r;
@@ -86,14 +86,14 @@ static int part_keep(struct merge *m, const struct part *p, const MDB_val *v)
 		return copy.err;
 	/* a tick later: it must not be in the way of what the other windows have */
 	block_key(key, p->t0 + 1, block_key_group(p->key));
-	return mno_txn_put(m->txn, MNO_DB_PACK, key, sizeof(key), copy.data, copy.len);
+	return mno_txn_put(m->to, MNO_DB_PACK, key, sizeof(key), copy.data, copy.len);
 }
 
 static int part_open(struct merge *m, struct part *p, const MDB_val *v)
 {
 	struct mno_seal info;
-	int r = mno_seal_open(
-		m->s->z, p->key, BLOCK_KEY, v->mv_data, v->mv_size, MNO_SEAL_BLOCK, &info, &p->raw);
+	int r = mno_seal_open(m->txn->e, MNO_DB_PART, m->s->z, p->key, BLOCK_KEY, v->mv_data,
+		v->mv_size, MNO_SEAL_BLOCK, &info, &p->raw);
 
 	if (r == 0)
 		r = block_open((uint8_t *)p->raw.data, p->raw.len, &p->b);
@@ -113,7 +113,7 @@ static int part_next(struct merge *m, struct part *p, enum mno_seek dir)
 	int r;
 
 	for (;; dir = MNO_SEEK_GT) {
-		r = part_seek(m->txn, dir, p->key, &k, &v);
+		r = seek(m->txn, MNO_DB_PART, dir, p->key, &k, &v);
 		if (r == -ENOENT || (r == 0 && block_key_time(k.mv_data) != p->t0)) {
 			p->end = true;
 			return 0;
@@ -146,9 +146,9 @@ static int part_list(struct mno_txn *txn, int64_t *t0, size_t *ret_n)
 	uint8_t from[BLOCK_KEY] = {0};
 	size_t n = 0;
 	MDB_val k, v;
-	int r = part_seek(txn, MNO_SEEK_GE, from, &k, &v);
+	int r = seek(txn, MNO_DB_PART, MNO_SEEK_GE, from, &k, &v);
 
-	for (; r == 0; r = part_seek(txn, MNO_SEEK_GT, from, &k, &v)) {
+	for (; r == 0; r = seek(txn, MNO_DB_PART, MNO_SEEK_GT, from, &k, &v)) {
 		if (n == WINDOWS_MAX)
 			return -MNO_ECORRUPT;
 		t0[n] = block_key_time(k.mv_data);
@@ -259,8 +259,8 @@ static int flush(struct merge *m)
 	if (r < 0)
 		return r;
 	block_key(key, m->w[0].t[0], m->maker.first);
-	r = mno_seal_put(m->txn, m->to, key, sizeof(key), &info, m->maker.out.data,
-		m->maker.out.len, &bytes);
+	r = mno_seal_put(m->to, m->to == m->txn ? MNO_DB_PART : MNO_DB_PACK, key, sizeof(key),
+		&info, m->maker.out.data, m->maker.out.len, &bytes);
 	if (r < 0)
 		return r;
 	m->s->now.block_bytes += bytes;
@@ -368,9 +368,9 @@ static int part_clear(struct mno_series *s, struct mno_txn *txn)
 {
 	uint8_t from[BLOCK_KEY] = {0};
 	MDB_val k, v;
-	int r = part_seek(txn, MNO_SEEK_GE, from, &k, &v);
+	int r = seek(txn, MNO_DB_PART, MNO_SEEK_GE, from, &k, &v);
 
-	for (; r == 0; r = part_seek(txn, MNO_SEEK_GT, from, &k, &v)) {
+	for (; r == 0; r = seek(txn, MNO_DB_PART, MNO_SEEK_GT, from, &k, &v)) {
 		memcpy(from, k.mv_data, BLOCK_KEY);
 		s->now.block_bytes -= MNO_MIN(v.mv_size, s->now.block_bytes);
 	}
@@ -379,8 +379,24 @@ static int part_clear(struct mno_series *s, struct mno_txn *txn)
 	return mno_txn_error(txn, mdb_drop(txn->t, txn->e->dbi[MNO_DB_PART], 0));
 }
 
-static int merge_some(struct mno_series *s, struct mno_txn *txn, enum mno_db to, const int64_t *t0,
-	size_t n, const struct head *h)
+/* What a partition got before a crash that main did not: it comes again, perhaps cut otherwise. */
+static int drop_stale(struct mno_txn *to, int64_t t0)
+{
+	uint8_t from[BLOCK_KEY];
+	MDB_val k, v;
+	int r;
+
+	block_key(from, t0, 0);
+	while ((r = seek(to, MNO_DB_PACK, MNO_SEEK_GE, from, &k, &v)) == 0) {
+		r = mno_txn_del(to, MNO_DB_PACK, k.mv_data, k.mv_size);
+		if (r < 0)
+			return r;
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
+static int merge_some(struct mno_series *s, struct mno_txn *txn, const int64_t *t0, size_t n,
+	const struct head *h)
 {
 	_cleanup_(merge_free_p)
 	struct merge *m = calloc(1, sizeof(*m));
@@ -390,8 +406,17 @@ static int merge_some(struct mno_series *s, struct mno_txn *txn, enum mno_db to,
 		return -ENOMEM;
 	m->s = s;
 	m->txn = txn;
-	m->to = to;
+	m->to = txn;
 	m->h = h;
+	if (t0) {
+		int64_t first = n ? t0[0] : h->t[0];
+
+		r = mno_txn_part(txn, MNO_CLASS_TS, first, &m->to);
+		if (r == 0)
+			r = drop_stale(m->to, first);
+		if (r < 0)
+			return r;
+	}
 	r = merge_open(m, t0, n);
 	return r < 0 ? r : merge_groups(m);
 }
@@ -407,12 +432,12 @@ int merge_windows(struct mno_series *s, struct mno_txn *txn, const struct head *
 	if (h && !all && n + 1 < BLOCK_WINDOWS) {
 		if (n == 0)
 			s->part_t0 = h->t[0];
-		return merge_some(s, txn, MNO_DB_PART, NULL, 0, h);
+		return merge_some(s, txn, NULL, 0, h);
 	}
 	for (; r == 0 && n - at > BLOCK_WINDOWS - 1; at += BLOCK_WINDOWS)
-		r = merge_some(s, txn, MNO_DB_PACK, t0 + at, BLOCK_WINDOWS, NULL);
+		r = merge_some(s, txn, t0 + at, BLOCK_WINDOWS, NULL);
 	if (r == 0 && (at < n || h))
-		r = merge_some(s, txn, MNO_DB_PACK, t0 + at, n - at, h);
+		r = merge_some(s, txn, t0 + at, n - at, h);
 	if (r == 0 && n)
 		r = part_clear(s, txn);
 	if (r == 0)

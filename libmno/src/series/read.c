@@ -38,7 +38,11 @@ struct gather {
 	struct samples *old, *fresh; /* by group and column; old is NULL in a scan */
 	struct held *held;
 	size_t n_held, cap_held;
-	MDB_txn *txn; /* while PART is copied */
+	struct mno_env *e; /* being walked */
+	MDB_txn *txn;      /* while PART is copied */
+	int64_t *days;     /* start of each partition */
+	size_t n_days;
+	bool days_known;
 	ZSTD_DCtx *z;
 	struct mno_buf key, val, next, raw;
 	struct block b;
@@ -103,6 +107,7 @@ static void gather_done(struct gather *g)
 	free(g->old);
 	free(g->fresh);
 	free(g->held);
+	free(g->days);
 	mno_buf_done(&g->key);
 	mno_buf_done(&g->val);
 	mno_buf_done(&g->next);
@@ -275,11 +280,12 @@ static int from_group(struct gather *g, size_t gi, size_t at, int64_t until)
 	return r;
 }
 
-static int open_block(struct gather *g, const struct mno_buf *key, const struct mno_buf *val)
+static int open_block(struct gather *g, struct mno_env *e, enum mno_db db,
+	const struct mno_buf *key, const struct mno_buf *val)
 {
 	struct mno_seal info;
-	int r = mno_seal_open(
-		g->z, key->data, key->len, val->data, val->len, MNO_SEAL_BLOCK, &info, &g->raw);
+	int r = mno_seal_open(e, db, g->z, key->data, key->len, val->data, val->len, MNO_SEAL_BLOCK,
+		&info, &g->raw);
 
 	return r < 0 ? r : block_open((uint8_t *)g->raw.data, g->raw.len, &g->b);
 }
@@ -295,10 +301,10 @@ static void note_damage(struct gather *g, size_t from, size_t to)
 }
 
 /* A block that covers the wanted groups [from, to). */
-static int from_block(struct gather *g, const struct mno_buf *key, const struct mno_buf *val,
-	size_t from, size_t to, int64_t until)
+static int from_block(struct gather *g, struct mno_env *e, enum mno_db db,
+	const struct mno_buf *key, const struct mno_buf *val, size_t from, size_t to, int64_t until)
 {
-	int r = open_block(g, key, val);
+	int r = open_block(g, e, db, key, val);
 
 	for (size_t i = from, at = 0; i < to && r == 0; i++) {
 		while (at < g->b.n_groups && g->b.g[at].group < g->group[i])
@@ -306,7 +312,7 @@ static int from_block(struct gather *g, const struct mno_buf *key, const struct 
 		if (at < g->b.n_groups && g->b.g[at].group == g->group[i])
 			r = from_group(g, i, at, until);
 	}
-	if (r != -MNO_ECORRUPT && r != -MNO_EVERSION)
+	if (r != -MNO_ECORRUPT && r != -MNO_EVERSION && r != -ENOKEY)
 		return r;
 	note_damage(g, from, to);
 	return 0;
@@ -317,8 +323,8 @@ static int from_block(struct gather *g, const struct mno_buf *key, const struct 
 static int seek(struct gather *g, enum mno_db db, enum mno_seek dir, const uint8_t from[BLOCK_KEY],
 	struct mno_buf *key, struct mno_buf *val)
 {
-	int r = g->txn ? mno_read_fetch(g->s->env, g->txn, db, dir, from, BLOCK_KEY, key, val)
-		       : mno_store_fetch(g->s->env, db, dir, from, BLOCK_KEY, key, val);
+	int r = g->txn ? mno_read_fetch(g->e, g->txn, db, dir, from, BLOCK_KEY, key, val)
+		       : mno_env_fetch(g->e, db, dir, from, BLOCK_KEY, key, val);
 
 	return r == 0 && key->len != BLOCK_KEY ? -MNO_ECORRUPT : r;
 }
@@ -449,9 +455,11 @@ static int hold(struct gather *g, size_t from, size_t to)
 static int gather_part(struct gather *g)
 {
 	uint8_t from[BLOCK_KEY] = {0};
-	int r = mno_read_begin(g->s->env, &g->txn);
+	int r;
 
 	g->part_t = g->head_t;
+	g->e = g->s->env->main;
+	r = mno_read_begin(g->e, &g->txn);
 	if (r < 0)
 		return r;
 	r = seek(g, MNO_DB_PART, MNO_SEEK_GE, from, &g->key, NULL);
@@ -459,13 +467,56 @@ static int gather_part(struct gather *g)
 		g->part_t = MNO_MIN(g->part_t, block_key_time(g->key.data));
 		r = walk(g, MNO_DB_PART, MNO_MIN(g->t1, g->head_t - 1), hold);
 	}
-	mno_read_end(g->s->env, TAKE_PTR(g->txn));
+	mno_read_end(g->e, TAKE_PTR(g->txn));
 	return r == -ENOENT ? 0 : r;
 }
 
 static int visit_block(struct gather *g, size_t from, size_t to)
 {
-	return from_block(g, &g->key, &g->val, from, to, MNO_MIN(g->t1, g->part_t - 1));
+	return from_block(
+		g, g->e, MNO_DB_PACK, &g->key, &g->val, from, to, MNO_MIN(g->t1, g->part_t - 1));
+}
+
+/* Listed once for a read, and again when there may be a newer one by now. */
+static int list_days(struct gather *g, int64_t until)
+{
+	int r;
+
+	if (g->days_known && g->n_days && day_of(g->days[g->n_days - 1]) >= day_of(until))
+		return 0;
+	free(g->days);
+	g->days = NULL;
+	r = mno_store_partitions(g->s->env, MNO_CLASS_TS, g->t0, g->t1, &g->days, &g->n_days);
+	g->days_known = r == 0;
+	return r;
+}
+
+/* A partition that cannot be opened is as damaged as any block. */
+static int walk_day(struct gather *g, int64_t day, int64_t until)
+{
+	int r = mno_store_env(g->s->env, MNO_CLASS_TS, day, false, &g->e);
+
+	if (r == -ENOENT) /* retention took it meanwhile */
+		return 0;
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0) {
+		note_damage(g, 0, g->n_groups);
+		return 0;
+	}
+	r = walk(g, MNO_DB_PACK, until, visit_block);
+	mno_env_unref(g->e);
+	return r;
+}
+
+static int gather_blocks(struct gather *g)
+{
+	int64_t until = MNO_MIN(g->t1, g->part_t - 1);
+	int r = list_days(g, until);
+
+	for (size_t i = 0; i < g->n_days && r == 0 && g->days[i] <= until; i++)
+		r = walk_day(g, g->days[i], until);
+	return r;
 }
 
 static int gather_all(struct gather *g)
@@ -475,10 +526,10 @@ static int gather_all(struct gather *g)
 	if (r == 0)
 		r = gather_part(g);
 	if (r == 0)
-		r = walk(g, MNO_DB_PACK, MNO_MIN(g->t1, g->part_t - 1), visit_block);
+		r = gather_blocks(g);
 	for (size_t i = 0; i < g->n_held && r == 0; i++)
-		r = from_block(g, &g->held[i].key, &g->held[i].val, g->held[i].from, g->held[i].to,
-			MNO_MIN(g->t1, g->head_t - 1));
+		r = from_block(g, g->s->env->main, MNO_DB_PART, &g->held[i].key, &g->held[i].val,
+			g->held[i].from, g->held[i].to, MNO_MIN(g->t1, g->head_t - 1));
 	held_clear(g);
 	return r;
 }

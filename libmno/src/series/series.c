@@ -100,8 +100,17 @@ void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret)
 
 /* --- expiry: a bounded number of steps a call ----------------------------------------------------------- */
 
+static void expire_account(struct mno_series *s, const MDB_val *k, const MDB_val *v)
+{
+	struct mno_seal info = {0};
+
+	mno_seal_peek(k->mv_data, k->mv_size, v->mv_data, v->mv_size, MNO_SEAL_BLOCK, &info);
+	s->now.block_bytes -= MNO_MIN(v->mv_size, s->now.block_bytes);
+	s->now.samples -= MNO_MIN(info.b, s->now.samples);
+}
+
 /* 0: the first block is deleted; 1: there is none that is old enough. */
-static int expire_first(struct mno_series *s, MDB_cursor *c, int64_t t_ms)
+static int expire_first(struct mno_series *s, struct mno_txn *part, MDB_cursor *c, int64_t t_ms)
 {
 	struct mno_seal info = {0};
 	MDB_val k, v;
@@ -119,24 +128,101 @@ static int expire_first(struct mno_series *s, MDB_cursor *c, int64_t t_ms)
 		s->now.first_ms = block_key_time(k.mv_data);
 		return 1;
 	}
-	s->now.block_bytes -= MNO_MIN(v.mv_size, s->now.block_bytes);
-	s->now.samples -= MNO_MIN(info.b, s->now.samples);
-	return mno_lmdb_error(mdb_cursor_del(c, 0));
+	expire_account(s, &k, &v);
+	return mno_txn_error(part, mdb_cursor_del(c, 0));
+}
+
+/* Takes the figures of a partition that is about to go out of ours; they are no more than that. */
+static void expire_count(struct mno_series *s, int64_t day)
+{
+	struct mno_env *e;
+	MDB_cursor *c;
+	MDB_val k, v;
+	MDB_txn *t;
+
+	if (mno_store_env(s->env, MNO_CLASS_TS, day, false, &e) < 0)
+		return;
+	if (mno_read_begin(e, &t) == 0) {
+		if (mdb_cursor_open(t, e->dbi[MNO_DB_PACK], &c) == 0) {
+			while (mdb_cursor_get(c, &k, &v, MDB_NEXT) == 0)
+				expire_account(s, &k, &v);
+			mdb_cursor_close(c);
+		}
+		mno_read_end(e, t);
+	}
+	mno_env_unref(e);
+}
+
+/* Partitions that end before @t_ms; how many are left, and the first of them. */
+static int expire_days(struct mno_series *s, int64_t t_ms, size_t *ret_left, int64_t *ret_first)
+{
+	_cleanup_free_ int64_t *days = NULL;
+	size_t n, dropped, left = 0;
+	int64_t a, b;
+	int r = mno_store_partitions(s->env, MNO_CLASS_TS, INT64_MIN, INT64_MAX, &days, &n);
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		mno_class_bounds(MNO_CLASS_TS, days[i], &a, &b);
+		if (b <= t_ms)
+			expire_count(s, days[i]);
+		else if (left++ == 0)
+			*ret_first = days[i];
+	}
+	if (r == 0 && left < n)
+		r = mno_store_drop(s->env, MNO_CLASS_TS, t_ms, &dropped);
+	*ret_left = left;
+	return r;
+}
+
+static int64_t first_block(struct mno_series *s, int64_t day)
+{
+	_cleanup_buf_ struct mno_buf key = {0};
+	uint8_t from[BLOCK_KEY] = {0};
+	int64_t t = INT64_MIN;
+	struct mno_env *e;
+
+	if (mno_store_env(s->env, MNO_CLASS_TS, day, false, &e) < 0)
+		return t;
+	if (mno_env_fetch(e, MNO_DB_PACK, MNO_SEEK_GE, from, sizeof(from), &key, NULL) == 0 &&
+		key.len == BLOCK_KEY)
+		t = block_key_time(key.data);
+	mno_env_unref(e);
+	return t;
+}
+
+/* In the only partition there is: for a retention that is shorter than a day. */
+static int expire_within(
+	struct mno_series *s, struct mno_txn *txn, int64_t day, int64_t t_ms, bool *ret_more)
+{
+	struct mno_txn *part;
+	MDB_cursor *c;
+	int r = mno_txn_part(txn, MNO_CLASS_TS, day, &part);
+
+	if (r == 0)
+		r = mno_lmdb_error(mdb_cursor_open(part->t, part->e->dbi[MNO_DB_PACK], &c));
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < EXPIRE_BLOCKS && r == 0; i++)
+		r = expire_first(s, part, c, t_ms);
+	mdb_cursor_close(c);
+	*ret_more |= r == 0;
+	return MNO_MIN(r, 0);
 }
 
 static int expire_blocks(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, bool *ret_more)
 {
-	MDB_cursor *c;
-	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_PACK], &c));
+	int64_t day = 0, first;
+	size_t left;
+	int r;
 
-	if (r < 0)
-		return r;
 	s->now.first_ms = s->part_t0 != INT64_MIN ? s->part_t0 : s->head->n ? s->head->t[0] : 0;
-	for (size_t i = 0; i < EXPIRE_BLOCKS && r == 0; i++)
-		r = expire_first(s, c, t_ms);
-	mdb_cursor_close(c);
-	*ret_more = r == 0;
-	return MNO_MIN(r, 0);
+	r = expire_days(s, t_ms, &left, &day);
+	if (r < 0 || !left)
+		return r;
+	first = first_block(s, day);
+	if (first != INT64_MIN)
+		s->now.first_ms = first;
+	return left == 1 && first < t_ms ? expire_within(s, txn, day, t_ms, ret_more) : 0;
 }
 
 int mno_series_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, bool *ret_more)
