@@ -16,7 +16,8 @@ command -v valgrind >/dev/null || { echo "skipped: valgrind is not installed"; e
 machine() { # what counts depend on, upstream versions
   local p
   printf '%s %s' "$(uname -m)" "$(grep -om1 -w avx2 /proc/cpuinfo)"
-  printf ' %s' "$(strings -a "$run" 2>/dev/null | grep -m1 '^GCC: \|^.*clang version' | grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | head -n 1)"
+  printf ' %s' "$(strings -a "$run" 2>/dev/null | sed -n 's/^GCC: .* /gcc=/p; s/.*clang version \([0-9.]*\).*/clang=\1/p' |
+    sort -u | paste -sd' ')"
   for p in libc6 liblmdb0 libzstd1 libsodium23 libpcre2-8-0 valgrind; do
     printf ' %s' "$p=$(dpkg-query -W -f '${Version}' $p 2>/dev/null | sed 's/^[0-9]*://; s/[-+~].*//')"
   done
