@@ -38,8 +38,9 @@ was=$(sed -n 's/^machine //p' "$table" 2>/dev/null)
 counts=''
 for work in $("$run"); do
   if ! a=$(refs "$work" 0) || ! b=$(refs "$work" 1) || [ $((b - a)) -le 0 ]; then
-    echo "fail $work: not counted; see: valgrind --tool=cachegrind $run $work 1"
-    failed=$((failed + 1))
+    # valgrind 3.19 does not read the debug information of every compiler
+    if [ "$here" = "$was" ]; then failed=$((failed + 1)) what=fail; else skipped=$((skipped + 1)) what=skip; fi
+    echo "$what $work: not counted; see: valgrind --tool=cachegrind $run $work 1"
     continue
   fi
   n=$((b - a)) counts+="$work $n"$'\n'
@@ -65,7 +66,7 @@ for work in $("$run"); do
     if [ "$what" = more ]; then failed=$((failed + 1)); else passed=$((passed + 1)); fi
   fi
 done
-if [ "${UPDATE:-0}" = 1 ] && [ $failed = 0 ]; then
+if [ "${UPDATE:-0}" = 1 ] && [ $((failed + skipped)) = 0 ]; then
   {
     echo "# Instructions of the workloads of instructions.c. Made by: make bench BENCH=instructions UPDATE=1"
     echo "machine $here"

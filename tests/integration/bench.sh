@@ -59,6 +59,9 @@ ok "less passes" gate
 ok "and asks to keep the gain" is "1" eval 'gate | grep -c "keeps the gain"'
 echo "1,000" >"$W/n"
 ok "a work that does nothing fails" status_is 1 gate
+sed -i 's/^machine .*/&x/' "$W/tests/bench/instructions.table"
+ok "or is a skip where the table is another's" is "0 passed, 0 failed, 1 skipped" eval 'gate | tail -n 1'
+sed -i 's/^\(machine .*\)x$/\1/' "$W/tests/bench/instructions.table"
 echo "101,000" >"$W/n"
 sed -i '/^work/d' "$W/tests/bench/instructions.table"
 ok "a work without a row fails" status_is 1 gate
