@@ -75,6 +75,12 @@ void mno_ids_done(struct mno_ids *ids);
  */
 int mno_series_select(struct mno_series *s, const struct mno_matcher *m, size_t n, size_t limit,
 	struct mno_ids *ret);
+/*
+ * The same, of those only whose life (from first to last sample) touches [@t0, @t1]; there may be no
+ * sample of them in it. What it costs follows the series alive in the window, not all there were.
+ */
+int mno_series_select_range(struct mno_series *s, const struct mno_matcher *m, size_t n, int64_t t0,
+	int64_t t1, size_t limit, struct mno_ids *ret);
 
 /* Labels of a series: calls @fn for each, name-sorted, "__name__" first. -ENOENT. Any thread. */
 typedef int (*mno_label_fn)(void *arg, const char *name, const char *value);

@@ -152,7 +152,7 @@ static void row_clear(struct head *h, size_t r)
 /* Makes sure that a series given by its id may be added to. */
 static int row_admit(struct mno_series *s, struct mno_txn *txn, uint32_t id)
 {
-	struct group *g = id / GROUP_SERIES < s->n_groups ? s->groups[id / GROUP_SERIES] : NULL;
+	struct group *g = group_at(s, id / GROUP_SERIES);
 	uint64_t bit = 1ULL << (id % GROUP_SERIES);
 	struct hot *h;
 
@@ -182,7 +182,7 @@ static int row_fill(struct mno_series *s, struct mno_txn *txn, size_t r, const u
 			if (err < 0)
 				return err;
 			group = ids[i] / GROUP_SERIES;
-			g = s->groups[group];
+			g = group_at(s, group);
 			rw = head_rows(s, group);
 			if (!rw || rows_reserve(s, rw, r) < 0)
 				return -ENOMEM;
@@ -303,9 +303,10 @@ static void head_truncate(struct mno_series *s, struct head *h, size_t n)
 
 static void cooling_clear(struct mno_series *s)
 {
-	for (size_t i = 0; i < s->n_groups; i++)
-		if (s->groups[i])
-			s->groups[i]->cooling = 0;
+	struct group *g;
+
+	SPARSE_EACH(&s->groups, no, g)
+	g->cooling = 0;
 }
 
 void mno_series_rollback(struct mno_series *s)
@@ -340,12 +341,13 @@ void mno_series_rollback(struct mno_series *s)
 /* Series put away by the transaction leave the index, unless a row after the seal has them. */
 static void cooling_finish(struct mno_series *s)
 {
-	for (size_t i = 0; i < s->n_groups; i++) {
-		struct group *g = s->groups[i];
-		uint64_t left = g ? g->cooling : 0;
+	struct group *g;
 
-		if (left)
-			g->cooling = 0;
+	SPARSE_EACH(&s->groups, no, g)
+	{
+		uint64_t left = g->cooling;
+
+		g->cooling = 0;
 		for (; left; left &= left - 1)
 			hot_remove(s, g->hot[__builtin_ctzll(left)]);
 	}

@@ -68,7 +68,7 @@ static int seal_group(struct mno_series *s, struct mno_txn *txn, const struct he
 static int cool_group(struct mno_series *s, struct mno_txn *txn, const struct head *h,
 	uint32_t group, uint64_t seen)
 {
-	struct group *g = group < s->n_groups ? s->groups[group] : NULL;
+	struct group *g = group_at(s, group);
 	uint64_t idle = g ? g->hot_mask & ~seen & ~g->cooling : 0;
 
 	for (; idle; idle &= idle - 1) {
@@ -124,22 +124,26 @@ static int head_after(struct mno_series *s, const struct head *old, struct head 
 static int seal_all(struct mno_series *s, struct mno_txn *txn, const struct head *h)
 {
 	_cleanup_free_ struct columns *c = malloc(sizeof(*c));
-	size_t n = MNO_MAX(h->n_rows, s->n_groups);
+	const struct group *g;
+	int r = 0;
 
 	if (!c)
 		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		uint64_t seen = 0;
-		int r = 0;
+	for (size_t i = 0; i < h->n_rows && r == 0; i++) {
+		uint64_t seen;
 
-		if (i < h->n_rows && h->rows[i])
-			r = seal_group(s, txn, h, (uint32_t)i, c, &seen);
+		if (!h->rows[i])
+			continue;
+		r = seal_group(s, txn, h, (uint32_t)i, c, &seen);
 		if (r == 0)
 			r = cool_group(s, txn, h, (uint32_t)i, seen);
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	SPARSE_EACH(&s->groups, no, g)
+	{
+		if (r == 0 && (no >= h->n_rows || !h->rows[no]))
+			r = cool_group(s, txn, h, no, 0);
+	}
+	return r;
 }
 
 int head_seal(struct mno_series *s, struct mno_txn *txn)

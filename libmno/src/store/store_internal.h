@@ -28,7 +28,10 @@
 	X(BLOCK, "block")             /* group u32 | t0 u64 -> sealed block */                     \
 	X(TAIL, "tail")               /* t u64 -> sealed row */                                    \
 	X(PROC, "proc")               /* end u64 | seq u32 -> sealed batch of ledger rows */       \
-	X(EVENT, "event")             /* last u64 | seq u32 -> sealed batch of records */
+	X(EVENT, "event")             /* last u64 | seq u32 -> sealed batch of records */          \
+	X(POSTING, "posting")         /* list 16 B | first group u32 -> sealed series ids */       \
+	X(VALUES, "values")           /* label 16 B | node u32 -> sealed texts in order */         \
+	X(SPAN, "span")               /* group / 64 u32 -> sealed times of groups */
 
 enum mno_db {
 #define X(id, name) MNO_DB_##id,
@@ -106,6 +109,9 @@ enum mno_seal_kind {
 	MNO_SEAL_TAIL = 3,
 	MNO_SEAL_PROC = 4,
 	MNO_SEAL_EVENT = 5,
+	MNO_SEAL_POSTING = 20,
+	MNO_SEAL_VALUES = 21,
+	MNO_SEAL_SPAN = 22,
 };
 struct mno_seal {
 	uint8_t kind, flags; /* flags: the kind's own */
