@@ -14,6 +14,10 @@
 
 struct mno_series;
 
+#define MNO_SERIES_KEY_MAX    (256u << 10) /* bytes of a key */
+#define MNO_SERIES_VALUE_MAX  (64u << 10)  /* bytes of a label's value */
+#define MNO_SERIES_LABELS_MAX 128u         /* labels of a series, the metric name included */
+
 /* The float that marks "the series ended here" (Prometheus' stale NaN). */
 #define MNO_STALE_BITS 0x7ff0000000000002ULL
 
@@ -25,7 +29,7 @@ MNO_DEFINE_CLEANUP(struct mno_series *, mno_series_close)
 /*
  * Id of the series with this key, made on first use inside @txn. Writer thread. Labels may come
  * in any order. The id stays valid if @txn is aborted: the series is then written by the next one.
- * -EINVAL (malformed key, over 32 KiB, over 63 labels, a label twice), -ENOSPC, -ENOMEM.
+ * -EINVAL (malformed key, over one of the limits above, a label twice), -ENOSPC, -ENOMEM.
  */
 int mno_series_resolve(
 	struct mno_series *s, struct mno_txn *txn, const char *key, size_t len, uint32_t *ret_id);
@@ -93,6 +97,12 @@ int mno_series_label_names(struct mno_series *s, const struct mno_matcher *m, si
 	int (*fn)(void *arg, const char *text), void *arg);
 int mno_series_label_values(struct mno_series *s, const char *label, const struct mno_matcher *m,
 	size_t n, int (*fn)(void *arg, const char *text), void *arg);
+/* The same, of series chosen as by mno_series_select_range(). */
+int mno_series_label_names_range(struct mno_series *s, const struct mno_matcher *m, size_t n,
+	int64_t t0, int64_t t1, int (*fn)(void *arg, const char *text), void *arg);
+int mno_series_label_values_range(struct mno_series *s, const char *label,
+	const struct mno_matcher *m, size_t n, int64_t t0, int64_t t1,
+	int (*fn)(void *arg, const char *text), void *arg);
 
 /* One series' samples; borrowed by the callback. Staleness marks are kept as they are. */
 struct mno_column {

@@ -195,7 +195,7 @@ static int take_value(void *arg, const char *text, size_t len)
 	mno_buf_addc(&t->text, '\0');
 	r = t->text.err ? t->text.err : match_regex(t->m, t->text.data);
 	if (r <= 0 || !len)
-		return r;
+		return MNO_MIN(r, 0);
 	if (t->n == t->cap) {
 		size_t cap = t->cap ? t->cap * 2 : 64;
 		void *p = reallocarray(t->fp, cap, sizeof(*t->fp));
@@ -441,19 +441,28 @@ static int search_index(struct cold *c, uint64_t next)
 	return r < 0 ? r : take_candidates(c);
 }
 
+static int cold_open(struct cold *c, struct mno_series *s, struct index_state *st)
+{
+	int r;
+
+	c->done = calloc(c->q->n + 1, 1);
+	r = c->done ? rd_open(&c->rd, s) : -ENOMEM;
+	if (r == 0)
+		r = index_state_get(s, c->rd.t, st);
+	if (r == 0 && __atomic_load_n(&s->index_bad, __ATOMIC_RELAXED))
+		st->next = 1;
+	return r;
+}
+
 int select_cold(
 	struct mno_series *s, const struct select *q, const struct id_set *hot, struct mno_ids *ids)
 {
 	_cleanup_(cold_done)
-	struct cold c = {.q = q, .hot = hot, .ids = ids, .done = calloc(q->n + 1, 1)};
+	struct cold c = {.q = q, .hot = hot, .ids = ids};
 	struct index_state st;
 	size_t before = ids->n;
-	int r = c.done ? rd_open(&c.rd, s) : -ENOMEM;
+	int r = cold_open(&c, s, &st);
 
-	if (r == 0)
-		r = index_state_get(s, c.rd.t, &st);
-	if (r == 0 && __atomic_load_n(&s->index_bad, __ATOMIC_RELAXED))
-		st.next = 1;
 	if (r == 0 && st.next > 1)
 		r = search_index(&c, st.next);
 	if (r == -MNO_ECORRUPT) {
@@ -462,5 +471,16 @@ int select_cold(
 		st.next = 1;
 		r = 0;
 	}
+	return r < 0 ? r : walk_records(&c, st.next);
+}
+
+int select_unindexed(struct mno_series *s, const struct id_set *hot, struct mno_ids *ids)
+{
+	const struct select q = {.limit = SIZE_MAX, .t0 = INT64_MIN, .t1 = INT64_MAX};
+	_cleanup_(cold_done)
+	struct cold c = {.q = &q, .hot = hot, .ids = ids};
+	struct index_state st;
+	int r = cold_open(&c, s, &st);
+
 	return r < 0 ? r : walk_records(&c, st.next);
 }

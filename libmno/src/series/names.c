@@ -52,22 +52,29 @@ struct texts {
 	const char *label; /* values of this one; NULL: the names */
 };
 
+static int texts_put(void *arg, const char *text, size_t len)
+{
+	struct texts *t = arg;
+	char *copy;
+	int r;
+
+	if (mno_map_get(t->set, text, len))
+		return 0;
+	copy = strndup(text, len);
+	if (!copy)
+		return -ENOMEM;
+	r = mno_map_put(t->set, text, len, copy, NULL);
+	if (r < 0)
+		free(copy);
+	return r == -ENOSPC ? -MNO_ELIMIT : r;
+}
+
 static int texts_add(void *arg, const char *name, const char *value)
 {
 	struct texts *t = arg;
 	const char *text = t->label ? value : name;
-	char *copy;
-	int r;
 
-	if ((t->label && strcmp(name, t->label) != 0) || mno_map_get(t->set, text, strlen(text)))
-		return 0;
-	copy = strdup(text);
-	if (!copy)
-		return -ENOMEM;
-	r = mno_map_put(t->set, text, strlen(text), copy, NULL);
-	if (r < 0)
-		free(copy);
-	return r == -ENOSPC ? -MNO_ELIMIT : r;
+	return t->label && strcmp(name, t->label) != 0 ? 0 : texts_put(t, text, strlen(text));
 }
 
 static int by_text(const void *a, const void *b)
@@ -94,37 +101,107 @@ static int texts_sorted(const struct texts *t, int (*fn)(void *arg, const char *
 	return r;
 }
 
-static int texts_of(struct mno_series *s, const char *label, const struct mno_matcher *m, size_t n,
+/* Texts of the head, and which series it has. */
+static int texts_hot(struct mno_series *s, struct texts *t, struct id_set *hot)
+{
+	const struct group *g;
+	int r = 0;
+
+	pthread_rwlock_rdlock(&s->lock);
+	SPARSE_EACH(&s->groups, no, g)
+	{
+		if (r == 0)
+			r = set_add(hot, no, g->hot_mask);
+		for (uint64_t left = g->hot_mask; left && r == 0; left &= left - 1) {
+			const struct hot *h = g->hot[__builtin_ctzll(left)];
+
+			for (size_t i = 0; i < h->n_labels && r == 0; i++)
+				r = texts_add(t, h->labels[i].name->text, h->labels[i].value->text);
+		}
+	}
+	pthread_rwlock_unlock(&s->lock);
+	return r;
+}
+
+static int texts_of_ids(struct mno_series *s, struct texts *t, const struct mno_ids *ids)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ids->n && r == 0; i++) {
+		r = mno_series_labels(s, ids->v[i], texts_add, t);
+		if (r == -ENOENT || r == -MNO_ECORRUPT)
+			r = 0; /* expired since, or lost, which was said */
+	}
+	return r;
+}
+
+/* Of all series: the head's, the index's, and those that the index does not have yet. */
+static int texts_all(struct mno_series *s, struct texts *t)
+{
+	_cleanup_(mno_ids_done)
+	struct mno_ids ids = {0};
+	_cleanup_(set_done)
+	struct id_set hot = {0};
+	uint8_t tree[FP_BYTES];
+	struct rd rd = {0};
+	int r = texts_hot(s, t, &hot);
+
+	label_fp(s, t->label, NULL, tree);
+	if (r == 0)
+		r = rd_open(&rd, s);
+	if (r == 0)
+		r = values_walk(&rd, tree, "", 0, texts_put, t);
+	rd_done(&rd);
+	if (r == -MNO_ECORRUPT) {
+		index_damaged(s, "a list of values");
+		r = 0; /* now all are found by their records */
+	}
+	if (r == 0)
+		r = select_unindexed(s, &hot, &ids);
+	return r < 0 ? r : texts_of_ids(s, t, &ids);
+}
+
+static int texts_of(struct mno_series *s, const char *label, const struct select *q,
 	int (*fn)(void *arg, const char *text), void *arg)
 {
 	_cleanup_(mno_ids_done)
 	struct mno_ids ids = {0};
 	struct texts t = {.label = label};
-	int r = mno_series_select(s, m, n, SIZE_MAX, &ids);
+	bool all = !q->n && q->t0 == INT64_MIN && q->t1 == INT64_MAX;
+	int r = mno_map_new(TEXTS_MAX, &t.set);
 
 	if (r == 0)
-		r = mno_map_new(TEXTS_MAX, &t.set);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < ids.n && r == 0; i++) {
-		r = mno_series_labels(s, ids.v[i], texts_add, &t);
-		if (r == -ENOENT || r == -MNO_ECORRUPT)
-			r = 0; /* expired since, or lost, which was said */
-	}
+		r = all ? texts_all(s, &t)
+			: mno_series_select_range(s, q->m, q->n, q->t0, q->t1, SIZE_MAX, &ids);
+	if (r == 0)
+		r = texts_of_ids(s, &t, &ids);
 	if (r == 0)
 		r = texts_sorted(&t, fn, arg);
 	mno_map_free(t.set, free);
 	return r;
 }
 
+int mno_series_label_names_range(struct mno_series *s, const struct mno_matcher *m, size_t n,
+	int64_t t0, int64_t t1, int (*fn)(void *arg, const char *text), void *arg)
+{
+	return texts_of(s, NULL, &(struct select){.m = m, .n = n, .t0 = t0, .t1 = t1}, fn, arg);
+}
+
+int mno_series_label_values_range(struct mno_series *s, const char *label,
+	const struct mno_matcher *m, size_t n, int64_t t0, int64_t t1,
+	int (*fn)(void *arg, const char *text), void *arg)
+{
+	return texts_of(s, label, &(struct select){.m = m, .n = n, .t0 = t0, .t1 = t1}, fn, arg);
+}
+
 int mno_series_label_names(struct mno_series *s, const struct mno_matcher *m, size_t n,
 	int (*fn)(void *arg, const char *text), void *arg)
 {
-	return texts_of(s, NULL, m, n, fn, arg);
+	return mno_series_label_names_range(s, m, n, INT64_MIN, INT64_MAX, fn, arg);
 }
 
 int mno_series_label_values(struct mno_series *s, const char *label, const struct mno_matcher *m,
 	size_t n, int (*fn)(void *arg, const char *text), void *arg)
 {
-	return texts_of(s, label, m, n, fn, arg);
+	return mno_series_label_values_range(s, label, m, n, INT64_MIN, INT64_MAX, fn, arg);
 }

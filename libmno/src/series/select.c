@@ -152,7 +152,7 @@ static int select_hot(struct mno_series *s, const struct select *q, struct mno_i
 		r = bind(s, &q->m[i], &b[i]);
 	if (r == 0)
 		r = select_hot_locked(s, q, b, ids, hot);
-	*ret_others = s->n_hot < s->now.series;
+	*ret_others = s->n_hot < s->now.next_id - 1;
 	pthread_rwlock_unlock(&s->lock);
 	bound_done(b, q->n);
 	return r;

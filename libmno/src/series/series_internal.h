@@ -13,9 +13,8 @@
 #define CHUNK_ROWS    32u  /* head memory is taken in steps of this many ticks */
 #define HEAD_CHUNKS   (HEAD_ROWS / CHUNK_ROWS)
 #define PENDING_MAX   8u /* blocks' worth of rows in one transaction */
-#define KEY_MAX       (256u << 10)
-#define KEY_LABELS    128u        /* labels of a series, the name included */
-#define VALUE_MAX     (64u << 10) /* bytes of a label's value */
+#define KEY_MAX       MNO_SERIES_KEY_MAX
+#define KEY_LABELS    MNO_SERIES_LABELS_MAX
 #define SERIES_ID_MAX (UINT32_MAX - GROUP_SERIES)
 
 static inline uint64_t bits_of(double v)
@@ -226,6 +225,8 @@ int ids_add(struct mno_ids *ids, uint32_t id, size_t limit); /* -MNO_ELIMIT, -EN
 /* Adds series that are not in @hot, the set of those in the head. */
 int select_cold(struct mno_series *s, const struct select *q, const struct id_set *hot,
 	struct mno_ids *ids);
+/* Adds those among them that the label index does not have yet. */
+int select_unindexed(struct mno_series *s, const struct id_set *hot, struct mno_ids *ids);
 
 /* --- head.c, seal.c, tail.c -------------------------------------------------------------------- */
 /* Makes the figures of now visible to other threads. Caller holds the write lock. */
