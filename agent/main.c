@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <systemd/sd-daemon.h>
 #include "life.h"
+#include "mno/crypt.h"
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
@@ -22,6 +23,8 @@ static const struct {
 	{-EROFS, 4, "the file system is read-only: choose another --state"},
 	{-MNO_EVERSION, 5, "install the newer version again, or choose another --state"},
 	{-MNO_ECORRUPT, 5, "restore the directory from a backup, or choose another --state"},
+	{-ENOKEY, 5, "give it the key that this store was made with (the line above names it)"},
+	{-EKEYREJECTED, 5, "the key must have the right form and be closed to others (line above)"},
 	{-MNO_EBUSY_STATE, 7, "stop it first, or choose another --state"},
 	{-EADDRINUSE, 7, "another agent answers there: stop it, or choose another --socket"},
 	{-ENOENT, 6, "make the folders above --state and --socket first"},
@@ -146,6 +149,7 @@ int main(int argc, char **argv)
 	if (r != MNO_OPTIONS_RUN)
 		return codes[r];
 	mno_log_set(log_line, &journal, o.verbose ? MNO_LOG_DEBUG : MNO_LOG_INFO);
+	mno_crypt_no_core();
 	sigfd = block_signals();
 	r = sigfd < 0 ? sigfd : mno_life_start(&o, &life, &what);
 	if (r < 0)

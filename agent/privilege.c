@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "privilege.h"
+#include "mno/crypt.h"
 #include "mno/err.h"
 #include "mno/log.h"
 
@@ -134,7 +135,7 @@ int mno_privilege_drop(const struct mno_privilege_opts *o)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(kept) && !o->no_bpf; i++)
 		mno_debug("kept capability %d: %s", kept[i].cap, kept[i].why);
-	/* dumpable again after setuid, so that our own /proc/self stays readable to us */
-	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	/* setuid() made it what fs.suid_dumpable says; our own /proc/self stays readable to us */
+	mno_crypt_no_core();
 	return 0;
 }

@@ -17,7 +17,7 @@
 static int rd_begin(struct rd *r)
 {
 	r->end_ns = mno_now_ns(CLOCK_MONOTONIC) + MNO_READ_SLICE_NS / 2;
-	return mno_read_begin(r->s->env, &r->t);
+	return mno_read_begin(r->s->env->main, &r->t);
 }
 
 int rd_open(struct rd *r, struct mno_series *s)
@@ -29,7 +29,7 @@ int rd_open(struct rd *r, struct mno_series *s)
 void rd_done(struct rd *r)
 {
 	if (r->t)
-		mno_read_end(r->s->env, r->t);
+		mno_read_end(r->s->env->main, r->t);
 	ZSTD_freeDCtx(r->z);
 	mno_buf_done(&r->raw);
 	*r = (struct rd){0};
@@ -41,7 +41,7 @@ int rd_renew(struct rd *r)
 
 	if (mno_now_ns(CLOCK_MONOTONIC) < r->end_ns)
 		return 0;
-	mno_read_end(r->s->env, r->t);
+	mno_read_end(r->s->env->main, r->t);
 	r->t = NULL;
 	err = rd_begin(r);
 	if (err < 0)
@@ -87,7 +87,7 @@ static int take_recent(struct cold *c)
 	MDB_cursor *cur;
 	size_t n = 0;
 	int r = mno_lmdb_error(
-		mdb_cursor_open(c->rd.t, c->rd.s->env->dbi[MNO_DB_SERIES_COLD], &cur));
+		mdb_cursor_open(c->rd.t, c->rd.s->env->main->dbi[MNO_DB_SERIES_COLD], &cur));
 
 	if (r < 0)
 		return r;
@@ -319,7 +319,7 @@ static int judge_record(struct cold *c, const MDB_val *k, const MDB_val *v, bool
 	for (size_t i = 0; i < c->q->n && !rest; i++)
 		rest = !c->done[i];
 	if (r == 0 && rest)
-		r = dict_record(k->mv_data, v->mv_data, v->mv_size, &c->rd.raw, &rec);
+		r = dict_record(c->rd.s, k->mv_data, v->mv_data, v->mv_size, &c->rd.raw, &rec);
 	if (r < 0) {
 		dict_damaged(c->rd.s, k->mv_data);
 		return 0;
@@ -350,8 +350,8 @@ static int take_candidates(struct cold *c)
 			mno_be32(be, id);
 			r = judge ? rd_renew(&c->rd) : 1;
 			if (r == 0)
-				r = mno_lmdb_error(
-					mdb_get(c->rd.t, c->rd.s->env->dbi[MNO_DB_SERIES], &k, &v));
+				r = mno_lmdb_error(mdb_get(
+					c->rd.t, c->rd.s->env->main->dbi[MNO_DB_SERIES], &k, &v));
 			if (r == 0)
 				r = judge_record(c, &k, &v, false);
 			if (r == 1)
@@ -379,7 +379,7 @@ static int walk_slice(struct cold *c, uint8_t at[4])
 
 	if (r == 0)
 		r = mno_lmdb_error(
-			mdb_cursor_open(c->rd.t, c->rd.s->env->dbi[MNO_DB_SERIES], &cur));
+			mdb_cursor_open(c->rd.t, c->rd.s->env->main->dbi[MNO_DB_SERIES], &cur));
 	if (r < 0)
 		return r;
 	r = mno_lmdb_error(mno_cursor_seek(cur, MNO_SEEK_GE, &k, &v));

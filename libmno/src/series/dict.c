@@ -24,11 +24,12 @@ static struct record times_of(const struct mno_seal *info)
 		.last_ms = info->a ? (int64_t)info->a : INT64_MAX};
 }
 
-int dict_record(const uint8_t id_be[4], const void *val, size_t len, struct mno_buf *raw,
-	struct record *ret)
+int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len,
+	struct mno_buf *raw, struct record *ret)
 {
 	struct mno_seal info;
-	int r = mno_seal_open(NULL, id_be, 4, val, len, MNO_SEAL_SERIES, &info, raw);
+	int r = mno_seal_open(
+		s->env->main, MNO_DB_SERIES, NULL, id_be, 4, val, len, MNO_SEAL_SERIES, &info, raw);
 
 	if (r < 0)
 		return r;
@@ -177,7 +178,7 @@ int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot
 	r = fetch_record(s, txn, be, &val);
 	if (r < 0)
 		return r;
-	r = dict_record(be, val.data, val.len, &raw, &rec);
+	r = dict_record(s, be, val.data, val.len, &raw, &rec);
 	if (r < 0)
 		return r;
 	r = key_parse(rec.key, rec.len, &k);
@@ -219,7 +220,7 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 
 	mno_be64(from, fp);
 	mno_be32(from + 8, 0);
-	r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_SERIES_FP], &c));
+	r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->main->dbi[MNO_DB_SERIES_FP], &c));
 	if (r < 0)
 		return r;
 	r = mno_lmdb_error(mno_cursor_seek(c, MNO_SEEK_GE, &k, &v));
@@ -234,7 +235,7 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 			break;
 		}
 		if (mno_txn_get(txn, MNO_DB_SERIES, p + 8, 4, &val, &len) < 0 ||
-			dict_record(p + 8, val, len, &raw, &rec) < 0)
+			dict_record(s, p + 8, val, len, &raw, &rec) < 0)
 			continue; /* a damaged record: the series gets a new id */
 		if (rec.len == key_len && memcmp(rec.key, key, key_len) == 0) {
 			*ret_id = mno_get_be32(p + 8);
@@ -360,7 +361,7 @@ static int span_expire(struct mno_series *s, struct mno_txn *txn, uint32_t group
 	uint8_t from[4];
 	MDB_val k = {sizeof(from), from}, v;
 	MDB_cursor *c;
-	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_SERIES], &c));
+	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->main->dbi[MNO_DB_SERIES], &c));
 
 	if (r < 0)
 		return r;
@@ -408,7 +409,7 @@ static int expire_one(
 	int r;
 
 	r = mno_txn_get(txn, MNO_DB_SERIES, id, 4, &val, &len);
-	if (r == 0 && dict_record(id, val, len, &raw, &rec) == 0 &&
+	if (r == 0 && dict_record(s, id, val, len, &raw, &rec) == 0 &&
 		rec.last_ms == mno_time_unkey(mno_get_be64(cold)) &&
 		!hot_by_id(s, mno_get_be32(id))) {
 		r = forget(s, txn, id, &rec, b);
@@ -425,7 +426,7 @@ static int next_expired(struct mno_series *s, struct mno_txn *txn, int64_t t_ms,
 {
 	MDB_val k, v;
 	MDB_cursor *c;
-	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_SERIES_COLD], &c));
+	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->main->dbi[MNO_DB_SERIES_COLD], &c));
 
 	if (r < 0)
 		return r;

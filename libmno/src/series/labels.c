@@ -212,7 +212,7 @@ int index_batch_apply(struct index_batch *b, struct mno_txn *txn, bool del)
 int index_state_get(struct mno_series *s, MDB_txn *t, struct index_state *ret)
 {
 	MDB_val k = {strlen(STATE_KEY), (void *)STATE_KEY}, v;
-	int r = mno_lmdb_error(mdb_get(t, s->env->dbi[MNO_DB_META], &k, &v));
+	int r = mno_lmdb_error(mdb_get(t, s->env->main->dbi[MNO_DB_META], &k, &v));
 
 	*ret = (struct index_state){.version = INDEX_VERSION, .next = 1};
 	if (r < 0)
@@ -248,7 +248,7 @@ int index_reset(struct mno_series *s, struct mno_txn *txn)
 	static const enum mno_db dbs[] = {MNO_DB_POSTING, MNO_DB_VALUES, MNO_DB_SPAN};
 
 	for (size_t i = 0; i < ARRAY_SIZE(dbs); i++) {
-		int r = mno_txn_error(txn, mdb_drop(txn->t, s->env->dbi[dbs[i]], 0));
+		int r = mno_txn_error(txn, mdb_drop(txn->t, s->env->main->dbi[dbs[i]], 0));
 
 		if (r < 0)
 			return r;
@@ -265,7 +265,7 @@ static int take_records(
 	uint8_t from[4];
 	MDB_val k = {sizeof(from), from}, v;
 	MDB_cursor *c;
-	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_SERIES], &c));
+	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->main->dbi[MNO_DB_SERIES], &c));
 
 	if (r < 0)
 		return r;
@@ -276,7 +276,7 @@ static int take_records(
 		struct record rec;
 
 		if (k.mv_size == 4 &&
-			dict_record(k.mv_data, v.mv_data, v.mv_size, &raw, &rec) == 0) {
+			dict_record(s, k.mv_data, v.mv_data, v.mv_size, &raw, &rec) == 0) {
 			r = key_parse(rec.key, rec.len, &labels);
 			if (r == 0)
 				r = index_batch_add(b, mno_get_be32(k.mv_data), &labels);

@@ -24,7 +24,7 @@ int mno_series_key(struct mno_series *s, uint32_t id, struct mno_buf *out)
 	mno_be32(be, id);
 	r = mno_store_fetch(s->env, MNO_DB_SERIES, MNO_SEEK_EQ, be, 4, NULL, &val);
 	if (r == 0)
-		r = dict_record(be, val.data, val.len, &raw, &rec);
+		r = dict_record(s, be, val.data, val.len, &raw, &rec);
 	if (r == -MNO_ECORRUPT)
 		dict_damaged(s, be);
 	if (r < 0)

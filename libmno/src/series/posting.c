@@ -68,12 +68,12 @@ static uint32_t piece_group(const MDB_val *k)
 	return mno_get_be32((const uint8_t *)k->mv_data + FP_BYTES);
 }
 
-static int piece_open(
-	ZSTD_DCtx *z, const MDB_val *k, const MDB_val *v, struct mno_buf *raw, struct id_set *out)
+static int piece_open(struct mno_env *e, ZSTD_DCtx *z, const MDB_val *k, const MDB_val *v,
+	struct mno_buf *raw, struct id_set *out)
 {
 	struct mno_seal info;
-	int r = mno_seal_open(
-		z, k->mv_data, k->mv_size, v->mv_data, v->mv_size, MNO_SEAL_POSTING, &info, raw);
+	int r = mno_seal_open(e, MNO_DB_POSTING, z, k->mv_data, k->mv_size, v->mv_data, v->mv_size,
+		MNO_SEAL_POSTING, &info, raw);
 
 	return r < 0 ? r : set_decode(raw->data, raw->len, out);
 }
@@ -97,7 +97,7 @@ static int list_exists(struct list *l, bool *ret)
 	int r;
 
 	piece_key(from, l->fp, 0);
-	r = mno_lmdb_error(mdb_cursor_open(l->txn->t, l->s->env->dbi[MNO_DB_POSTING], &c));
+	r = mno_lmdb_error(mdb_cursor_open(l->txn->t, l->s->env->main->dbi[MNO_DB_POSTING], &c));
 	if (r < 0)
 		return r;
 	r = mno_lmdb_error(mno_cursor_seek(c, MNO_SEEK_GE, &k, &v));
@@ -112,7 +112,8 @@ static int piece_find(struct list *l, uint32_t group, struct id_set *set)
 	uint8_t at[KEY_BYTES];
 	MDB_val k = {sizeof(at), at}, v;
 	MDB_cursor *c;
-	int r = mno_lmdb_error(mdb_cursor_open(l->txn->t, l->s->env->dbi[MNO_DB_POSTING], &c));
+	int r = mno_lmdb_error(
+		mdb_cursor_open(l->txn->t, l->s->env->main->dbi[MNO_DB_POSTING], &c));
 
 	if (r < 0)
 		return r;
@@ -124,7 +125,7 @@ static int piece_find(struct list *l, uint32_t group, struct id_set *set)
 	l->stored = r == 0 && is_of(&k, l->fp);
 	if (l->stored) {
 		memcpy(l->key, k.mv_data, KEY_BYTES);
-		r = piece_open(NULL, &k, &v, &l->s->raw, set);
+		r = piece_open(l->s->env->main, NULL, &k, &v, &l->s->raw, set);
 	}
 	if (r == 0 || r == -ENOENT) {
 		k = (MDB_val){sizeof(at), at};
@@ -228,7 +229,7 @@ static int load_piece(struct rd *rd, const uint8_t fp[FP_BYTES], uint32_t from, 
 	uint8_t at[KEY_BYTES];
 	MDB_val k = {sizeof(at), at}, v;
 	MDB_cursor *c;
-	int r = mno_lmdb_error(mdb_cursor_open(rd->t, rd->s->env->dbi[MNO_DB_POSTING], &c));
+	int r = mno_lmdb_error(mdb_cursor_open(rd->t, rd->s->env->main->dbi[MNO_DB_POSTING], &c));
 
 	if (r < 0)
 		return r;
@@ -240,7 +241,7 @@ static int load_piece(struct rd *rd, const uint8_t fp[FP_BYTES], uint32_t from, 
 	}
 	*ret_next = UINT64_MAX;
 	if (r == 0 && is_of(&k, fp)) {
-		r = piece_open(rd->z, &k, &v, &rd->raw, out);
+		r = piece_open(rd->s->env->main, rd->z, &k, &v, &rd->raw, out);
 		if (r == 0)
 			r = mno_lmdb_error(mdb_cursor_get(c, &k, &v, MDB_NEXT));
 		if (r == 0 && is_of(&k, fp))

@@ -194,8 +194,8 @@ struct record {
 	size_t len;
 };
 /* Checks and splits a stored record; the key is in @raw. -MNO_ECORRUPT */
-int dict_record(const uint8_t id_be[4], const void *val, size_t len, struct mno_buf *raw,
-	struct record *ret);
+int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len,
+	struct mno_buf *raw, struct record *ret);
 /* Its times only, without unpacking. */
 int record_times(const uint8_t id_be[4], const void *val, size_t len, struct record *ret);
 /* Says that a record is damaged, once, and counts it. Any thread. */

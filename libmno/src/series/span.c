@@ -27,10 +27,10 @@ static int page_get(struct mno_series *s, MDB_txn *t, ZSTD_DCtx *z, uint32_t gro
 
 	memset(p->v, 0, sizeof(p->v));
 	mno_be32(p->key, group / SPAN_GROUPS);
-	r = mno_lmdb_error(mdb_get(t, s->env->dbi[MNO_DB_SPAN], &k, &v));
+	r = mno_lmdb_error(mdb_get(t, s->env->main->dbi[MNO_DB_SPAN], &k, &v));
 	if (r == 0)
-		r = mno_seal_open(
-			z, p->key, sizeof(p->key), v.mv_data, v.mv_size, MNO_SEAL_SPAN, &info, raw);
+		r = mno_seal_open(s->env->main, MNO_DB_SPAN, z, p->key, sizeof(p->key), v.mv_data,
+			v.mv_size, MNO_SEAL_SPAN, &info, raw);
 	if (r < 0)
 		return r;
 	if (raw->len != sizeof(p->v))

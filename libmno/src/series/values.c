@@ -144,10 +144,10 @@ static int node_get(struct mno_series *s, MDB_txn *t, ZSTD_DCtx *z, const uint8_
 	int r;
 
 	node_key(key, tree, no);
-	r = mno_lmdb_error(mdb_get(t, s->env->dbi[MNO_DB_VALUES], &k, &v));
+	r = mno_lmdb_error(mdb_get(t, s->env->main->dbi[MNO_DB_VALUES], &k, &v));
 	if (r == 0)
-		r = mno_seal_open(
-			z, key, sizeof(key), v.mv_data, v.mv_size, MNO_SEAL_VALUES, &info, raw);
+		r = mno_seal_open(s->env->main, MNO_DB_VALUES, z, key, sizeof(key), v.mv_data,
+			v.mv_size, MNO_SEAL_VALUES, &info, raw);
 	return r < 0 ? r : node_decode(raw, no == 0, ret);
 }
 

@@ -272,7 +272,7 @@ static void test_texts(void **state)
 		for (size_t i = 0; i < V_TEXTS; i++)
 			v[i] = (struct value_edit){text[i], strlen(text[i]), true};
 		assert_int_equal(values_apply(s->s, t, tree, v, V_TEXTS), 0);
-		assert_int_equal(mdb_stat(t->t, s->e->dbi[MNO_DB_VALUES], &st), 0);
+		assert_int_equal(mdb_stat(t->t, s->e->main->dbi[MNO_DB_VALUES], &st), 0);
 		assert_int_equal(st.ms_entries, 0); /* all nodes went */
 		assert_int_equal(mno_store_commit(s->e, t), 0);
 	}

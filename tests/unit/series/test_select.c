@@ -71,9 +71,9 @@ static void test_key_limits(void **state)
 	for (size_t more = 0; more < 2; more++) {
 		mno_buf_reset(&key);
 		mno_buf_adds(&key, "m{z=\"\"");
-		for (unsigned i = 0; i < 3; i++)
-			add_label(&key, (char[2]){(char)('a' + i)}, MNO_SERIES_VALUE_MAX - 20);
-		add_label(&key, "d", KEY_MAX - key.len - 6 + more);
+		for (unsigned i = 0; i < 4; i++)
+			add_label(&key, (char[2]){(char)('a' + i)}, MNO_SERIES_VALUE_MAX - 200);
+		add_label(&key, "e", KEY_MAX - key.len - 6 + more);
 		mno_buf_addc(&key, '}');
 		assert_int_equal(key.len, KEY_MAX + more);
 		assert_int_equal(resolve_buf(s, t, &key), more ? -EINVAL : 0);
