@@ -122,12 +122,17 @@ int mno_series_read(struct mno_series *s, const uint32_t *ids, size_t n, int64_t
 	size_t max_samples, int (*fn)(void *arg, const struct mno_column *c), void *arg);
 
 struct mno_series_stat {
-	uint64_t series;           /* in the dictionary */
-	uint64_t samples;          /* stored, head included */
-	uint64_t block_bytes;      /* sealed blocks, payload */
-	uint64_t memory_bytes;     /* head and dictionary */
-	uint64_t head_series;      /* in memory: seen since the last sealed block but one */
-	uint64_t damaged_blocks;   /* met by reads since open */
+	uint64_t series;          /* in the dictionary */
+	uint64_t samples;         /* stored, head included */
+	uint64_t block_bytes;     /* sealed blocks, payload */
+	uint64_t memory_bytes;    /* head and dictionary */
+	uint64_t head_series;     /* in memory: seen since the last sealed block but one */
+	uint64_t damaged_blocks;  /* met by reads since open */
+	uint64_t damaged_records; /* of the dictionary, the same: series that have no labels left */
+	uint64_t damaged_lists;   /* of the label index, the same: made anew from the records */
+	uint64_t index_bytes;     /* of memory_bytes: labels of the series in the head */
+	uint64_t index_lag;       /* series that wait to be in the stored label index */
+	uint64_t ids_left;        /* new series until ids end; then they are refused (-ENOSPC) */
 	int64_t first_ms, last_ms; /* 0 if empty */
 };
 /* Any thread. */

@@ -299,6 +299,20 @@ int mno_series_resolve(
 	return 0;
 }
 
+void dict_stat(const struct mno_series *s, struct mno_series_stat *ret)
+{
+	uint64_t indexed = __atomic_load_n(&s->indexed, __ATOMIC_RELAXED);
+
+	ret->index_bytes = s->hot_bytes + s->syms.bytes + mno_map_bytes(s->syms.map) +
+			   mno_map_bytes(s->by_fp) + s->groups.bytes +
+			   s->groups.n * sizeof(struct group);
+	ret->memory_bytes += ret->index_bytes;
+	ret->index_lag = s->now.next_id - MNO_MIN(indexed, s->now.next_id);
+	ret->ids_left = SERIES_ID_MAX + 1ULL - MNO_MIN(s->now.next_id, SERIES_ID_MAX + 1ULL);
+	ret->damaged_records = __atomic_load_n(&s->damaged_records, __ATOMIC_RELAXED);
+	ret->damaged_lists = __atomic_load_n(&s->damaged_lists, __ATOMIC_RELAXED);
+}
+
 int counters_save(struct mno_series *s, struct mno_txn *txn)
 {
 	return mno_txn_put(

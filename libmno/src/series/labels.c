@@ -229,6 +229,7 @@ static int state_put(struct mno_series *s, struct mno_txn *txn, uint64_t next)
 {
 	struct index_state st = {.version = INDEX_VERSION, .next = next};
 
+	__atomic_store_n(&s->indexed, next, __ATOMIC_RELAXED);
 	return mno_txn_put(txn, MNO_DB_META, STATE_KEY, strlen(STATE_KEY), &st, sizeof(st));
 }
 
@@ -286,6 +287,8 @@ static int take_records(
 			key_labels_done(&labels);
 			if (r == -ENOMEM || r == -ENOSPC)
 				break;
+		} else if (k.mv_size == 4) {
+			dict_damaged(s, k.mv_data);
 		}
 		if (k.mv_size == 4)
 			*next = (uint64_t)mno_get_be32(k.mv_data) + 1;
@@ -322,6 +325,7 @@ int index_step(struct mno_series *s, struct mno_txn *txn, uint64_t min, uint64_t
 	r = index_state_get(s, txn->t, &st);
 	if (r == 0 && st.version == 0)
 		r = index_reset(s, txn);
+	__atomic_store_n(&s->indexed, st.next, __ATOMIC_RELAXED);
 	if (r < 0 || s->now.next_id < st.next + min)
 		return r;
 	b = index_batch_new(s);

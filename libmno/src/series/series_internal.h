@@ -157,6 +157,7 @@ struct mno_series {
 	} shown;                                 /* as of the last row, commit or abort */
 	uint64_t damaged_blocks;                 /* met by reads since open; atomic */
 	uint64_t damaged_records, damaged_lists; /* of the dictionary; the same */
+	uint64_t indexed;                        /* index_state.next as of the last step; atomic */
 	bool index_bad;                          /* the label index is to be made anew; atomic */
 	/* The writer's own. */
 	size_t n_committed; /* rows of the oldest head that are committed */
@@ -208,6 +209,8 @@ void dict_mark_dirty(struct mno_series *s, struct hot *h);
 int dict_flush(struct mno_series *s, struct mno_txn *txn);
 int dict_cool(struct mno_series *s, struct mno_txn *txn, struct hot *h, int64_t last_ms);
 int dict_load(struct mno_series *s);
+/* Adds its figures. Caller holds the lock. */
+void dict_stat(const struct mno_series *s, struct mno_series_stat *ret);
 /* Forgets stored series last seen before @t_ms; at most @max steps. */
 int dict_expire(
 	struct mno_series *s, struct mno_txn *txn, int64_t t_ms, size_t max, bool *ret_more);

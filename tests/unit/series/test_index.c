@@ -483,6 +483,248 @@ static void test_random_queries(void **state)
 	check_all(s, 200, 5);
 }
 
+/* --- damage ------------------------------------------------------------------------------------------- */
+
+/* Flips one bit of value number @at (modulo how many there are) of @db. false: there is none. */
+static bool flip_some(struct st *s, enum mno_db db, uint64_t at, uint64_t bit)
+{
+	struct mno_txn *t = begin(s);
+	_cleanup_buf_ struct mno_buf copy = {0};
+	MDB_cursor *c;
+	MDB_val k, v;
+	MDB_stat st;
+
+	assert_int_equal(mdb_stat(t->t, s->e->main->dbi[db], &st), 0);
+	if (st.ms_entries) {
+		assert_int_equal(mdb_cursor_open(t->t, s->e->main->dbi[db], &c), 0);
+		assert_int_equal(mdb_cursor_get(c, &k, &v, MDB_FIRST), 0);
+		for (at %= st.ms_entries; at; at--)
+			assert_int_equal(mdb_cursor_get(c, &k, &v, MDB_NEXT), 0);
+		mno_buf_add(&copy, v.mv_data, v.mv_size);
+		bit %= v.mv_size * 8;
+		copy.data[bit / 8] ^= (char)(1 << bit % 8);
+		v.mv_data = copy.data;
+		assert_int_equal(mdb_cursor_put(c, &k, &v, MDB_CURRENT), 0);
+		mdb_cursor_close(c);
+	}
+	commit(s, t);
+	return st.ms_entries > 0;
+}
+
+/* Whatever is flipped in the index, no answer is wrong; what was met is counted, and mended. */
+static void test_damaged_index(void **state)
+{
+	static const enum mno_db dbs[] = {MNO_DB_POSTING, MNO_DB_VALUES, MNO_DB_SPAN};
+	struct st *s = *state;
+	struct mno_series_stat st;
+	uint64_t seed = 11;
+	unsigned met = 0;
+
+	memset(made, 0, sizeof(made));
+	make_history(s);
+	for (unsigned i = 0; i < 60; i++) {
+		struct mno_txn *t;
+
+		assert_true(flip_some(s, dbs[i % 3], rnd(&seed), rnd(&seed)));
+		check_all(s, 12, rnd(&seed));
+		mno_series_stat(s->s, &st);
+		met += st.damaged_lists > 0;
+		t = begin(s);
+		assert_int_equal(index_step(s->s, t, 1, 0), 0); /* of a writer */
+		commit(s, t);
+		down(s);
+		up(s);
+		check_all(s, 5, rnd(&seed));
+	}
+	print_message("60 flips: %u met by these queries\n", met);
+	assert_true(met >= 10);
+}
+
+/* A damaged record loses its series only: it is left out, and said so. */
+static void test_damaged_records(void **state)
+{
+	struct st *s = *state;
+	struct mno_series_stat st;
+	struct mno_matcher m = {MNO_MATCH_RE, "pod", "pod-.+", NULL};
+	struct mno_ids ids = {0};
+	uint64_t seed = 12;
+	size_t lost = 0;
+	char err[100];
+
+	memset(made, 0, sizeof(made));
+	make_history(s);
+	assert_int_equal(dict_rebuild(s->s), 0);
+	for (unsigned i = 0; i < 20; i++)
+		flip_some(s, MNO_DB_SERIES, rnd(&seed), rnd(&seed));
+	assert_int_equal(mno_matchers_compile(&m, 1, err, sizeof(err)), 0);
+	assert_int_equal(dict_rebuild(s->s), 0);
+	assert_int_equal(mno_series_select(s->s, &m, 1, SIZE_MAX, &ids), 0);
+	assert_in_range(ids.n, D_SERIES - 20, D_SERIES - 10);
+	mno_ids_done(&ids);
+	/* one of which only the labels are damaged is met when they are read */
+	flip_some(s, MNO_DB_SERIES, 500, 70 * 8);
+	assert_int_equal(mno_series_select(s->s, &m, 1, SIZE_MAX, &ids), 0);
+	for (size_t i = 0; i < ids.n; i++) {
+		_cleanup_buf_ struct mno_buf key = {0};
+		int r = mno_series_key(s->s, ids.v[i], &key);
+
+		lost += r == -MNO_ECORRUPT;
+		assert_true(r == 0 || r == -MNO_ECORRUPT);
+	}
+	assert_int_equal(lost, 1);
+	mno_series_stat(s->s, &st);
+	assert_true(st.damaged_records > 0);
+	mno_ids_done(&ids);
+	mno_matchers_done(&m, 1);
+}
+
+/* --- expiry ------------------------------------------------------------------------------------------- */
+
+static size_t entries(struct st *s, enum mno_db db)
+{
+	struct mno_txn *t = begin(s);
+	MDB_stat st;
+
+	assert_int_equal(mdb_stat(t->t, s->e->main->dbi[db], &st), 0);
+	mno_store_abort(s->e, t);
+	return st.ms_entries;
+}
+
+static int count_text(void *arg, const char *text)
+{
+	++*(size_t *)arg;
+	return 0;
+}
+
+static void test_expiry(void **state)
+{
+	struct st *s = *state;
+	struct mno_series_stat st;
+	bool more = true;
+	size_t n = 0, steps = 0;
+
+	memset(made, 0, sizeof(made));
+	make_history(s);
+	assert_int_equal(dict_rebuild(s->s), 0);
+	assert_int_equal(mno_series_label_values(s->s, "pod", NULL, 0, count_text, &n), 0);
+	assert_int_equal(n, D_SERIES);
+	n = 0;
+	assert_int_equal(mno_series_label_names(s->s, NULL, 0, count_text, &n), 0);
+	assert_int_equal(n, 4);
+	for (; more && steps < 1000; steps++) {
+		struct mno_txn *t = begin(s);
+
+		more = false;
+		assert_int_equal(mno_series_expire(s->s, t, 9000, &more), 0);
+		if (steps % 3 == 1) { /* as if it had never been */
+			mno_store_abort(s->e, t);
+			mno_series_rollback(s->s);
+			more = true;
+			continue;
+		}
+		commit(s, t);
+		if (steps % 3 == 2) { /* goes on where it was */
+			down(s);
+			up(s);
+		}
+	}
+	assert_false(more);
+	mno_series_stat(s->s, &st);
+	assert_true(st.series < D_SERIES / 2);
+	for (size_t i = 0; i < D_SERIES; i++)
+		if (mno_series_key(s->s, made[i].id, &(struct mno_buf){.max = 1}) == -ENOENT)
+			made[i].name[0] = '\0';
+	n = 0;
+	assert_int_equal(mno_series_label_values(s->s, "pod", NULL, 0, count_text, &n), 0);
+	assert_int_equal(n, st.series);
+	/* with the last series, the index is empty */
+	for (more = true; more;) {
+		struct mno_txn *t = begin(s);
+
+		more = false;
+		assert_int_equal(mno_series_expire(s->s, t, INT64_MAX, &more), 0);
+		commit(s, t);
+	}
+	mno_series_stat(s->s, &st);
+	n = 0;
+	assert_int_equal(mno_series_label_values(s->s, "pod", NULL, 0, count_text, &n), 0);
+	assert_int_equal(n, st.series); /* those of the head */
+	assert_int_equal(st.series, st.head_series);
+	assert_int_equal(entries(s, MNO_DB_SERIES), st.series);
+	assert_in_range(entries(s, MNO_DB_POSTING), st.series, 3 * st.series + 30);
+	assert_in_range(entries(s, MNO_DB_SPAN), 0, 1);
+}
+
+/* --- limits ----------------------------------------------------------------------------------------- */
+
+/* Long labels, many labels, bytes that are no UTF-8: found when they are not in the head, too. */
+static void test_limits_stored(void **state)
+{
+	struct st *s = *state;
+	static const size_t sizes[] = {
+		0, 1, 1000, 1999, 4096, 60000, MNO_SERIES_VALUE_MAX - 1, MNO_SERIES_VALUE_MAX};
+	static uint32_t ids[2 * ARRAY_SIZE(sizes)];
+	_cleanup_buf_ struct mno_buf key = {0}, value = {0};
+	struct mno_matcher raw = {MNO_MATCH_RE, "bytes", "\\x80[^a].*", NULL};
+	struct mno_txn *t = begin(s);
+	struct mno_ids got = {0};
+	uint32_t live = resolve(s, t, "live"), many, bytes;
+	char err[100];
+
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(sizes); i++) {
+		mno_buf_reset(&key);
+		mno_buf_addf(&key, "m{i=\"%zu\",v=\"", i);
+		for (size_t j = 0; j < sizes[i / 2]; j++)
+			mno_buf_addc(&key, i % 2 && j + 1 == sizes[i / 2] ? 'y' : 'x');
+		mno_buf_adds(&key, "\"}");
+		assert_int_equal(mno_series_resolve(s->s, t, key.data, key.len, &ids[i]), 0);
+	}
+	mno_buf_reset(&key);
+	mno_buf_adds(&key, "many{");
+	for (unsigned i = 0; i < 100; i++)
+		mno_buf_addf(&key, "%sl%02u=\"%u\"", i ? "," : "", i, i);
+	mno_buf_adds(&key, "}");
+	assert_int_equal(mno_series_resolve(s->s, t, key.data, key.len, &many), 0);
+	bytes = resolve(s, t, "b{bytes=\"\x80\xff\xc3\"}");
+	commit(s, t);
+	add_rows(s, &live, 1, 1, 1000);
+	assert_int_equal(dict_rebuild(s->s), 0);
+	assert_int_equal(s->s->n_hot, 1);
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(sizes); i++) {
+		struct mno_matcher m = {MNO_MATCH_EQ, "v", NULL, NULL};
+
+		mno_buf_reset(&value);
+		for (size_t j = 0; j < sizes[i / 2]; j++)
+			mno_buf_addc(&value, i % 2 && j + 1 == sizes[i / 2] ? 'y' : 'x');
+		m.value = mno_buf_cstr(&value);
+		assert_int_equal(mno_series_select(s->s, &m, 1, SIZE_MAX, &got), 0);
+		if (sizes[i / 2]) {
+			assert_int_equal(got.n, 1);
+			assert_int_equal(got.v[0], ids[i]);
+		} else {
+			assert_int_equal(got.n, 5); /* all that have no v */
+		}
+		mno_ids_done(&got);
+	}
+	for (unsigned i = 0; i < 100; i++) {
+		char name[8], text[8];
+		struct mno_matcher m = {MNO_MATCH_EQ, name, text, NULL};
+
+		snprintf(name, sizeof(name), "l%02u", i);
+		snprintf(text, sizeof(text), "%u", i);
+		assert_int_equal(mno_series_select(s->s, &m, 1, SIZE_MAX, &got), 0);
+		assert_int_equal(got.n, 1);
+		assert_int_equal(got.v[0], many);
+		mno_ids_done(&got);
+	}
+	assert_int_equal(mno_matchers_compile(&raw, 1, err, sizeof(err)), 0);
+	assert_int_equal(mno_series_select(s->s, &raw, 1, SIZE_MAX, &got), 0);
+	assert_int_equal(got.n, 1);
+	assert_int_equal(got.v[0], bytes);
+	mno_ids_done(&got);
+	mno_matchers_done(&raw, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -491,6 +733,10 @@ int main(void)
 		T(test_lists),
 		T(test_texts),
 		T(test_random_queries),
+		T(test_damaged_index),
+		T(test_damaged_records),
+		T(test_expiry),
+		T(test_limits_stored),
 	};
 
 	return cmocka_run_group_tests_name("index", tests, NULL, NULL);
