@@ -522,6 +522,7 @@ static void test_damaged_index(void **state)
 
 	memset(made, 0, sizeof(made));
 	make_history(s);
+	assert_int_equal(dict_rebuild(s->s), 0);
 	for (unsigned i = 0; i < 60; i++) {
 		struct mno_txn *t;
 
