@@ -2,9 +2,9 @@
 /*
  * An agent's duty: the series of 8 hosts (10,152), one commit a simulated second, for 2,048 of them
  * without sleeping, so that the blocks that are sealed meanwhile are in the figure. duty-cpu: CPU
- * time of all threads, in percent of the simulated time. duty-write: bytes that the kernel was given
- * for the disk (write_bytes of /proc/self/io). Each host reads the recording from another place on,
- * so that no two do the same at one time.
+ * time of all threads, in percent of the simulated time. duty-write: bytes written to files, as
+ * /proc/self/io counts them, without what the file system adds. Each host reads the recording from
+ * another place on, so that no two do the same at one time.
  */
 #include <errno.h>
 
@@ -16,7 +16,10 @@
 #define TICKS  2048
 #define SERIES ((size_t)HOSTS * h->n_series)
 
-/* Bytes that reached, or will reach, the disk. -1: this kernel does not count. */
+/*
+ * Bytes handed over by write calls; the store writes a page once a commit. -1: this kernel does not
+ * count. write_bytes would count all of a large folio of the page cache for one page in it.
+ */
 static double written(void)
 {
 	FILE *f = fopen("/proc/self/io", "re");
@@ -25,7 +28,7 @@ static double written(void)
 	double n = -1;
 
 	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "write_bytes: %llu", &v) == 1)
+		if (sscanf(line, "wchar: %llu", &v) == 1)
 			n = (double)v;
 	if (f)
 		fclose(f);
