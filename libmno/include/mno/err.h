@@ -16,7 +16,8 @@
 	X(UNKNOWN_KIND, 4006, "unknown record kind")                                               \
 	X(CLOSED, 4007, "closed by the other side")                                                \
 	X(REFUSED, 4008, "refused by the agent")                                                   \
-	X(BUSY_STATE, 4009, "another agent uses this state directory")
+	X(BUSY_STATE, 4009, "another agent uses this state directory")                             \
+	X(MIGRATE, 4010, "written in an older format: it has to be migrated first")
 
 enum mno_error {
 #define X(name, code, text) MNO_E##name = code,
