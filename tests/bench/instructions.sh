@@ -16,7 +16,8 @@ command -v valgrind >/dev/null || { echo "skipped: valgrind is not installed"; e
 machine() { # what counts depend on, upstream versions
   local p
   printf '%s %s' "$(uname -m)" "$(grep -om1 -w avx2 /proc/cpuinfo)"
-  printf ' %s' "$(strings -a "$run" 2>/dev/null | grep -m1 '^GCC: \|^.*clang version' | grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | head -n 1)"
+  printf ' %s' "$(strings -a "$run" 2>/dev/null | sed -n 's/^GCC: .* /gcc=/p; s/.*clang version \([0-9.]*\).*/clang=\1/p' |
+    sort -u | paste -sd' ')"
   for p in libc6 liblmdb0 libzstd1 libsodium23 libpcre2-8-0 valgrind; do
     printf ' %s' "$p=$(dpkg-query -W -f '${Version}' $p 2>/dev/null | sed 's/^[0-9]*://; s/[-+~].*//')"
   done
@@ -37,8 +38,9 @@ was=$(sed -n 's/^machine //p' "$table" 2>/dev/null)
 counts=''
 for work in $("$run"); do
   if ! a=$(refs "$work" 0) || ! b=$(refs "$work" 1) || [ $((b - a)) -le 0 ]; then
-    echo "fail $work: not counted; see: valgrind --tool=cachegrind $run $work 1"
-    failed=$((failed + 1))
+    # valgrind 3.19 does not read the debug information of every compiler
+    if [ "$here" = "$was" ]; then failed=$((failed + 1)) what=fail; else skipped=$((skipped + 1)) what=skip; fi
+    echo "$what $work: not counted; see: valgrind --tool=cachegrind $run $work 1"
     continue
   fi
   n=$((b - a)) counts+="$work $n"$'\n'
@@ -64,7 +66,7 @@ for work in $("$run"); do
     if [ "$what" = more ]; then failed=$((failed + 1)); else passed=$((passed + 1)); fi
   fi
 done
-if [ "${UPDATE:-0}" = 1 ] && [ $failed = 0 ]; then
+if [ "${UPDATE:-0}" = 1 ] && [ $((failed + skipped)) = 0 ]; then
   {
     echo "# Instructions of the workloads of instructions.c. Made by: make bench BENCH=instructions UPDATE=1"
     echo "machine $here"

@@ -7,11 +7,13 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 2
 O=${1:?usage: run.sh BUILD_DIR [GROUP]} only=${2:-} failed=0 ran=0
-# what is no benchmark: this script, the set-up, the writer of the rivals' input
+# What is no benchmark: this script, the set-up, the writer of the rivals' input. Rivals come last:
+# they are held against what was printed before.
 names=$({
   for p in "$O"/bench/*; do [ -f "$p" ] && [ -x "$p" ] && basename "$p"; done
   for s in tests/bench/*.sh; do basename "$s" .sh; done
-} | grep -vxE 'run|setup|dataset' | sort -u)
+} | grep -vxE 'run|setup|dataset' |
+  awk '{ print ($0 ~ /_peers$/) " " $0 }' | sort -u | cut -d' ' -f2)
 export BENCH_LOG="$O/bench-log"
 : >"$BENCH_LOG"
 

@@ -36,7 +36,7 @@ free_port() {
     (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || { echo $p; return; }
   done
 }
-ask() { curl -sS --noproxy '*' --max-time 120 "$@"; }
+ask() { curl -sS --noproxy '*' --max-time 300 "$@"; }
 start_server() { # READY-PATH COMMAND...: "PORT" in the arguments is replaced
   local path=$1 port
   shift

@@ -11,11 +11,12 @@ fake() { # FILE SCRIPT
   chmod +x "$1"
 }
 fake "$W/b/bench/series" 'echo "bench one 1 B"'
-fake "$W/b/bench/series_more" 'echo "bench two 2 B"'
+fake "$W/b/bench/series_zz" 'echo "bench two 2 B"'
+fake "$W/b/bench/series_other" 'echo "bench six 6 B"'
 fake "$W/b/bench/serieslike" 'echo "bench three 3 B"'
 fake "$W/b/bench/dataset" 'echo "bench four 4 B"'
 # shellcheck disable=SC2016
-fake "$W/tests/bench/series_table.sh" 'grep -c "^bench" "$BENCH_LOG"'
+fake "$W/tests/bench/series_peers.sh" 'grep -c "^bench" "$BENCH_LOG"'
 fake "$W/b/bench/broken" 'echo "bench five 5 B"; exit 3'
 fake "$W/b/bench/absent" 'echo "skipped: no such thing"; exit 77'
 run() { "$W/tests/bench/run.sh" "$W/b" "$@"; }
@@ -31,9 +32,9 @@ status_is() { # STATUS COMMAND...
   "$@" >/dev/null 2>&1 || r=$?
   [ $r = "$want" ] || { echo "exit status $r, not $want"; false; }
 }
-ok "a group is its program and all with its name in front" is \
-  "== series bench one 1 B == series_more bench two 2 B == series_table 2" run series
-ok "one of a group runs alone" is "== series_more bench two 2 B" run series_more
+ok "a group is its program and all with its name in front, rivals last" is \
+  "== series bench one 1 B == series_other bench six 6 B == series_zz bench two 2 B == series_peers 3" run series
+ok "one of a group runs alone" is "== series_zz bench two 2 B" run series_zz
 ok "what failed to measure is told" status_is 1 run broken
 ok "what cannot run here is no failure" status_is 0 run absent
 ok "no such group" status_is 2 run nonsense
@@ -58,6 +59,9 @@ ok "less passes" gate
 ok "and asks to keep the gain" is "1" eval 'gate | grep -c "keeps the gain"'
 echo "1,000" >"$W/n"
 ok "a work that does nothing fails" status_is 1 gate
+sed -i 's/^machine .*/&x/' "$W/tests/bench/instructions.table"
+ok "or is a skip where the table is another's" is "0 passed, 0 failed, 1 skipped" eval 'gate | tail -n 1'
+sed -i 's/^\(machine .*\)x$/\1/' "$W/tests/bench/instructions.table"
 echo "101,000" >"$W/n"
 sed -i '/^work/d' "$W/tests/bench/instructions.table"
 ok "a work without a row fails" status_is 1 gate

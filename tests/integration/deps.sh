@@ -34,7 +34,11 @@ ok "and nothing was asked for" untouched
 : >"$W/have"
 ok "the rivals of the benchmarks" fake bench
 ok "are asked for" grep -q 'install.* prometheus victoria-metrics' "$W/calls"
-ok "and may not start their services" grep -qx 'no service starts' "$W/calls"
+if [ -e /usr/sbin/policy-rc.d ] && sh /usr/sbin/policy-rc.d; then
+  skip services "this machine's own policy-rc.d lets them start"
+else
+  ok "and may not start their services" grep -qx 'no service starts' "$W/calls"
+fi
 : >"$W/have"
 touch "$W/broken"
 fails() { ! fake build run; }
