@@ -83,7 +83,7 @@ const struct mno_ingest_format *mno_ingest_format_guess(
 			by_name = &formats[i];
 			bonus[i] = 60;
 		}
-	by_text = guess_by_text(first, n, bonus);
+	by_text = n ? guess_by_text(first, n, bonus) : NULL;
 	return by_text ? by_text : by_name;
 }
 
