@@ -14,8 +14,7 @@
 #define IDLE_NS        (300 * NS_PER_SEC)
 
 const struct ctl_option import_options[] = {
-	{"format", 'f', CTL_WORD, .metavar = "FORMAT",
-		.help = "openmetrics, prometheus-text, csv or remote-write (default: as it looks)",
+	{"format", 'f', CTL_WORD, .metavar = "FORMAT", .help = "what it is (default: as it looks)",
 		.words = "openmetrics prometheus-text csv remote-write"},
 	{"time", 0, CTL_TIME, .metavar = "TIME",
 		.help = "of samples that have none: now, 10m (ago), Unix seconds or RFC 3339"},
@@ -132,7 +131,7 @@ static void show(struct ctl *c, struct json_object *o)
 	double seconds = jf64(o, "seconds"), n = (double)ju64(o, "accepted");
 
 	if (jtrue(o, "guessed"))
-		ctl_printf(c, CTL_DIM, "taken for %s: --format says otherwise\n",
+		ctl_printf(c, CTL_DIM, "taken for %s, as it looks; --format decides\n",
 			ctl_esc(c, jstr(o, "format")));
 	ctl_printf(c, CTL_BOLD, "%s", ctl_things(c, ju64(o, "accepted"), "sample", "samples"));
 	mno_buf_addf(
