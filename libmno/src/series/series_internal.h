@@ -217,8 +217,14 @@ struct mno_series {
 	size_t n_free_chunks;
 	struct mno_buf raw, key;
 	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
+	struct rollup_state *rollup; /* NULL: no memory for it */
 	ZSTD_DCtx *z;
 };
+
+/* rollup.c: what is being made; rollback forgets the step under way. */
+int rollup_open(struct mno_series *s);
+void rollup_free(struct mno_series *s);
+void rollup_rollback(struct mno_series *s);
 
 struct sym *sym_get(struct symtab *t, const char *text); /* a new reference; NULL: no memory */
 struct sym *sym_find(const struct symtab *t, const char *text);
