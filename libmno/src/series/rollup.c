@@ -397,7 +397,7 @@ static int read_group(struct reading *q)
 	uint8_t from[ROLL_KEY];
 	int r;
 
-	roll_key(from, q->group, window_of(q->t, q->t0));
+	roll_key(from, q->group, window_of(q->t, MNO_MAX(q->t0, q->e->t0_ms)));
 	r = mno_env_fetch(q->e, tiers[q->t].db, MNO_SEEK_GE, from, ROLL_KEY, &q->key, &q->val);
 	while (r == 0 && q->key.len == ROLL_KEY &&
 		mno_get_be32((uint8_t *)q->key.data) == q->group &&
