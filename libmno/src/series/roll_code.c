@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A window of rollups as bytes:
- *   u8 version, u16 points, u64 columns, then per column: varint length and
- *     u8 flags, the counts, then each field that is there, only of points with a count:
- *     last; first as last - first; min as min(first, last) - min; max as max - max(first, last);
- *     sum as sum - count * last; resets
- * A field is given as such a difference only if that gives back its very bits, and left out if all
- * differences are 0: constant series cost next to nothing.
+ *   u8 version, u16 points, u64 columns, then sections, each varint length and bytes, with what
+ *   the columns have of it one after the other:
+ *     forms u16; counts; and only of points with a count:
+ *     last; then what is shorter of the value and its difference to what can be guessed: first to
+ *     the last of the point before; min and max to those of first and last; sum to count times
+ *     the middle of first and last; resets to 0.
+ * A difference is only given if it gives back the very bits, and left out if all are 0: constant
+ * series cost next to nothing.
  */
 #include <errno.h>
 #include <math.h>
@@ -17,6 +19,7 @@
 #define VERSION 1
 
 enum field { F_FIRST, F_MIN, F_MAX, F_SUM, F_RESETS, F_MAX_FIELD };
+enum section { S_FORMS, S_COUNT, S_LAST, S_FIELDS, SECTIONS = S_FIELDS + F_MAX_FIELD };
 /* Two bits of flags for each field. */
 enum form { FORM_NONE, FORM_DIFF, FORM_RAW, FORM_BAD };
 
@@ -31,15 +34,16 @@ static void point_open(struct roll *r, unsigned col, size_t at, double v)
 	r->count[col][at] = 1;
 	r->sum[col][at] = v;
 	r->min[col][at] = r->max[col][at] = r->first[col][at] = r->last[col][at] = v;
-	r->resets[col][at] = 0;
+	r->resets[col][at] = r->lost[col][at] = 0;
 }
 
 static void point_add(struct roll *r, unsigned col, size_t at, double v)
 {
-	double last = r->last[col][at];
+	double last = r->last[col][at], old = r->sum[col][at], sum = old + v;
 
 	r->count[col][at]++;
-	r->sum[col][at] += v;
+	r->sum[col][at] = sum;
+	r->lost[col][at] += fabs(old) >= fabs(v) ? old - sum + v : v - sum + old;
 	if (v < r->min[col][at] || isnan(r->min[col][at]))
 		r->min[col][at] = v;
 	if (v > r->max[col][at] || isnan(r->max[col][at]))
@@ -74,17 +78,17 @@ void roll_add(struct roll *r, unsigned col, int64_t t0, int64_t step, const int6
 /* --- fields and differences ------------------------------------------------------------------ */
 
 /* What a field is told as a difference to, and the way back. */
-static double base_of(enum field f, const struct mno_rollup *p)
+static double base_of(enum field f, const struct mno_rollup *p, bool is_first)
 {
 	switch (f) {
 	case F_FIRST:
-		return p->last;
+		return is_first ? p->last : p[-1].last;
 	case F_MIN:
 		return p->first < p->last ? p->first : p->last;
 	case F_MAX:
 		return p->first > p->last ? p->first : p->last;
 	case F_SUM:
-		return p->count * p->last;
+		return floor(p->count * (p->first + p->last) / 2);
 	default:
 		return 0;
 	}
@@ -125,84 +129,124 @@ static void put_column(double *v, size_t n, struct mno_buf *out)
 
 static enum form put_field(enum field f, struct mno_rollup *p, size_t n, struct mno_buf *out)
 {
-	double v[HEAD_ROWS];
+	_cleanup_buf_ struct mno_buf diff = {0}, raw = {0};
+	double v[HEAD_ROWS], d[HEAD_ROWS];
 	bool zero = true, exact = true;
 
 	for (size_t i = 0; i < n; i++) {
-		double x = *field_of(f, &p[i]), base = base_of(f, &p[i]);
+		double base = base_of(f, &p[i], i == 0);
 
-		v[i] = x - base;
-		exact &= bits_of(base + v[i]) == bits_of(x);
-		zero &= bits_of(v[i]) == 0;
+		v[i] = *field_of(f, &p[i]);
+		d[i] = v[i] - base;
+		exact &= bits_of(base + d[i]) == bits_of(v[i]);
+		zero &= bits_of(d[i]) == 0;
 	}
 	if (exact && zero)
 		return FORM_NONE;
-	if (!exact)
-		for (size_t i = 0; i < n; i++)
-			v[i] = *field_of(f, &p[i]);
-	put_column(v, n, out);
-	return exact ? FORM_DIFF : FORM_RAW;
+	put_column(v, n, &raw);
+	if (exact)
+		put_column(d, n, &diff);
+	if (exact && diff.len < raw.len)
+		mno_buf_add(out, diff.data, diff.len);
+	else
+		mno_buf_add(out, raw.data, raw.len);
+	if (raw.err || diff.err)
+		out->err = -ENOMEM;
+	return exact && diff.len < raw.len ? FORM_DIFF : FORM_RAW;
 }
 
-static void encode_column(const struct roll *r, unsigned col, struct mno_buf *out)
+/* Infinities and NaN have no rounding to make good. */
+static double total(const struct roll *r, unsigned col, size_t at)
+{
+	double sum = r->sum[col][at] + r->lost[col][at];
+
+	return isfinite(sum) ? sum : r->sum[col][at];
+}
+
+static void encode_column(const struct roll *r, unsigned col, struct mno_buf out[SECTIONS])
 {
 	struct mno_rollup p[ROLL_POINTS];
 	double v[HEAD_ROWS];
-	size_t n = 0, flags_at = out->len;
-	uint16_t flags = 0;
+	uint16_t forms = 0;
+	size_t n = 0;
 
-	mno_buf_add(out, &flags, sizeof(flags));
 	for (size_t i = 0; i < r->n_points; i++) {
 		v[i] = r->count[col][i];
 		if (v[i] == 0)
 			continue;
 		p[n++] = (struct mno_rollup){.count = v[i],
-			.sum = r->sum[col][i],
+			.sum = total(r, col, i),
 			.min = r->min[col][i],
 			.max = r->max[col][i],
 			.first = r->first[col][i],
 			.last = r->last[col][i],
 			.resets = r->resets[col][i]};
 	}
-	put_column(v, r->n_points, out);
+	put_column(v, r->n_points, &out[S_COUNT]);
 	for (size_t i = 0; i < n; i++)
 		v[i] = p[i].last;
 	if (n)
-		put_column(v, n, out);
+		put_column(v, n, &out[S_LAST]);
 	for (unsigned f = 0; f < F_MAX_FIELD && n; f++)
-		flags |= (uint16_t)(put_field(f, p, n, out) << (2 * f));
-	if (!out->err)
-		memcpy(out->data + flags_at, &flags, sizeof(flags));
+		forms |= (uint16_t)(put_field(f, p, n, &out[S_FIELDS + f]) << (2 * f));
+	mno_buf_add(&out[S_FORMS], &forms, sizeof(forms));
+}
+
+/* A series may have had nothing but staleness marks. */
+static uint64_t with_points(const struct roll *r)
+{
+	uint64_t columns = 0;
+
+	for (uint64_t left = r->columns; left; left &= left - 1) {
+		unsigned col = (unsigned)__builtin_ctzll(left);
+
+		for (size_t i = 0; i < r->n_points; i++)
+			if (r->count[col][i] > 0)
+				columns |= 1ULL << col;
+	}
+	return columns;
 }
 
 void roll_encode(const struct roll *r, struct mno_buf *out)
 {
-	_cleanup_buf_ struct mno_buf enc = {0};
+	struct mno_buf part[SECTIONS] = {0};
+	uint64_t columns = with_points(r);
 	uint16_t n = (uint16_t)r->n_points;
 
 	mno_buf_addc(out, VERSION);
 	mno_buf_add(out, &n, sizeof(n));
-	mno_buf_add(out, &r->columns, sizeof(r->columns));
-	for (uint64_t left = r->columns; left; left &= left - 1) {
-		mno_buf_reset(&enc);
-		encode_column(r, (unsigned)__builtin_ctzll(left), &enc);
-		mno_varint_add(out, enc.len);
-		mno_buf_add(out, enc.data, enc.len);
+	mno_buf_add(out, &columns, sizeof(columns));
+	for (uint64_t left = columns; left; left &= left - 1)
+		encode_column(r, (unsigned)__builtin_ctzll(left), part);
+	for (size_t i = 0; i < SECTIONS; i++) {
+		mno_varint_add(out, part[i].len);
+		mno_buf_add(out, part[i].data, part[i].len);
+		if (part[i].err)
+			out->err = part[i].err;
+		mno_buf_done(&part[i]);
 	}
-	if (enc.err)
-		out->err = enc.err;
 }
 
 /* --- reading --------------------------------------------------------------------------------- */
 
-/* Exactly @n values. */
-static bool get_column(struct mno_reader *r, double *v, size_t n)
+static const uint8_t *next_bytes(struct mno_reader *r, size_t *ret_len)
 {
 	uint64_t len = mno_read_varint(r);
-	const uint8_t *p = len <= mno_reader_left(r) ? mno_read_bytes(r, len) : NULL;
+
+	*ret_len = len;
+	return len <= mno_reader_left(r) && !r->bad ? mno_read_bytes(r, len) : NULL;
+}
+
+/* Exactly @n values; @v may be NULL to skip them. */
+static bool get_column(struct mno_reader *r, double *v, size_t n)
+{
+	size_t len;
+	const uint8_t *p = next_bytes(r, &len);
 	struct column c;
 
-	return p && column_decode(p, len, n, &c, v) == 0 && c.n == n && c.first == 0 && !c.map;
+	if (!p || !v)
+		return p != NULL;
+	return column_decode(p, len, n, &c, v) == 0 && c.n == n && c.first == 0 && !c.map;
 }
 
 static bool get_field(struct mno_reader *r, enum field f, enum form form, struct roll_column *c)
@@ -212,44 +256,67 @@ static bool get_field(struct mno_reader *r, enum field f, enum form form, struct
 	if (form == FORM_BAD || (form != FORM_NONE && !get_column(r, v, c->n)))
 		return false;
 	for (size_t i = 0; i < c->n; i++)
-		*field_of(f, &c->p[i]) = form == FORM_RAW ? v[i] : base_of(f, &c->p[i]) + v[i];
+		*field_of(f, &c->p[i]) =
+			form == FORM_RAW ? v[i] : base_of(f, &c->p[i], i == 0) + v[i];
 	return true;
 }
 
-static bool decode_column(struct mno_reader *r, size_t n_points, struct roll_column *c)
+static bool take_column(
+	struct mno_reader part[SECTIONS], uint16_t forms, size_t n_points, struct roll_column *c)
 {
 	double v[HEAD_ROWS];
-	const uint8_t *p = mno_read_bytes(r, 2);
-	uint16_t flags;
 
-	if (!p || !get_column(r, v, n_points))
+	if (!get_column(&part[S_COUNT], v, n_points))
 		return false;
-	memcpy(&flags, p, sizeof(flags));
 	c->n = 0;
 	for (size_t i = 0; i < n_points; i++)
 		if (v[i] > 0) {
 			c->at[c->n] = (uint16_t)i;
 			c->p[c->n++].count = v[i];
 		}
-	if (c->n && !get_column(r, v, c->n))
+	if (c->n && !get_column(&part[S_LAST], v, c->n))
 		return false;
 	for (size_t i = 0; i < c->n; i++)
 		c->p[i].last = v[i];
 	for (unsigned f = 0; f < F_MAX_FIELD && c->n; f++)
-		if (!get_field(r, f, flags >> (2 * f) & 3, c))
+		if (!get_field(&part[S_FIELDS + f], f, forms >> (2 * f) & 3, c))
 			return false;
+	return true;
+}
+
+/* Whether a column has points is in its counts, which are not looked at: it always has some. */
+static bool skip_column(struct mno_reader part[SECTIONS], uint16_t forms)
+{
+	bool ok = get_column(&part[S_COUNT], NULL, 0) && get_column(&part[S_LAST], NULL, 0);
+
+	for (unsigned f = 0; f < F_MAX_FIELD && ok; f++)
+		if ((forms >> (2 * f) & 3) != FORM_NONE)
+			ok = get_column(&part[S_FIELDS + f], NULL, 0);
+	return ok;
+}
+
+static bool open_sections(struct mno_reader *r, struct mno_reader part[SECTIONS])
+{
+	for (size_t i = 0; i < SECTIONS; i++) {
+		size_t len;
+		const uint8_t *p = next_bytes(r, &len);
+
+		if (!p)
+			return false;
+		part[i] = (struct mno_reader){.p = p, .end = p + len};
+	}
 	return true;
 }
 
 int roll_decode(const uint8_t *raw, size_t len, uint64_t want,
 	int (*fn)(void *arg, unsigned col, struct roll_column *c), void *arg)
 {
-	struct mno_reader r = {.p = raw, .end = raw + len};
+	struct mno_reader r = {.p = raw, .end = raw + len}, part[SECTIONS];
 	uint8_t version = mno_read_u8(&r);
 	const uint8_t *p = mno_read_bytes(&r, 2);
 	uint64_t columns = mno_read_u64(&r);
 	struct roll_column c;
-	uint16_t n;
+	uint16_t n, forms;
 	int err = 0;
 
 	if (!p || r.bad)
@@ -257,21 +324,19 @@ int roll_decode(const uint8_t *raw, size_t len, uint64_t want,
 	memcpy(&n, p, sizeof(n));
 	if (version != VERSION)
 		return version > VERSION ? -MNO_EVERSION : -MNO_ECORRUPT;
-	if (n == 0 || n > ROLL_POINTS)
+	if (n == 0 || n > ROLL_POINTS || !open_sections(&r, part))
 		return -MNO_ECORRUPT;
 	for (; columns && err == 0; columns &= columns - 1) {
 		unsigned col = (unsigned)__builtin_ctzll(columns);
-		uint64_t size = mno_read_varint(&r);
-		struct mno_reader part = {.p = r.p, .end = r.p + size};
+		bool wanted = want >> col & 1;
 
-		if (size > mno_reader_left(&r))
+		p = mno_read_bytes(&part[S_FORMS], sizeof(forms));
+		if (!p)
 			return -MNO_ECORRUPT;
-		r.p += size;
-		if (!(want >> col & 1))
-			continue;
-		if (!decode_column(&part, n, &c))
+		memcpy(&forms, p, sizeof(forms));
+		if (!(wanted ? take_column(part, forms, n, &c) : skip_column(part, forms)))
 			return -MNO_ECORRUPT;
-		if (c.n)
+		if (wanted && c.n)
 			err = fn(arg, col, &c);
 	}
 	return err;

@@ -7,7 +7,7 @@
 
 #define ROLL_POINTS 240u
 
-/* One group's window in one tier; fields by column and point. ~ 900 KB. */
+/* One group's window in one tier; fields by column and point. ~ 1 MB. */
 struct roll {
 	size_t n_points;
 	uint64_t columns; /* that have any */
@@ -15,6 +15,8 @@ struct roll {
 		min[GROUP_SERIES][ROLL_POINTS], max[GROUP_SERIES][ROLL_POINTS],
 		first[GROUP_SERIES][ROLL_POINTS], last[GROUP_SERIES][ROLL_POINTS],
 		resets[GROUP_SERIES][ROLL_POINTS];
+	/* What sum lost by rounding (Neumaier 1974): so that decimals sum up to a decimal. */
+	double lost[GROUP_SERIES][ROLL_POINTS];
 };
 
 /* Empties it for @n_points. */

@@ -79,6 +79,7 @@ struct want {
 static struct want naive(unsigned i, int64_t t_ms, int64_t step)
 {
 	struct want w = {0};
+	long double sum = 0; /* of so few and so small values: exact, then rounded once */
 
 	for (int64_t t = t_ms; t < t_ms + step; t += 1000) {
 		double v;
@@ -86,11 +87,12 @@ static struct want naive(unsigned i, int64_t t_ms, int64_t step)
 		if (t < T0 || t >= T0 + TICKS * 1000LL || !value_at(i, (t - T0) / 1000, &v))
 			continue;
 		if (!w.n++) {
+			sum = v;
 			w.p = (struct mno_rollup){t_ms, 1, v, v, v, v, v, 0};
 			continue;
 		}
 		w.p.count++;
-		w.p.sum += v;
+		w.p.sum = (double)(sum += v);
 		w.p.min = isnan(w.p.min) || v < w.p.min ? v : w.p.min;
 		w.p.max = isnan(w.p.max) || v > w.p.max ? v : w.p.max;
 		w.p.resets += v < w.p.last ? w.p.last - v : 0;
