@@ -21,7 +21,9 @@ struct mno_rollup {
 	double sum;         /* NaN if a sample was */
 	double min, max;    /* of samples that are not NaN; NaN if all are */
 	double first, last; /* to the last bit */
-	double resets;      /* how much went down: a counter's increase is last - first + resets */
+	/* What a counter had when it began anew, summed up: its increase is last - first + resets.
+	 * NaN if more than one sample in four (and more than one) went down: no counter. */
+	double resets;
 };
 
 /*

@@ -29,39 +29,52 @@ void roll_begin(struct roll *r, size_t n_points)
 	r->columns = 0;
 }
 
+static void sum_add(struct roll *r, unsigned col, size_t at, double v)
+{
+	double old = r->sum[col][at], sum = old + v;
+
+	r->sum[col][at] = sum;
+	r->lost[col][at] += fabs(old) >= fabs(v) ? old - sum + v : v - sum + old;
+}
+
+static void column_open(struct roll *r, unsigned col)
+{
+	if (r->columns >> col & 1)
+		return;
+	memset(r->count[col], 0, sizeof(r->count[col]));
+	r->columns |= 1ULL << col;
+}
+
 static void point_open(struct roll *r, unsigned col, size_t at, double v)
 {
 	r->count[col][at] = 1;
 	r->sum[col][at] = v;
 	r->min[col][at] = r->max[col][at] = r->first[col][at] = r->last[col][at] = v;
 	r->resets[col][at] = r->lost[col][at] = 0;
+	r->drops[col][at] = 0;
 }
 
 static void point_add(struct roll *r, unsigned col, size_t at, double v)
 {
-	double last = r->last[col][at], old = r->sum[col][at], sum = old + v;
+	double last = r->last[col][at];
 
 	r->count[col][at]++;
-	r->sum[col][at] = sum;
-	r->lost[col][at] += fabs(old) >= fabs(v) ? old - sum + v : v - sum + old;
+	sum_add(r, col, at, v);
 	if (v < r->min[col][at] || isnan(r->min[col][at]))
 		r->min[col][at] = v;
 	if (v > r->max[col][at] || isnan(r->max[col][at]))
 		r->max[col][at] = v;
-	if (v < last)
-		r->resets[col][at] += last - v;
+	if (v < last) {
+		r->resets[col][at] += last;
+		r->drops[col][at]++;
+	}
 	r->last[col][at] = v;
 }
 
 void roll_add(struct roll *r, unsigned col, int64_t t0, int64_t step, const int64_t *t,
 	const double *v, size_t n)
 {
-	uint64_t bit = 1ULL << col;
-
-	if (!(r->columns & bit)) {
-		memset(r->count[col], 0, sizeof(r->count[col]));
-		r->columns |= bit;
-	}
+	column_open(r, col);
 	for (size_t i = 0; i < n; i++) {
 		int64_t at = t[i] - t0;
 
@@ -72,6 +85,50 @@ void roll_add(struct roll *r, unsigned col, int64_t t0, int64_t step, const int6
 			point_open(r, col, (size_t)at, v[i]);
 		else
 			point_add(r, col, (size_t)at, v[i]);
+	}
+}
+
+static void point_merge(struct roll *r, unsigned col, size_t at, const struct mno_rollup *p)
+{
+	if (p->min < r->min[col][at] || isnan(r->min[col][at]))
+		r->min[col][at] = p->min;
+	if (p->max > r->max[col][at] || isnan(r->max[col][at]))
+		r->max[col][at] = p->max;
+	if (p->first < r->last[col][at])
+		r->resets[col][at] += r->last[col][at];
+	r->resets[col][at] += p->resets;
+	r->count[col][at] += p->count;
+	sum_add(r, col, at, p->sum);
+	r->last[col][at] = p->last;
+}
+
+static void point_copy(struct roll *r, unsigned col, size_t at, const struct mno_rollup *p)
+{
+	r->count[col][at] = p->count;
+	r->sum[col][at] = p->sum;
+	r->lost[col][at] = 0;
+	r->min[col][at] = p->min;
+	r->max[col][at] = p->max;
+	r->first[col][at] = p->first;
+	r->last[col][at] = p->last;
+	r->resets[col][at] = p->resets;
+	r->drops[col][at] = 0;
+}
+
+void roll_add_points(struct roll *r, unsigned col, int64_t t0, int64_t step,
+	const struct mno_rollup *p, size_t n)
+{
+	column_open(r, col);
+	for (size_t i = 0; i < n; i++) {
+		int64_t at = p[i].t_ms - t0;
+
+		if (at < 0 || at >= step * (int64_t)r->n_points)
+			continue;
+		at /= step;
+		if (r->count[col][at] == 0)
+			point_copy(r, col, (size_t)at, &p[i]);
+		else
+			point_merge(r, col, (size_t)at, &p[i]);
 	}
 }
 
@@ -155,6 +212,13 @@ static enum form put_field(enum field f, struct mno_rollup *p, size_t n, struct 
 	return exact && diff.len < raw.len ? FORM_DIFF : FORM_RAW;
 }
 
+static double resets_of(const struct roll *r, unsigned col, size_t at)
+{
+	uint32_t drops = r->drops[col][at];
+
+	return drops > 1 && drops > r->count[col][at] / 4 ? NAN : r->resets[col][at];
+}
+
 /* Infinities and NaN have no rounding to make good. */
 static double total(const struct roll *r, unsigned col, size_t at)
 {
@@ -180,7 +244,7 @@ static void encode_column(const struct roll *r, unsigned col, struct mno_buf out
 			.max = r->max[col][i],
 			.first = r->first[col][i],
 			.last = r->last[col][i],
-			.resets = r->resets[col][i]};
+			.resets = resets_of(r, col, i)};
 	}
 	put_column(v, r->n_points, &out[S_COUNT]);
 	for (size_t i = 0; i < n; i++)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Making rollups: window by window as time passes, some groups of series in a step; what late
- * samples touched (ROLL_LATE) is made again. A window of a group is one value, made whole each
- * time, so that a crash in between costs nothing but doing it again.
+ * samples touched (ROLL_LATE) is made again. 10 s come from the samples, the others from the tier
+ * below. A value is a window of one or several groups, made whole each time, so that a crash in
+ * between costs nothing but doing it again:
+ *   per group: group u32, bytes u32, the bytes (roll_code.c)
  */
 #include <errno.h>
 #include "mno/err.h"
@@ -10,11 +12,14 @@
 #include "mno/time.h"
 #include "rollup_internal.h"
 
-#define GRACE_MS    5000    /* after a window's end, for what comes a little late */
-#define STEP_GROUPS 8       /* of one step: some ms */
-#define SERIES_MAX  4000000 /* alive in one window: 16 MB of ids while it is made */
-#define ROLL_KEY    12      /* group u32 | t0 u64 */
-#define LATE_KEY    13      /* tier u8 | t0 u64 | group u32 */
+#define GRACE_MS    5000 /* after a window's end, for what comes a little late */
+#define STEP_GROUPS 64u  /* of one value and step */
+#define STEP_NS     (5 * NS_PER_MS)
+#define STEP_BYTES  (60u << 10) /* before compression */
+#define LEVEL       3           /* of zstd: little data, kept long */
+#define SERIES_MAX  4000000     /* alive in one window: 16 MB of ids while it is made */
+#define ROLL_KEY    12          /* t0 u64, first group u32 */
+#define LATE_KEY    13          /* tier u8 | t0 u64 | group u32 */
 #define CURSOR_KEY  "rollup_until"
 
 static const struct {
@@ -67,8 +72,8 @@ static int64_t window_of(enum mno_tier t, int64_t t_ms)
 
 static void roll_key(uint8_t key[ROLL_KEY], uint32_t group, int64_t t0)
 {
-	mno_be32(key, group);
-	mno_be64(key + 4, mno_time_key(t0));
+	mno_be64(key, mno_time_key(t0));
+	mno_be32(key + 8, group);
 }
 
 /* --- state ----------------------------------------------------------------------------------- */
@@ -119,6 +124,15 @@ static int save_cursor(struct mno_series *s, struct mno_txn *txn)
 	return mno_txn_put(txn, MNO_DB_META, CURSOR_KEY, strlen(CURSOR_KEY), until, sizeof(until));
 }
 
+/* Number of the group whose bytes begin at @at. */
+static uint32_t value_group(const struct mno_buf *raw, size_t at)
+{
+	uint32_t group;
+
+	memcpy(&group, raw->data + at, sizeof(group));
+	return group;
+}
+
 /* --- making ---------------------------------------------------------------------------------- */
 
 struct filling {
@@ -134,6 +148,14 @@ static int fill_run(void *arg, const struct mno_run *run)
 	return 0;
 }
 
+static int fill_points(void *arg, uint32_t id, const struct mno_rollup *p, size_t n)
+{
+	struct filling *f = arg;
+
+	roll_add_points(f->roll, id % GROUP_SERIES, f->t0, f->step, p, n);
+	return 0;
+}
+
 static uint64_t count_points(const struct roll *r)
 {
 	uint64_t n = 0;
@@ -144,38 +166,36 @@ static uint64_t count_points(const struct roll *r)
 	return n;
 }
 
-/* Makes the window at @t0 of the series @ids, all of one group. */
-static int make_group(struct mno_series *s, struct mno_txn *txn, enum mno_tier t, int64_t t0,
-	const uint32_t *ids, size_t n)
+/* Appends the window at @t0 of the series @ids, all of one group, if they have any points. */
+static int add_group(struct mno_series *s, enum mno_tier t, int64_t t0, const uint32_t *ids,
+	size_t n, struct mno_seal *info)
 {
-	struct mno_seal info = {.kind = MNO_SEAL_ROLL, .count = (uint32_t)n};
-	struct rollup_state *st = s->rollup;
-	struct filling f = {.roll = &st->roll, .t0 = t0, .step = tiers[t].step};
-	struct mno_txn *part;
-	uint8_t key[ROLL_KEY];
-	size_t bytes;
+	struct roll *roll = &s->rollup->roll;
+	struct filling f = {.roll = roll, .t0 = t0, .step = tiers[t].step};
+	uint32_t head[2] = {ids[0] / GROUP_SERIES, 0};
+	size_t at = s->raw.len;
+	uint64_t points;
 	int r;
 
-	roll_begin(&st->roll, tiers[t].points);
-	r = mno_series_scan(s, ids, n, t0, t0 + window_len(t) - 1, fill_run, &f, NULL);
-	info.b = count_points(&st->roll);
-	if (r < 0 || !info.b)
+	roll_begin(roll, tiers[t].points);
+	if (t == MNO_TIER_10S)
+		r = mno_series_scan(s, ids, n, t0, t0 + window_len(t) - 1, fill_run, &f, NULL);
+	else
+		r = mno_rollup_read(
+			s, t - 1, ids, n, t0, t0 + window_len(t) - 1, fill_points, &f, NULL, NULL);
+	points = r < 0 ? 0 : count_points(roll);
+	if (!points)
 		return r;
-	mno_buf_reset(&s->raw);
-	roll_encode(&st->roll, &s->raw);
+	mno_buf_add(&s->raw, head, sizeof(head));
+	roll_encode(roll, &s->raw);
 	if (s->raw.err)
 		return s->raw.err;
-	r = mno_txn_part(txn, tiers[t].class, t0, &part);
-	if (r < 0)
-		return r;
-	roll_key(key, ids[0] / GROUP_SERIES, t0);
-	r = mno_seal_put(
-		part, tiers[t].db, key, sizeof(key), &info, s->raw.data, s->raw.len, &bytes);
-	if (r == 0) {
-		st->tier[t].points += info.b;
-		st->tier[t].bytes += bytes;
-	}
-	return r;
+	head[1] = (uint32_t)(s->raw.len - at - sizeof(head));
+	memcpy(s->raw.data + at, head, sizeof(head));
+	info->b += points;
+	info->count++;
+	info->a = head[0]; /* the last group */
+	return 0;
 }
 
 static size_t same_group(const uint32_t *ids, size_t n)
@@ -185,6 +205,48 @@ static size_t same_group(const uint32_t *ids, size_t n)
 	while (k < n && ids[k] / GROUP_SERIES == ids[0] / GROUP_SERIES)
 		k++;
 	return k;
+}
+
+/*
+ * Makes a value of the window at @t0 from the first of @ids on; *@ret_n: how many it took. @whole:
+ * of all of them, whatever it takes.
+ */
+static int make_value(struct mno_series *s, struct mno_txn *txn, enum mno_tier t, int64_t t0,
+	const uint32_t *ids, size_t n, bool whole, size_t *ret_n)
+{
+	uint64_t end = mno_now_ns(CLOCK_MONOTONIC) + STEP_NS;
+	struct mno_seal info = {.kind = MNO_SEAL_ROLL, .level = LEVEL};
+	struct tier_state *ts = &s->rollup->tier[t];
+	struct mno_txn *part;
+	uint8_t key[ROLL_KEY];
+	size_t bytes, at = 0;
+	int r = 0;
+
+	mno_buf_reset(&s->raw);
+	for (unsigned g = 0; at < n && r == 0; g++) {
+		size_t k = same_group(ids + at, n - at);
+
+		if (!whole && g &&
+			(g == STEP_GROUPS || s->raw.len >= STEP_BYTES ||
+				mno_now_ns(CLOCK_MONOTONIC) > end))
+			break;
+		r = add_group(s, t, t0, ids + at, k, &info);
+		at += k;
+	}
+	*ret_n = at;
+	if (r < 0 || !info.count)
+		return r;
+	r = mno_txn_part(txn, tiers[t].class, t0, &part);
+	if (r < 0)
+		return r;
+	roll_key(key, value_group(&s->raw, 0), t0);
+	r = mno_seal_put(
+		part, tiers[t].db, key, sizeof(key), &info, s->raw.data, s->raw.len, &bytes);
+	if (r == 0) {
+		ts->points += info.b;
+		ts->bytes += bytes;
+	}
+	return r;
 }
 
 /* The next window that can have samples, at or after @from. */
@@ -223,11 +285,19 @@ static int list_window(struct mno_series *s, enum mno_tier t)
 	return r;
 }
 
-/* Up to @groups groups of the tier's next window. *@ret_did: there was something to do. */
+static bool below_done(const struct mno_series *s, enum mno_tier t)
+{
+	const struct tier_state *ts = &s->rollup->tier[t];
+
+	return t == MNO_TIER_10S || ts[-1].until >= ts->until + window_len(t);
+}
+
+/* A part of the tier's next window. *@ret_did: there was something to do. */
 static int make_some(
 	struct mno_series *s, struct mno_txn *txn, enum mno_tier t, int64_t now, bool *ret_did)
 {
 	struct tier_state *ts = &s->rollup->tier[t];
+	size_t n;
 	int r = 0;
 
 	*ret_did = false;
@@ -239,20 +309,19 @@ static int make_some(
 			return 0;
 		ts->until = window_of(t, st.first_ms);
 	}
-	if (now < ts->until + window_len(t) + GRACE_MS)
+	if (now < ts->until + window_len(t) + GRACE_MS || !below_done(s, t))
 		return 0;
 	if (!ts->listed) {
 		r = list_window(s, t);
-		if (r < 0 || now < ts->until + window_len(t) + GRACE_MS)
+		if (r < 0 || now < ts->until + window_len(t) + GRACE_MS || !below_done(s, t))
 			return r;
 	}
 	*ret_did = true;
-	for (unsigned g = 0; g < STEP_GROUPS && ts->at < ts->ids.n && r == 0; g++) {
-		const uint32_t *ids = ts->ids.v + ts->at;
-		size_t n = same_group(ids, ts->ids.n - ts->at);
-
-		r = make_group(s, txn, t, ts->until, ids, n);
-		ts->at += n;
+	if (ts->at < ts->ids.n) {
+		r = make_value(
+			s, txn, t, ts->until, ts->ids.v + ts->at, ts->ids.n - ts->at, false, &n);
+		if (r == 0)
+			ts->at += n;
 	}
 	if (r < 0 || ts->at < ts->ids.n)
 		return r;
@@ -297,29 +366,80 @@ static int first_late(struct mno_txn *txn, uint8_t key[LATE_KEY])
 	return r;
 }
 
-/* One window of one group again, of all its series. -ENOENT: none waits. */
-static int remake_one(struct mno_series *s, struct mno_txn *txn)
+/* The value that has the group, or would: what is stored with it is made again with it. */
+static int value_span(struct mno_txn *part, enum mno_db db, int64_t t0, uint32_t group,
+	uint32_t *ret_first, uint32_t *ret_last)
 {
-	uint32_t ids[GROUP_SERIES], group;
+	uint8_t key[ROLL_KEY];
+	struct mno_seal info;
+	MDB_cursor *c;
+	MDB_val k = {ROLL_KEY, key}, v;
+	int r = mno_lmdb_error(mdb_cursor_open(part->t, part->e->dbi[db], &c));
+
+	if (r < 0)
+		return r;
+	roll_key(key, group, t0);
+	*ret_first = *ret_last = group;
+	r = mno_lmdb_error(mno_cursor_seek(c, MNO_SEEK_LE, &k, &v));
+	if (r == 0 && k.mv_size == ROLL_KEY && memcmp(k.mv_data, key, 8) == 0 &&
+		mno_seal_peek(k.mv_data, k.mv_size, v.mv_data, v.mv_size, MNO_SEAL_ROLL, &info) ==
+			0 &&
+		info.a >= group && info.a - group < STEP_GROUPS * 64) {
+		*ret_first = mno_get_be32((uint8_t *)k.mv_data + 8);
+		*ret_last = (uint32_t)info.a;
+	}
+	mdb_cursor_close(c);
+	return r == -ENOENT ? 0 : r;
+}
+
+static int remake(
+	struct mno_series *s, struct mno_txn *txn, enum mno_tier t, int64_t t0, uint32_t group)
+{
+	_cleanup_(mno_ids_done)
+	struct mno_ids ids = {0};
+	uint32_t first = group, last = group;
+	struct mno_txn *part;
+	size_t n;
+	int r = mno_txn_part(txn, tiers[t].class, t0, &part);
+
+	if (r == 0)
+		r = value_span(part, tiers[t].db, t0, group, &first, &last);
+	if (r < 0)
+		return r;
+	ids.v = malloc(((size_t)last - first + 1) * GROUP_SERIES * sizeof(*ids.v));
+	if (!ids.v)
+		return -ENOMEM;
+	for (uint32_t i = first * GROUP_SERIES; i <= last * GROUP_SERIES + GROUP_SERIES - 1; i++)
+		if (i)
+			ids.v[ids.n++] = i;
+	s->rollup->tier[t].remade++;
+	return make_value(s, txn, t, t0, ids.v, ids.n, true, &n);
+}
+
+/* One window of one group again. -ENOENT: none waits, or only of a tier that needs the one below
+ * committed. */
+static int remake_one(struct mno_series *s, struct mno_txn *txn, uint8_t *tier)
+{
 	uint8_t key[LATE_KEY];
 	int r = first_late(txn, key);
 
 	if (r < 0)
 		return r;
-	group = mno_get_be32(key + 9);
-	for (uint32_t i = 0; i < GROUP_SERIES; i++)
-		ids[i] = group * GROUP_SERIES + i;
-	if (key[0] < MNO_TIER_MAX && group <= SERIES_ID_MAX / GROUP_SERIES) {
-		r = make_group(s, txn, key[0], mno_time_unkey(mno_get_be64(key + 1)),
-			ids + (group == 0), GROUP_SERIES - (group == 0));
-		s->rollup->tier[key[0]].remade++;
-	}
+	if (*tier == MNO_TIER_MAX)
+		*tier = key[0];
+	if (*tier != key[0])
+		return -ENOENT;
+	if (key[0] < MNO_TIER_MAX && mno_get_be32(key + 9) <= SERIES_ID_MAX / GROUP_SERIES)
+		r = remake(s, txn, key[0], mno_time_unkey(mno_get_be64(key + 1)),
+			mno_get_be32(key + 9));
 	return r < 0 ? r : mno_txn_del(txn, MNO_DB_ROLL_LATE, key, sizeof(key));
 }
 
 int mno_rollup_run(struct mno_series *s, struct mno_txn *txn, bool *ret_more)
 {
 	struct mno_series_stat st;
+	uint64_t end = mno_now_ns(CLOCK_MONOTONIC) + STEP_NS;
+	uint8_t tier = MNO_TIER_MAX;
 	bool more = false, did;
 	int r = 0;
 
@@ -330,12 +450,13 @@ int mno_rollup_run(struct mno_series *s, struct mno_txn *txn, bool *ret_more)
 		r = make_some(s, txn, t, st.last_ms, &did);
 		more |= did;
 	}
-	for (unsigned i = 0; i < STEP_GROUPS && !more && r == 0; i++)
-		r = remake_one(s, txn);
-	if (r == -ENOENT)
-		r = 0;
-	else
-		more |= r == 0;
+	if (!more && r == 0) {
+		while (r == 0 && mno_now_ns(CLOCK_MONOTONIC) < end)
+			r = remake_one(s, txn, &tier);
+		more = tier != MNO_TIER_MAX;
+		if (r == -ENOENT)
+			r = 0;
+	}
 	if (r == 0)
 		*ret_more = more;
 	return r;
@@ -348,8 +469,10 @@ struct reading {
 	enum mno_tier t;
 	struct mno_env *e;
 	int64_t t0, t1, window;
+	const uint32_t *ids;
+	size_t n, at; /* at: the first that may still come in this window */
 	uint32_t group;
-	uint64_t want, damaged;
+	uint64_t damaged;
 	ZSTD_DCtx *z;
 	struct mno_buf key, val, raw;
 	int (*fn)(void *arg, uint32_t id, const struct mno_rollup *p, size_t n);
@@ -372,60 +495,124 @@ static int hand_column(void *arg, unsigned col, struct roll_column *c)
 	return q->result;
 }
 
-static int read_window(struct reading *q)
+/* The wanted series of one group, from @q->first on in its ids. */
+static int read_group(struct reading *q, const uint8_t *p, size_t len)
+{
+	uint64_t want = 0;
+
+	while (q->at < q->n && q->ids[q->at] / GROUP_SERIES < q->group)
+		q->at++;
+	for (size_t i = q->at; i < q->n && q->ids[i] / GROUP_SERIES == q->group; i++)
+		want |= 1ULL << (q->ids[i] % GROUP_SERIES);
+	return want ? roll_decode(p, len, want, hand_column, q) : 0;
+}
+
+static int read_groups(struct reading *q)
+{
+	const uint8_t *p = (uint8_t *)q->raw.data;
+	size_t left = q->raw.len;
+	uint32_t head[2];
+	int r = 0;
+
+	while (left && r == 0) {
+		if (left < sizeof(head))
+			return -MNO_ECORRUPT;
+		memcpy(head, p, sizeof(head));
+		p += sizeof(head);
+		left -= sizeof(head);
+		if (head[1] > left)
+			return -MNO_ECORRUPT;
+		q->group = head[0];
+		r = read_group(q, p, head[1]);
+		p += head[1];
+		left -= head[1];
+	}
+	return r;
+}
+
+static int read_value(struct reading *q)
 {
 	struct mno_seal info;
-	int r;
+	uint32_t first = mno_get_be32((uint8_t *)q->key.data + 8);
+	int r = mno_seal_peek(
+		q->key.data, q->key.len, q->val.data, q->val.len, MNO_SEAL_ROLL, &info);
 
-	q->window = mno_time_unkey(mno_get_be64((uint8_t *)q->key.data + 4));
-	r = mno_seal_open(q->e, tiers[q->t].db, q->z, q->key.data, q->key.len, q->val.data,
-		q->val.len, MNO_SEAL_ROLL, &info, &q->raw);
+	q->window = mno_time_unkey(mno_get_be64((uint8_t *)q->key.data));
+	q->group = first;
+	while (q->at < q->n && q->ids[q->at] / GROUP_SERIES < first)
+		q->at++;
+	if (r == 0 && (q->at == q->n || q->ids[q->at] / GROUP_SERIES > info.a))
+		return 0;
 	if (r == 0)
-		r = roll_decode((uint8_t *)q->raw.data, q->raw.len, q->want, hand_column, q);
+		r = mno_seal_open(q->e, tiers[q->t].db, q->z, q->key.data, q->key.len, q->val.data,
+			q->val.len, MNO_SEAL_ROLL, &info, &q->raw);
+	if (r == 0)
+		r = read_groups(q);
 	if (r == -MNO_ECORRUPT || r == -MNO_EVERSION || r == -ENOKEY) {
 		q->damaged++;
 		if (q->s->env->damaged++ == 0)
-			mno_err("series: a stored rollup of group %u is damaged and left out",
-				q->group);
+			mno_err("series: a stored rollup of group %u and others is damaged and "
+				"left out",
+				first);
 		return 0;
 	}
 	return r;
 }
 
-static int read_group(struct reading *q)
+/* The value at or before (window, group of the next id), else the next one. */
+static int seek_value(struct reading *q, int64_t window)
 {
 	uint8_t from[ROLL_KEY];
 	int r;
 
-	roll_key(from, q->group, window_of(q->t, MNO_MAX(q->t0, q->e->t0_ms)));
-	r = mno_env_fetch(q->e, tiers[q->t].db, MNO_SEEK_GE, from, ROLL_KEY, &q->key, &q->val);
-	while (r == 0 && q->key.len == ROLL_KEY &&
-		mno_get_be32((uint8_t *)q->key.data) == q->group &&
-		mno_time_unkey(mno_get_be64((uint8_t *)q->key.data + 4)) <= q->t1) {
-		r = read_window(q);
-		if (r == 0)
-			r = mno_env_fetch(q->e, tiers[q->t].db, MNO_SEEK_GT, q->key.data,
-				q->key.len, &q->key, &q->val);
-	}
-	return r == -ENOENT ? 0 : r;
+	roll_key(from, q->ids[q->at] / GROUP_SERIES, window);
+	r = mno_env_fetch(q->e, tiers[q->t].db, MNO_SEEK_LE, from, ROLL_KEY, &q->key, &q->val);
+	if (r == 0 && q->key.len == ROLL_KEY && memcmp(q->key.data, from, 8) == 0)
+		return 0;
+	if (r < 0 && r != -ENOENT)
+		return r;
+	return mno_env_fetch(q->e, tiers[q->t].db, MNO_SEEK_GE, from, ROLL_KEY, &q->key, &q->val);
 }
 
-static int read_partition(struct reading *q, const uint32_t *ids, size_t n)
+/* All values of one window that have wanted groups. *@ret_next: the next window there is. */
+static int read_window(struct reading *q, int64_t window, int64_t *ret_next)
 {
-	int r = 0;
+	int r;
 
-	for (size_t i = 0, k; i < n && r == 0; i += k) {
-		k = same_group(ids + i, n - i);
-		q->group = ids[i] / GROUP_SERIES;
-		q->want = 0;
-		for (size_t j = 0; j < k; j++)
-			q->want |= 1ULL << (ids[i + j] % GROUP_SERIES);
-		r = read_group(q);
+	q->at = 0;
+	*ret_next = window + window_len(q->t);
+	r = seek_value(q, window);
+	while (r == 0 && q->key.len == ROLL_KEY) {
+		int64_t t = mno_time_unkey(mno_get_be64((uint8_t *)q->key.data));
+
+		if (t != window) {
+			*ret_next = t;
+			return 0;
+		}
+		r = read_value(q);
+		if (r != 0 || q->at == q->n)
+			break;
+		r = mno_env_fetch(q->e, tiers[q->t].db, MNO_SEEK_GT, q->key.data, q->key.len,
+			&q->key, &q->val);
+	}
+	if (r == -ENOENT) { /* the last of the partition */
+		*ret_next = INT64_MAX;
+		r = 0;
 	}
 	return r;
 }
 
-static int read_partitions(struct reading *q, const uint32_t *ids, size_t n)
+static int read_partition(struct reading *q)
+{
+	int64_t w = window_of(q->t, MNO_MAX(q->t0, q->e->t0_ms));
+	int r = 0;
+
+	while (r == 0 && w <= q->t1 && w < q->e->t1_ms)
+		r = read_window(q, w, &w);
+	return r;
+}
+
+static int read_partitions(struct reading *q)
 {
 	_cleanup_free_ int64_t *parts = NULL;
 	size_t count = 0;
@@ -434,7 +621,7 @@ static int read_partitions(struct reading *q, const uint32_t *ids, size_t n)
 	for (size_t i = 0; i < count && r == 0; i++) {
 		r = mno_store_env(q->s->env, tiers[q->t].class, parts[i], false, &q->e);
 		if (r == 0) {
-			r = read_partition(q, ids, n);
+			r = read_partition(q);
 			mno_env_unref(q->e);
 		} else if (r != -ENOMEM) {
 			q->damaged += r != -ENOENT; /* gone meanwhile is no damage */
@@ -449,11 +636,12 @@ int mno_rollup_read(struct mno_series *s, enum mno_tier t, const uint32_t *ids, 
 	int (*fn)(void *arg, uint32_t id, const struct mno_rollup *p, size_t n), void *arg,
 	int64_t *ret_until, uint64_t *ret_damaged)
 {
-	struct reading q = {.s = s, .t = t, .t0 = t0, .t1 = t1, .fn = fn, .arg = arg};
+	struct reading q = {
+		.s = s, .t = t, .t0 = t0, .t1 = t1, .ids = ids, .n = n, .fn = fn, .arg = arg};
 	int r;
 
 	q.z = ZSTD_createDCtx();
-	r = q.z ? read_partitions(&q, ids, n) : -ENOMEM;
+	r = q.z && n ? read_partitions(&q) : q.z ? 0 : -ENOMEM;
 	ZSTD_freeDCtx(q.z);
 	mno_buf_done(&q.key);
 	mno_buf_done(&q.val);

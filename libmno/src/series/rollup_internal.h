@@ -17,6 +17,7 @@ struct roll {
 		resets[GROUP_SERIES][ROLL_POINTS];
 	/* What sum lost by rounding (Neumaier 1974): so that decimals sum up to a decimal. */
 	double lost[GROUP_SERIES][ROLL_POINTS];
+	uint32_t drops[GROUP_SERIES][ROLL_POINTS]; /* how often a sample was below the last */
 };
 
 /* Empties it for @n_points. */
@@ -24,6 +25,9 @@ void roll_begin(struct roll *r, size_t n_points);
 /* Takes samples of one column in order of time; those outside are ignored. */
 void roll_add(struct roll *r, unsigned col, int64_t t0, int64_t step, const int64_t *t,
 	const double *v, size_t n);
+/* Takes points of a tier below in order of time. Sums are summed up: right to the rounding. */
+void roll_add_points(struct roll *r, unsigned col, int64_t t0, int64_t step,
+	const struct mno_rollup *p, size_t n);
 /* Appends the bytes; errors stick in @out. */
 void roll_encode(const struct roll *r, struct mno_buf *out);
 

@@ -213,6 +213,7 @@ enum mno_seal_kind {
 };
 struct mno_seal {
 	uint8_t kind, flags; /* flags: the kind's own */
+	uint8_t level;       /* of compression when it is put; 0: the default */
 	uint32_t count;      /* items inside */
 	uint64_t a, b; /* the kind's own, readable without unpacking (e.g. first and last time) */
 };
