@@ -315,8 +315,10 @@ void dict_stat(const struct mno_series *s, struct mno_series_stat *ret)
 
 int counters_save(struct mno_series *s, struct mno_txn *txn)
 {
-	return mno_txn_put(
-		txn, MNO_DB_META, COUNTERS_KEY, strlen(COUNTERS_KEY), &s->now, sizeof(s->now));
+	struct counters c = s->now;
+
+	c.samples -= MNO_MIN(c.samples, head_samples(s->head));
+	return mno_txn_put(txn, MNO_DB_META, COUNTERS_KEY, strlen(COUNTERS_KEY), &c, sizeof(c));
 }
 
 /* Counts can be rebuilt, ids may not be given twice: the highest stored id bounds them too. */
