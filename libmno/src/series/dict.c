@@ -24,12 +24,12 @@ static struct record times_of(const struct mno_seal *info)
 		.last_ms = info->a ? (int64_t)info->a : INT64_MAX};
 }
 
-int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len,
-	struct mno_buf *raw, struct record *ret)
+int dict_record(const struct mno_series *s, ZSTD_DCtx *z, const uint8_t id_be[4], const void *val,
+	size_t len, struct mno_buf *raw, struct record *ret)
 {
 	struct mno_seal info;
 	int r = mno_seal_open(
-		s->env->main, MNO_DB_SERIES, NULL, id_be, 4, val, len, MNO_SEAL_SERIES, &info, raw);
+		s->env->main, MNO_DB_SERIES, z, id_be, 4, val, len, MNO_SEAL_SERIES, &info, raw);
 
 	if (r < 0)
 		return r;
@@ -178,7 +178,7 @@ int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot
 	r = fetch_record(s, txn, be, &val);
 	if (r < 0)
 		return r;
-	r = dict_record(s, be, val.data, val.len, &raw, &rec);
+	r = dict_record(s, s->z, be, val.data, val.len, &raw, &rec);
 	if (r < 0)
 		return r;
 	r = key_parse(rec.key, rec.len, &k);
@@ -235,7 +235,7 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 			break;
 		}
 		if (mno_txn_get(txn, MNO_DB_SERIES, p + 8, 4, &val, &len) < 0 ||
-			dict_record(s, p + 8, val, len, &raw, &rec) < 0)
+			dict_record(s, s->z, p + 8, val, len, &raw, &rec) < 0)
 			continue; /* a damaged record: the series gets a new id */
 		if (rec.len == key_len && memcmp(rec.key, key, key_len) == 0) {
 			*ret_id = mno_get_be32(p + 8);
@@ -341,6 +341,20 @@ int counters_load(struct mno_series *s)
 	return r == -ENOENT ? 0 : r;
 }
 
+static int load_state(struct mno_series *s)
+{
+	struct index_state st;
+	struct rd rd;
+	int r = rd_open(&rd, s);
+
+	if (r == 0)
+		r = index_state_get(s, rd.t, &st);
+	if (r == 0)
+		s->indexed = st.next;
+	rd_done(&rd);
+	return r;
+}
+
 int dict_load(struct mno_series *s)
 {
 	uint8_t id[4] = {0};
@@ -364,7 +378,7 @@ int dict_load(struct mno_series *s)
 	if (damaged)
 		mno_err("series: %zu damaged dictionary records; these series get new ids",
 			damaged);
-	return r == -ENOENT ? 0 : r;
+	return r == -ENOENT ? load_state(s) : r;
 }
 
 /* --- expiry --------------------------------------------------------------------------------------- */
@@ -423,7 +437,7 @@ static int expire_one(
 	int r;
 
 	r = mno_txn_get(txn, MNO_DB_SERIES, id, 4, &val, &len);
-	if (r == 0 && dict_record(s, id, val, len, &raw, &rec) == 0 &&
+	if (r == 0 && dict_record(s, s->z, id, val, len, &raw, &rec) == 0 &&
 		rec.last_ms == mno_time_unkey(mno_get_be64(cold)) &&
 		!hot_by_id(s, mno_get_be32(id))) {
 		r = forget(s, txn, id, &rec, b);

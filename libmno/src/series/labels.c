@@ -277,7 +277,7 @@ static int take_records(
 		struct record rec;
 
 		if (k.mv_size == 4 &&
-			dict_record(s, k.mv_data, v.mv_data, v.mv_size, &raw, &rec) == 0) {
+			dict_record(s, s->z, k.mv_data, v.mv_data, v.mv_size, &raw, &rec) == 0) {
 			r = key_parse(rec.key, rec.len, &labels);
 			if (r == 0)
 				r = index_batch_add(b, mno_get_be32(k.mv_data), &labels);

@@ -230,6 +230,7 @@ struct mno_series {
 	struct mno_buf raw, key;
 	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
 	ZSTD_DCtx *z;
+	ZSTD_DCtx *spare_z; /* of readers; atomic */
 };
 
 struct sym *sym_get(struct symtab *t, const char *text); /* a new reference; NULL: no memory */
@@ -257,8 +258,8 @@ struct record {
 	size_t len;
 };
 /* Checks and splits a stored record; the key is in @raw. -MNO_ECORRUPT */
-int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len,
-	struct mno_buf *raw, struct record *ret);
+int dict_record(const struct mno_series *s, ZSTD_DCtx *z, const uint8_t id_be[4], const void *val,
+	size_t len, struct mno_buf *raw, struct record *ret);
 /* Its times only, without unpacking. */
 int record_times(const uint8_t id_be[4], const void *val, size_t len, struct record *ret);
 /* Says that a record is damaged, once, and counts it. Any thread. */
