@@ -6,9 +6,9 @@
 #include "mno/time.h"
 #include "series_internal.h"
 
-#define COUNTERS_KEY "series_counters"
 #define INDEX_LAG    512u            /* new series that are indexed together */
 #define INDEX_NS     (4 * NS_PER_MS) /* of a transaction, at most, with one batch more */
+#define INDEX_MAX    (512u << 20)    /* bytes of labels in memory; a series more is refused */
 #define EXPIRE_BATCH 64u
 #define EXPIRE_NS    (4 * NS_PER_MS)
 
@@ -246,6 +246,12 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 	return r;
 }
 
+static size_t index_bytes(const struct mno_series *s)
+{
+	return s->hot_bytes + s->syms.bytes + mno_map_bytes(s->syms.map) + mno_map_bytes(s->by_fp) +
+	       s->groups.bytes + s->groups.n * sizeof(struct group);
+}
+
 static int make_series(
 	struct mno_series *s, uint64_t fp, const struct key_labels *k, struct hot **ret)
 {
@@ -253,7 +259,7 @@ static int make_series(
 	int r;
 
 	if (s->now.next_id > SERIES_ID_MAX)
-		return -ENOSPC;
+		return -EOVERFLOW;
 	r = hot_add(s, (uint32_t)s->now.next_id, fp, k, ret);
 	if (r < 0)
 		return r;
@@ -268,6 +274,21 @@ static int make_series(
 	return 0;
 }
 
+/* Into the head: from the dictionary, or new. s->key has the key. */
+static int admit(struct mno_series *s, struct mno_txn *txn, uint64_t fp, const struct key_labels *k,
+	struct hot **ret)
+{
+	uint32_t id;
+	int r;
+
+	if (index_bytes(s) + s->key.len > s->index_max)
+		return -MNO_ELIMIT;
+	r = find_stored(s, txn, fp, s->key.data, s->key.len, &id);
+	if (r == 0)
+		return dict_heat(s, txn, id, ret);
+	return r == -ENOENT ? make_series(s, fp, k, ret) : r;
+}
+
 int mno_series_resolve(
 	struct mno_series *s, struct mno_txn *txn, const char *key, size_t len, uint32_t *ret_id)
 {
@@ -275,7 +296,6 @@ int mno_series_resolve(
 	struct key_labels k = {0};
 	struct hot *h;
 	uint64_t fp;
-	uint32_t id;
 	int r = key_parse(key, len, &k);
 
 	if (r < 0)
@@ -286,15 +306,12 @@ int mno_series_resolve(
 		return s->key.err;
 	fp = dict_fingerprint(s, s->key.data, s->key.len);
 	h = hot_by_key(s, fp, &k);
-	if (!h) {
-		r = find_stored(s, txn, fp, s->key.data, s->key.len, &id);
-		if (r == 0)
-			r = dict_heat(s, txn, id, &h);
-		else if (r == -ENOENT)
-			r = make_series(s, fp, &k, &h);
-		if (r < 0)
-			return r;
-	}
+	if (!h)
+		r = admit(s, txn, fp, &k, &h);
+	if (r == -EOVERFLOW || r == -MNO_ELIMIT)
+		__atomic_fetch_add(&s->refused, 1, __ATOMIC_RELAXED);
+	if (r < 0)
+		return r;
 	*ret_id = h->id;
 	return 0;
 }
@@ -303,42 +320,13 @@ void dict_stat(const struct mno_series *s, struct mno_series_stat *ret)
 {
 	uint64_t indexed = __atomic_load_n(&s->indexed, __ATOMIC_RELAXED);
 
-	ret->index_bytes = s->hot_bytes + s->syms.bytes + mno_map_bytes(s->syms.map) +
-			   mno_map_bytes(s->by_fp) + s->groups.bytes +
-			   s->groups.n * sizeof(struct group);
+	ret->index_bytes = index_bytes(s);
+	ret->refused = __atomic_load_n(&s->refused, __ATOMIC_RELAXED);
 	ret->memory_bytes += ret->index_bytes;
 	ret->index_lag = s->now.next_id - MNO_MIN(indexed, s->now.next_id);
 	ret->ids_left = SERIES_ID_MAX + 1ULL - MNO_MIN(s->now.next_id, SERIES_ID_MAX + 1ULL);
 	ret->damaged_records = __atomic_load_n(&s->damaged_records, __ATOMIC_RELAXED);
 	ret->damaged_lists = __atomic_load_n(&s->damaged_lists, __ATOMIC_RELAXED);
-}
-
-int counters_save(struct mno_series *s, struct mno_txn *txn)
-{
-	return mno_txn_put(
-		txn, MNO_DB_META, COUNTERS_KEY, strlen(COUNTERS_KEY), &s->now, sizeof(s->now));
-}
-
-/* Counts can be rebuilt, ids may not be given twice: the highest stored id bounds them too. */
-int counters_load(struct mno_series *s)
-{
-	_cleanup_buf_ struct mno_buf v = {0}, k = {0};
-	const uint8_t top[4] = {0xff, 0xff, 0xff, 0xff};
-	int r;
-
-	s->now = (struct counters){.next_id = 1};
-	r = mno_store_fetch(
-		s->env, MNO_DB_META, MNO_SEEK_EQ, COUNTERS_KEY, strlen(COUNTERS_KEY), NULL, &v);
-	if (r == 0 && v.len == sizeof(s->now))
-		memcpy(&s->now, v.data, sizeof(s->now));
-	else if (r < 0 && r != -ENOENT)
-		return r;
-	r = mno_store_fetch(s->env, MNO_DB_SERIES, MNO_SEEK_LE, top, sizeof(top), &k, NULL);
-	if (r == 0 && k.len == 4)
-		s->now.next_id =
-			MNO_MAX(s->now.next_id, (uint64_t)mno_get_be32((uint8_t *)k.data) + 1);
-	s->committed = s->now;
-	return r == -ENOENT ? 0 : r;
 }
 
 static int load_state(struct mno_series *s)
@@ -351,6 +339,7 @@ static int load_state(struct mno_series *s)
 		r = index_state_get(s, rd.t, &st);
 	if (r == 0)
 		s->indexed = st.next;
+	s->index_max = INDEX_MAX;
 	rd_done(&rd);
 	return r;
 }

@@ -219,6 +219,8 @@ struct mno_series {
 	} shown;                                 /* as of the last row, commit or abort */
 	uint64_t damaged_blocks;                 /* met by reads since open; atomic */
 	uint64_t damaged_records, damaged_lists; /* of the dictionary; the same */
+	uint64_t refused;                        /* series, since open; atomic */
+	size_t index_max;                        /* bytes of labels in memory */
 	uint64_t indexed;                        /* index_state.next as of the last step; atomic */
 	bool index_bad;                          /* the label index is to be made anew; atomic */
 	/* The writer's own. */

@@ -152,9 +152,10 @@ static void test_last_id(void **state)
 	s->s->now.next_id = SERIES_ID_MAX;
 	id = resolve(s, t, "last");
 	assert_int_equal(id, SERIES_ID_MAX);
-	assert_int_equal(mno_series_resolve(s->s, t, "none", 4, &id), -ENOSPC);
+	assert_int_equal(mno_series_resolve(s->s, t, "none", 4, &id), -EOVERFLOW);
 	mno_series_stat(s->s, &st);
 	assert_int_equal(st.ids_left, 0);
+	assert_int_equal(st.refused, 1);
 	id = SERIES_ID_MAX;
 	assert_int_equal(
 		mno_series_append(s->s, t, 1, (uint32_t[]){first, id}, (double[]){1, 2}, 2), 0);
@@ -164,7 +165,36 @@ static void test_last_id(void **state)
 	t = begin(s);
 	assert_int_equal(resolve(s, t, "last"), id);
 	assert_int_equal(resolve(s, t, "first"), first);
-	assert_int_equal(mno_series_resolve(s->s, t, "none", 4, &id), -ENOSPC);
+	assert_int_equal(mno_series_resolve(s->s, t, "none", 4, &id), -EOVERFLOW);
+	commit(s, t);
+}
+
+/* Labels in memory have a bound: a series more is refused, until others have left the head. */
+static void test_label_memory(void **state)
+{
+	struct st *s = *state;
+	_cleanup_buf_ struct mno_buf key = {0};
+	struct mno_txn *t = begin(s);
+	struct mno_series_stat st;
+	uint32_t live = resolve(s, t, "live"), id;
+	unsigned n = 0;
+	int r = 0;
+
+	s->s->index_max = 1 << 20;
+	for (; r == 0 && n < 1000; n += r == 0) {
+		mno_buf_reset(&key);
+		mno_buf_addf(&key, "m{i=\"%u\",v=\"%08000u\"}", n, n);
+		r = mno_series_resolve(s->s, t, key.data, key.len, &id);
+	}
+	assert_int_equal(r, -MNO_ELIMIT);
+	assert_true(n > 30);
+	mno_series_stat(s->s, &st);
+	assert_int_equal(st.refused, 1);
+	assert_true(st.index_bytes <= 1 << 20);
+	commit(s, t);
+	add_rows(s, &live, 1, 1, 1000);
+	t = begin(s);
+	assert_int_equal(mno_series_resolve(s->s, t, key.data, key.len, &id), 0);
 	commit(s, t);
 }
 
@@ -173,6 +203,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_minutes),
 		T(test_last_id),
+		T(test_label_memory),
 	};
 
 	return cmocka_run_group_tests_name("minutes", tests, NULL, NULL);
