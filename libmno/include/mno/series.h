@@ -29,7 +29,9 @@ MNO_DEFINE_CLEANUP(struct mno_series *, mno_series_close)
 /*
  * Id of the series with this key, made on first use inside @txn. Writer thread. Labels may come
  * in any order. The id stays valid if @txn is aborted: the series is then written by the next one.
- * -EINVAL (malformed key, over one of the limits above, a label twice), -ENOSPC, -ENOMEM.
+ * -EINVAL (malformed key, over one of the limits above, a label twice). -EOVERFLOW (all ids
+ * were given out) and -MNO_ELIMIT (labels in memory at their bound, 512 MiB) refuse this series only.
+ * -ENOSPC, -ENOMEM.
  */
 int mno_series_resolve(
 	struct mno_series *s, struct mno_txn *txn, const char *key, size_t len, uint32_t *ret_id);
@@ -137,7 +139,7 @@ struct mno_run {
 };
 /*
  * As mno_series_read, for those who add up and keep nothing: hands over runs as they are decoded,
- * up to 256 samples each. Those of one series come in order of time; series are mixed. Several
+ * up to 192 samples each. Those of one series come in order of time; series are mixed. Several
  * threads may each scan a part of the ids; with the same @t1 in the past they see the same.
  * *@ret_damaged (may be NULL) counts groups of series with a block that could not be read.
  */
@@ -155,7 +157,8 @@ struct mno_series_stat {
 	uint64_t damaged_lists;   /* of the label index, the same: made anew from the records */
 	uint64_t index_bytes;     /* of memory_bytes: labels of the series in the head */
 	uint64_t index_lag;       /* series that wait to be in the stored label index */
-	uint64_t ids_left;        /* new series until ids end; then they are refused (-ENOSPC) */
+	uint64_t ids_left;        /* new series until ids end (an id is not given twice) */
+	uint64_t refused;         /* since open: no id left, or too much memory for labels */
 	int64_t first_ms, last_ms; /* 0 if empty */
 };
 /* Any thread. */
