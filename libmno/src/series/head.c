@@ -5,7 +5,7 @@
  * Only the writer changes it; what readers see changes under the write lock.
  */
 #include <errno.h>
-#include "series_internal.h"
+#include "late.h"
 
 #define FREE_CHUNKS_MAX 64 /* 1 MiB kept for the next rows */
 
@@ -149,8 +149,7 @@ static void row_clear(struct head *h, size_t r)
 			h->rows[g]->present[r + 1] = 0;
 }
 
-/* Makes sure that a series given by its id may be added to. */
-static int row_admit(struct mno_series *s, struct mno_txn *txn, uint32_t id)
+int series_admit(struct mno_series *s, struct mno_txn *txn, uint32_t id)
 {
 	struct group *g = id / GROUP_SERIES < s->n_groups ? s->groups[id / GROUP_SERIES] : NULL;
 	uint64_t bit = 1ULL << (id % GROUP_SERIES);
@@ -178,7 +177,7 @@ static int row_fill(struct mno_series *s, struct mno_txn *txn, size_t r, const u
 		uint64_t bit = 1ULL << (ids[i] % GROUP_SERIES);
 
 		if (ids[i] / GROUP_SERIES != group || !(g->hot_mask & bit) || (g->cooling & bit)) {
-			err = row_admit(s, txn, ids[i]);
+			err = series_admit(s, txn, ids[i]);
 			if (err < 0)
 				return err;
 			group = ids[i] / GROUP_SERIES;
@@ -217,10 +216,22 @@ static int row_end_missing(struct mno_series *s, size_t r)
 	return 0;
 }
 
+/* Before the counters are saved: they are those after this row. */
+static void row_count(struct mno_series *s, size_t r, int64_t t_ms)
+{
+	const struct head *h = s->head;
+
+	for (size_t i = 0; i < h->n_rows; i++)
+		if (h->rows[i])
+			s->now.samples +=
+				(uint64_t)__builtin_popcountll(h->rows[i]->present[r + 1]);
+	if (!s->now.first_ms)
+		s->now.first_ms = t_ms;
+}
+
 static void row_publish(struct mno_series *s, size_t r, int64_t t_ms)
 {
 	struct head *h = s->head;
-	uint64_t samples = 0;
 
 	for (size_t i = 0; i < h->n_rows; i++) {
 		struct rows *rw = h->rows[i];
@@ -228,14 +239,10 @@ static void row_publish(struct mno_series *s, size_t r, int64_t t_ms)
 		if (!rw)
 			continue;
 		rw->alive = rw->present[r + 1] ? rows_alive_at(rw, r) : 0;
-		samples += (uint64_t)__builtin_popcountll(rw->present[r + 1]);
 	}
 	pthread_rwlock_wrlock(&s->lock);
 	h->t[r] = t_ms;
 	h->n = r + 1;
-	s->now.samples += samples;
-	if (!s->now.first_ms)
-		s->now.first_ms = t_ms;
 	head_show(s);
 	pthread_rwlock_unlock(&s->lock);
 }
@@ -248,19 +255,26 @@ static int64_t last_time(const struct head *h)
 static int append_row(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, const uint32_t *ids,
 	const double *values, size_t n)
 {
+	const struct counters before = s->now;
 	size_t r = s->head->n;
 	int err;
 
 	err = row_fill(s, txn, r, ids, values, n);
+	if (err == 0)
+		err = late_row(s, txn, t_ms, ids, values, n);
 	if (err == 0)
 		err = row_end_missing(s, r);
 	if (err == 0)
 		err = dict_flush(s, txn);
 	if (err == 0)
 		err = tail_put(s, txn, r, t_ms);
-	if (err == 0)
+	if (err == 0) {
+		row_count(s, r, t_ms);
 		err = counters_save(s, txn);
+	}
 	if (err < 0) {
+		s->now.samples = before.samples;
+		s->now.first_ms = before.first_ms;
 		row_clear(s->head, r);
 		return err;
 	}
@@ -342,6 +356,7 @@ void mno_series_rollback(struct mno_series *s)
 	s->now = s->committed;
 	head_show(s);
 	pthread_rwlock_unlock(&s->lock);
+	late_rollback(s);
 	while (s->inflight) {
 		struct hot *h = s->inflight;
 
@@ -375,6 +390,7 @@ void mno_series_committed(struct mno_series *s)
 	s->n_committed = s->head->n;
 	s->part_t0_committed = s->part_t0;
 	s->committed = s->now;
+	late_committed(s);
 	head_show(s);
 	pthread_rwlock_unlock(&s->lock);
 	while (s->inflight) {

@@ -186,6 +186,32 @@ struct head {
 	struct rows **rows;
 };
 
+/* --- late*.c: samples that did not come in rows ---------------------------------------------- */
+/* Figures of one partition, stored in it: what main says may be one commit behind. */
+struct late_meta {
+	uint64_t samples, bytes; /* of LATE; a sample that took another's place is not counted */
+	int64_t first_ms, last_ms;
+	uint32_t next_run;
+	uint32_t next_id;    /* above every id with data in the partition */
+	uint32_t merged_run; /* next_run when all was merged: nothing to do until it changes */
+	uint32_t unused;     /* 0 */
+};
+struct late_part {
+	int64_t t0_ms;
+	struct late_meta m;
+};
+struct late_parts {
+	size_t n, cap;
+	struct late_part *v; /* ascending */
+};
+struct late {
+	struct late_parts shown; /* as committed; under the lock of the series */
+	struct late_parts now;   /* the writer's own: touched by the open transaction */
+	size_t merged;           /* samples, by the open transaction */
+	int64_t day;             /* where compaction goes on */
+	uint32_t group;
+};
+
 struct counters {
 	uint64_t samples, block_bytes, next_id, series;
 	int64_t first_ms;
@@ -218,6 +244,7 @@ struct mno_series {
 	struct mno_buf raw, key;
 	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
 	ZSTD_DCtx *z;
+	struct late late;
 };
 
 struct sym *sym_get(struct symtab *t, const char *text); /* a new reference; NULL: no memory */
@@ -301,6 +328,12 @@ static inline uint32_t block_key_group(const void *key)
 int merge_windows(struct mno_series *s, struct mno_txn *txn, const struct head *h, bool all);
 /* Sets s->part_t0 from what is committed. */
 int merge_load(struct mno_series *s);
+
+/* Makes sure that a series given by its id may be added to: brings it back into the head. */
+int series_admit(struct mno_series *s, struct mno_txn *txn, uint32_t id);
+/* As mno_series_read(), of what came in rows only. */
+int series_read_rows(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
+	int (*fn)(void *arg, const struct mno_column *c), void *arg);
 
 int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms);
 int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h);
