@@ -98,6 +98,10 @@ int late_gather(struct mno_series *s, const int64_t *days, size_t n_days, uint32
 /* Whether one of the groups has any in these partitions. Any thread. */
 bool late_any(struct mno_series *s, const int64_t *days, size_t n_days, const uint32_t *groups,
 	size_t n_groups);
+/* mno_series_scan() of groups that have any: put together in memory, a day at a time. Adds to
+ * @damaged. Any thread. */
+int late_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
+	int (*fn)(void *arg, const struct mno_run *run), void *arg, uint64_t *damaged);
 
 /* --- late_merge.c ------------------------------------------------------------------------------- */
 /* Merges what is due of one group; @all: whatever there is. 1: left for another transaction. */

@@ -94,3 +94,45 @@ bool late_any(struct mno_series *s, const int64_t *days, size_t n_days, const ui
 	}
 	return any;
 }
+
+/* --- scans ------------------------------------------------------------------------------------ */
+
+struct scan {
+	int (*fn)(void *arg, const struct mno_run *run);
+	void *arg;
+	uint64_t damaged;
+};
+
+static int hand_column(void *arg, const struct mno_column *c)
+{
+	struct scan *q = arg;
+	int r = 0;
+
+	q->damaged += c->damaged;
+	for (size_t i = 0; i < c->n && r == 0; i += HEAD_ROWS)
+		r = q->fn(q->arg, &(struct mno_run){.id = c->id,
+					  .n = MNO_MIN(c->n - i, (size_t)HEAD_ROWS),
+					  .t_ms = c->t_ms + i,
+					  .v = c->v + i});
+	return r;
+}
+
+int late_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
+	int (*fn)(void *arg, const struct mno_run *run), void *arg, uint64_t *damaged)
+{
+	struct scan q = {.fn = fn, .arg = arg};
+	struct mno_series_stat st;
+	int64_t t, end, a, b;
+	int r = 0;
+
+	mno_series_stat(s, &st);
+	t = MNO_MAX(t0, st.first_ms ? st.first_ms : t0);
+	end = MNO_MIN(t1, st.last_ms);
+	for (; t <= end && r == 0; t = b) {
+		mno_class_bounds(MNO_CLASS_TS, t, &a, &b);
+		r = mno_series_read(
+			s, ids, n, t, MNO_MIN(b - 1, t1), SIZE_MAX, hand_column, &q);
+	}
+	*damaged += q.damaged;
+	return r;
+}

@@ -681,45 +681,6 @@ static int hand_fresh(struct gather *g)
 	return r;
 }
 
-struct merged_scan {
-	struct gather *g;
-	uint64_t damaged;
-};
-
-static int hand_column(void *arg, const struct mno_column *c)
-{
-	struct merged_scan *m = arg;
-	int r = 0;
-
-	m->damaged += c->damaged;
-	for (size_t i = 0; i < c->n && r == 0; i += HEAD_ROWS)
-		r = m->g->fn(m->g->arg, &(struct mno_run){.id = c->id,
-						.n = MNO_MIN(c->n - i, (size_t)HEAD_ROWS),
-						.t_ms = c->t_ms + i,
-						.v = c->v + i});
-	return r;
-}
-
-/* Groups with late samples are put together in memory, a day at a time. */
-static int scan_merged(struct gather *g, const uint32_t *ids, size_t n, uint64_t *damaged)
-{
-	struct merged_scan m = {.g = g};
-	struct mno_series_stat st;
-	int64_t t, end, a, b;
-	int r = 0;
-
-	mno_series_stat(g->s, &st);
-	t = MNO_MAX(g->t0, st.first_ms ? st.first_ms : g->t0);
-	end = MNO_MIN(g->t1, st.last_ms);
-	for (; t <= end && r == 0; t = b) {
-		mno_class_bounds(MNO_CLASS_TS, t, &a, &b);
-		r = mno_series_read(
-			g->s, ids, n, t, MNO_MIN(b - 1, g->t1), SIZE_MAX, hand_column, &m);
-	}
-	*damaged += m.damaged;
-	return r;
-}
-
 int mno_series_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
 	int (*fn)(void *arg, const struct mno_run *run), void *arg, uint64_t *ret_damaged)
 {
@@ -742,7 +703,7 @@ int mno_series_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t
 
 		if (g->n_late_days &&
 			late_any(s, g->late_days, g->n_late_days, g->group, g->n_groups)) {
-			r = scan_merged(g, ids + i, took, &damaged);
+			r = late_scan(s, ids + i, took, t0, t1, fn, arg, &damaged);
 			i += took;
 			continue;
 		}
