@@ -8,6 +8,7 @@
 #define TIME_END     253402300800000LL /* of what partitions can be named for: year 10000 */
 #define DIGIT_BITS   11u
 #define DIGITS       (1u << DIGIT_BITS)
+#define SPAN_STEP_MS 3600000LL
 #define APPEND_LEVEL 2u /* runs of so many ticks are appended to, not merged */
 
 /* Samples of one group, sorted by time. */
@@ -377,23 +378,54 @@ static int check(struct mno_series *s, const struct mno_sample *v, size_t n)
 	return n && day_of(last) - day_of(first) >= LATE_DAYS ? -ERANGE : 0;
 }
 
+/* All of them are in the head from now on, and known to have samples so early and so late. */
+static int admit(struct add *x, const struct slice *l)
+{
+	uint32_t group = l->v->id / GROUP_SERIES;
+	int64_t last = l->v[l->n - 1].t_ms;
+	uint64_t seen = 0;
+
+	for (size_t i = l->n; i-- > 0;) {
+		const struct mno_sample *v = &l->v[i];
+		uint64_t bit = 1ULL << (v->id % GROUP_SERIES);
+		struct hot *h;
+		int r;
+
+		if (seen & bit)
+			continue;
+		seen |= bit;
+		r = series_admit(x->s, x->txn, v->id);
+		if (r < 0)
+			return r;
+		h = hot_by_id(x->s, v->id);
+		h->late_ms = MNO_MAX(h->late_ms, v->t_ms);
+	}
+	seen = 0;
+	for (size_t i = 0; i < l->n; i++) {
+		uint64_t bit = 1ULL << (l->v[i].id % GROUP_SERIES);
+		int r = seen & bit ? 0 : dict_widen(x->s, x->txn, l->v[i].id, l->v[i].t_ms);
+
+		if (r < 0)
+			return r;
+		seen |= bit;
+	}
+	last += SPAN_STEP_MS - last % SPAN_STEP_MS; /* so that it is not written each time */
+	return span_widen(x->s, x->txn, group, l->v->t_ms, last);
+}
+
 int mno_series_add(struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n)
 {
 	struct add x = {.s = s, .txn = txn};
-	uint32_t last = 0;
 	int r = check(s, v, n);
 
-	for (size_t i = 0; i < n && r == 0; i++) {
-		if (v[i].id != last)
-			r = series_admit(s, txn, v[i].id);
-		last = v[i].id;
-	}
+	if (r == 0 && n)
+		r = sort_all(&x, v, n);
+	for (size_t i = 0; i < x.n_slices && r == 0; i++)
+		r = admit(&x, &x.slices[i]);
 	if (r == 0 && n)
 		r = dict_flush(s, txn);
 	if (r == 0 && n)
 		r = counters_save(s, txn);
-	if (r == 0 && n)
-		r = sort_all(&x, v, n);
 	if (r == 0 && n)
 		r = add_sorted(&x);
 	add_done(&x);
@@ -416,16 +448,17 @@ static int add_row(
 static size_t row_marks(const struct mno_series *s, int64_t t_ms, struct mno_sample *v)
 {
 	const struct head *h = s->head;
+	const struct rows *rw;
 	size_t n = 0;
 
-	for (size_t i = 0; i < h->n_rows; i++) {
-		const struct rows *rw = h->rows[i];
-		uint64_t gone = rw ? rw->alive & ~rw->present[h->n + 1] : 0;
+	SPARSE_EACH(&h->rows, no, rw)
+	{
+		uint64_t gone = rw->alive & ~rw->present[h->n + 1];
 
 		for (; gone; gone &= gone - 1, n++)
 			if (v)
-				v[n] = (struct mno_sample){.id = (uint32_t)(i * GROUP_SERIES) +
-								 (uint32_t)__builtin_ctzll(gone),
+				v[n] = (struct mno_sample){
+					.id = no * GROUP_SERIES + (uint32_t)__builtin_ctzll(gone),
 					.t_ms = t_ms};
 	}
 	return n;

@@ -130,8 +130,7 @@ int late_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, i
 	end = MNO_MIN(t1, st.last_ms);
 	for (; t <= end && r == 0; t = b) {
 		mno_class_bounds(MNO_CLASS_TS, t, &a, &b);
-		r = mno_series_read(
-			s, ids, n, t, MNO_MIN(b - 1, t1), SIZE_MAX, hand_column, &q);
+		r = mno_series_read(s, ids, n, t, MNO_MIN(b - 1, t1), SIZE_MAX, hand_column, &q);
 	}
 	*damaged += q.damaged;
 	return r;

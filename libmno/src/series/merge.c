@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Windows become blocks. A sealed head is one window of up to 256 ticks; three of them wait in
- * PART as small blocks, with the fourth they are put together, group by group as they come, into
+ * Windows become blocks. A sealed head is one window of up to 192 ticks; four of them wait in
+ * PART as small blocks, with the fifth they are put together, group by group as they come, into
  * blocks of about BLOCK_TARGET bytes. Nothing is decoded for that: columns are moved as bytes.
  * Done twice with the same windows, it puts the same blocks under the same keys.
  */
@@ -10,7 +10,7 @@
 #include "mno/log.h"
 #include "series_internal.h"
 
-#define WINDOWS_MAX 64 /* in PART: 3 but for a store that was written by something else */
+#define WINDOWS_MAX 64 /* in PART: 4 but for a store that was written by something else */
 #define NO_GROUP    UINT32_MAX
 
 /* A window in PART, read block by block. Its memory: one block. */
@@ -208,9 +208,7 @@ static uint64_t transpose(const struct rows *rw, size_t n, struct columns *c, ui
 
 static uint32_t head_group(const struct head *h, uint32_t from)
 {
-	while (h && from < h->n_rows && !h->rows[from])
-		from++;
-	return h && from < h->n_rows ? from : NO_GROUP;
+	return h && sparse_next(&h->rows, &from) ? from : NO_GROUP;
 }
 
 static int head_piece(struct merge *m, uint32_t group, struct piece *p)
@@ -218,7 +216,7 @@ static int head_piece(struct merge *m, uint32_t group, struct piece *p)
 	uint32_t at[GROUP_SERIES];
 	uint64_t samples;
 
-	p->columns = transpose(m->h->rows[group], m->h->n, &m->c, &samples);
+	p->columns = transpose(sparse_get(&m->h->rows, group), m->h->n, &m->c, &samples);
 	m->maker.samples += samples;
 	mno_buf_reset(&m->enc);
 	for (uint64_t left = p->columns; left; left &= left - 1) {
