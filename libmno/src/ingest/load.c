@@ -5,7 +5,7 @@
 #include "mno/buf.h"
 #include "mno/load.h"
 
-#define BATCH_SAMPLES 131072u
+#define BATCH_SAMPLES 262144u
 #define KEYS_MAX      (4u << 20)          /* text of new series in a batch */
 #define T_END         (253402300800000LL) /* the store has days from 1970 to 9999 */
 #define PART_MS       (256 * 86400000LL)  /* within what a call of the store may span */
@@ -16,7 +16,7 @@ struct mno_batch {
 	size_t n_series;     /* new ones */
 	struct mno_buf keys; /* theirs: u32 length, text */
 	size_t n;
-	struct mno_ingest_sample *v; /* owned */
+	struct mno_sample *v; /* owned; .id is the number of the series */
 };
 
 struct mno_load {
@@ -26,8 +26,6 @@ struct mno_load {
 	/* writer thread */
 	uint32_t *ids; /* of a series' number; 0 = the store refused it */
 	size_t n_ids, cap_ids;
-	struct mno_sample *samples; /* room for .n_samples */
-	size_t n_samples;
 };
 
 int mno_load_new(const struct mno_load_opts *o, struct mno_load **ret)
@@ -49,7 +47,6 @@ struct mno_load *mno_load_free(struct mno_load *l)
 		return NULL;
 	mno_batch_free(l->batch);
 	free(l->ids);
-	free(l->samples);
 	free(l);
 	return NULL;
 }
@@ -138,7 +135,9 @@ static int on_samples(void *arg, const struct mno_ingest_sample *v, size_t n)
 		if (r < 0)
 			return r;
 		part = MNO_MIN(n, l->o.batch_samples - l->batch->n);
-		memcpy(l->batch->v + l->batch->n, v, part * sizeof(*v));
+		for (size_t i = 0; i < part; i++)
+			l->batch->v[l->batch->n + i] =
+				(struct mno_sample){v[i].series, v[i].t_ms, v[i].value};
 		l->batch->n += part;
 		v += part;
 		n -= part;
@@ -219,29 +218,21 @@ static int add_parts(
 	return r;
 }
 
-/* All samples of a batch, whatever their order. */
+/* All samples of a batch, whatever their order. Its numbers of series become ids. */
 static int add_samples(struct mno_batch *b, struct mno_txn *txn, uint64_t *stored)
 {
 	struct mno_load *l = b->load;
 	size_t n = 0;
 	int r;
 
-	if (b->n > l->n_samples) {
-		struct mno_sample *v = reallocarray(l->samples, b->n, sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		l->samples = v;
-		l->n_samples = b->n;
-	}
 	for (size_t i = 0; i < b->n; i++) {
-		l->samples[n] =
-			(struct mno_sample){l->ids[b->v[i].series], b->v[i].t_ms, b->v[i].value};
-		n += l->samples[n].id != 0 && b->v[i].t_ms >= 0 && b->v[i].t_ms < T_END;
+		b->v[n] = b->v[i];
+		b->v[n].id = l->ids[b->v[i].id];
+		n += b->v[n].id != 0 && b->v[n].t_ms >= 0 && b->v[n].t_ms < T_END;
 	}
-	r = n ? mno_series_add(l->o.series, txn, l->samples, n) : 0;
+	r = n ? mno_series_add(l->o.series, txn, b->v, n) : 0;
 	if (r == -ERANGE)
-		return add_parts(l, txn, l->samples, n, stored);
+		return add_parts(l, txn, b->v, n, stored);
 	*stored += r == 0 ? n : 0;
 	return r;
 }
