@@ -331,9 +331,287 @@ static void test_refused(void **state)
 	assert_int_equal(mno_series_bounds(MIDNIGHT, 0, 1000).max_ms, MIDNIGHT + 1000);
 }
 
+/* --- many, and many small ones ---------------------------------------------------------------- */
+
+static uint64_t rss_anon(void)
+{
+	FILE *f = fopen("/proc/self/status", "re");
+	char line[128];
+	uint64_t kb = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "RssAnon: %lu", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb << 10;
+}
+
+static uint64_t cpu_ns(void)
+{
+	return mno_now_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+struct total {
+	size_t samples;
+	double sum;
+};
+
+static int total_column(void *arg, const struct mno_column *c)
+{
+	struct total *t = arg;
+
+	assert_int_equal(c->damaged, 0);
+	t->samples += c->n;
+	for (size_t i = 0; i < c->n; i++) {
+		t->sum += c->v[i];
+		assert_true(i == 0 || c->t_ms[i] > c->t_ms[i - 1]);
+	}
+	return 0;
+}
+
+/*
+ * A day comes at once, the order of its parts at random; MNO_TEST_SAMPLES says how many samples
+ * (a regular run: 1 M).
+ */
+static void test_catch_up(void **state)
+{
+	const char *want = getenv("MNO_TEST_SAMPLES");
+	size_t n = want ? strtoul(want, NULL, 10) : 1000000, call = 65536, parts, done = 0;
+	enum { SERIES = 500 };
+	struct st *s = *state;
+	struct mno_sample *v = malloc(call * sizeof(*v));
+	uint64_t seed = 5, cpu, before = rss_anon(), most = 0;
+	struct total total = {0};
+	struct mno_series_stat st;
+	struct mno_txn *t = begin(s);
+	uint32_t ids[SERIES];
+	size_t *order;
+	double sum = 0;
+	char key[32];
+
+	for (unsigned i = 0; i < SERIES; i++) {
+		snprintf(key, sizeof(key), "up{i=\"%u\"}", i);
+		ids[i] = resolve(s, t, key);
+	}
+	commit(s, t);
+	parts = n / call + 1;
+	order = calloc(parts, sizeof(*order));
+	for (size_t i = 0; i < parts; i++) {
+		size_t j = rnd(&seed) % (i + 1);
+
+		order[i] = order[j];
+		order[j] = i;
+	}
+	cpu = cpu_ns();
+	for (size_t p = 0; p < parts; p++) {
+		for (size_t i = 0; i < call; i++) {
+			size_t k = order[p] * call + i;
+
+			v[i] = (struct mno_sample){ids[k % SERIES],
+				MIDNIGHT + (int64_t)(k / SERIES) * 1000, (double)(k % 1000)};
+			sum += v[i].v;
+		}
+		t = begin(s);
+		assert_int_equal(mno_series_add(s->s, t, v, call), 0);
+		commit(s, t);
+		done += call;
+		most = MNO_MAX(most, rss_anon());
+	}
+	cpu = cpu_ns() - cpu;
+	mno_series_stat(s->s, &st);
+	assert_int_equal(st.samples, done);
+	print_message("%zu samples out of order: %.2f M/s of CPU, %.2f bytes each, %.0f MiB more "
+		      "memory at most\n",
+		done, (double)done / ((double)cpu / 1e9) / 1e6,
+		(double)st.late_bytes / (double)done,
+		(double)(most - MNO_MIN(before, most)) / 1048576);
+	assert_true(most - MNO_MIN(before, most) < (200u << 20));
+	cpu = cpu_ns();
+	for (int64_t a = MIDNIGHT; a <= st.last_ms; a += 3600000)
+		assert_int_equal(mno_series_read(s->s, ids, SERIES, a, a + 3599999, SIZE_MAX,
+					 total_column, &total),
+			0);
+	print_message("read: %.1f M samples/s of CPU\n",
+		(double)done / ((double)(cpu_ns() - cpu) / 1e9) / 1e6);
+	assert_int_equal(total.samples, done);
+	assert_true(total.sum == sum);
+	free(order);
+	free(v);
+}
+
+static size_t runs_of(struct st *s, uint32_t id, int64_t day)
+{
+	struct late_run runs[LATE_RUNS];
+	struct late_view w = {0};
+	struct mno_env *e;
+	size_t n;
+
+	assert_int_equal(mno_store_env(s->e, MNO_CLASS_TS, day, false, &e), 0);
+	assert_int_equal(mno_read_begin(e, &w.t), 0);
+	w.e = e;
+	assert_int_equal(late_some(&w, id / GROUP_SERIES, runs, LATE_RUNS, &n), 0);
+	mno_read_end(e, w.t);
+	mno_env_unref(e);
+	return n;
+}
+
+/* One late sample in each of many commits: neither files grow nor do reads get slow. */
+static void test_trickle(void **state)
+{
+	enum { N = 4000, SERIES = 64 };
+	struct st *s = *state;
+	struct mno_store_stat before, after;
+	struct total total = {0};
+	struct mno_txn *t = begin(s);
+	uint64_t cpu, read;
+	size_t most = 0;
+	uint32_t ids[SERIES];
+	bool more = true;
+	char key[32];
+
+	for (unsigned i = 0; i < SERIES; i++) {
+		snprintf(key, sizeof(key), "trickle{i=\"%u\"}", i);
+		ids[i] = resolve(s, t, key);
+	}
+	commit(s, t);
+	assert_int_equal(mno_store_stat(s->e, &before), 0);
+	cpu = cpu_ns();
+	for (int i = 0; i < N; i++) {
+		struct mno_sample v = {ids[i % SERIES],
+			MIDNIGHT + (int64_t)((uint64_t)i * 7919 % 86400) * 1000, i};
+
+		t = begin(s);
+		assert_int_equal(mno_series_add(s->s, t, &v, 1), 0);
+		commit(s, t);
+		if (i % 100 == 0)
+			most = MNO_MAX(most, runs_of(s, ids[0], MIDNIGHT));
+	}
+	cpu = cpu_ns() - cpu;
+	assert_int_equal(mno_store_stat(s->e, &after), 0);
+	read = cpu_ns();
+	assert_int_equal(mno_series_read(s->s, ids, SERIES, INT64_MIN, INT64_MAX, SIZE_MAX,
+				 total_column, &total),
+		0);
+	read = cpu_ns() - read;
+	assert_int_equal(total.samples, N);
+	assert_true(total.sum == (double)N * (N - 1) / 2);
+	print_message("%u commits of one late sample: %.0f us of CPU each, at most %zu runs, files "
+		      "%.0f KiB more, read of all %.0f us\n",
+		(unsigned)N, (double)cpu / N / 1e3, most,
+		(double)(after.file_bytes - before.file_bytes) / 1024, (double)read / 1e3);
+	assert_true(most < LATE_RUNS);
+	assert_true(after.file_bytes - before.file_bytes < (3u << 20));
+	while (more) {
+		t = begin(s);
+		assert_int_equal(mno_series_compact(s->s, t, &more), 0);
+		commit(s, t);
+	}
+	assert_int_equal(runs_of(s, ids[0], MIDNIGHT), 1);
+	total = (struct total){0};
+	assert_int_equal(mno_series_read(s->s, ids, SERIES, INT64_MIN, INT64_MAX, SIZE_MAX,
+				 total_column, &total),
+		0);
+	assert_int_equal(total.samples, N);
+}
+
+/* --- damage, and partitions that go ----------------------------------------------------------- */
+
+static int count_damage(void *arg, const struct mno_column *c)
+{
+	size_t *n = arg;
+
+	n[0] += c->n;
+	n[1] += c->damaged;
+	return 0;
+}
+
+static void test_damage(void **state)
+{
+	struct st *s = *state;
+	struct mno_sample v[2000];
+	struct mno_txn *t = begin(s), *p;
+	uint32_t id = resolve(s, t, "m");
+	uint8_t from[LATE_KEY] = {0};
+	_cleanup_buf_ struct mno_buf k = {0}, val = {0};
+	struct mno_env *e;
+	size_t n[2] = {0};
+	bool more = true;
+
+	for (int i = 0; i < 2000; i++)
+		v[i] = (struct mno_sample){id, MIDNIGHT + i * 1000, i * 0.1};
+	assert_int_equal(mno_series_add(s->s, t, v, 2000), 0); /* blocks of 1024 and less */
+	v[0].v = 4;
+	assert_int_equal(mno_series_add(s->s, t, v, 1), 0);
+	commit(s, t);
+	assert_int_equal(mno_store_env(s->e, MNO_CLASS_TS, MIDNIGHT, false, &e), 0);
+	assert_int_equal(
+		mno_env_fetch(e, MNO_DB_LATE, MNO_SEEK_GE, from, sizeof(from), &k, &val), 0);
+	mno_env_unref(e);
+	val.data[val.len / 2] ^= 4;
+	t = begin(s);
+	assert_int_equal(mno_txn_part(t, MNO_CLASS_TS, MIDNIGHT, &p), 0);
+	assert_int_equal(mno_txn_put(p, MNO_DB_LATE, k.data, k.len, val.data, val.len), 0);
+	commit(s, t);
+	for (int round = 0; round < 2; round++) {
+		memset(n, 0, sizeof(n));
+		assert_int_equal(mno_series_read(s->s, &id, 1, INT64_MIN, INT64_MAX, SIZE_MAX,
+					 count_damage, n),
+			0);
+		/* exactly its block, and the one sample that came later is not in it */
+		assert_int_equal(n[0], 2000 - HEAD_ROWS * BLOCK_WINDOWS + 1);
+		assert_int_equal(n[1], 1);
+		while (round == 0 && more) { /* what cannot be read is not merged away */
+			t = begin(s);
+			assert_int_equal(mno_series_compact(s->s, t, &more), 0);
+			commit(s, t);
+		}
+	}
+}
+
+static void test_dropped(void **state)
+{
+	struct st *s = *state;
+	struct mno_sample v[100];
+	struct mno_series_stat st;
+	struct mno_txn *t = begin(s);
+	uint32_t id = resolve(s, t, "m");
+	size_t n[2] = {0};
+	char path[160];
+	bool more;
+
+	for (int i = 0; i < 100; i++)
+		v[i] = (struct mno_sample){id, MIDNIGHT + (i - 50) * 1000, i};
+	assert_int_equal(mno_series_add(s->s, t, v, 100), 0);
+	commit(s, t);
+	down(s);
+	snprintf(path, sizeof(path), "%s/ts-20231114", s->tmp.dir);
+	nftw(path, tmpstate_remove, 16, FTW_DEPTH | FTW_PHYS);
+	up(s);
+	assert_int_equal(
+		mno_series_read(s->s, &id, 1, INT64_MIN, INT64_MAX, SIZE_MAX, count_damage, n), 0);
+	assert_int_equal(n[0], 50);
+	mno_series_stat(s->s, &st);
+	assert_int_equal(st.samples, 50);
+	/* and retention, while it is open */
+	t = begin(s);
+	assert_int_equal(mno_series_expire(s->s, t, MIDNIGHT + MS_PER_DAY, &more), 0);
+	commit(s, t);
+	mno_series_stat(s->s, &st);
+	assert_int_equal(st.samples, 0);
+	assert_int_equal(st.late_bytes, 0);
+	t = begin(s); /* it begins anew */
+	assert_int_equal(mno_series_resolve(s->s, t, "m", 1, &v[0].id), 0);
+	assert_int_equal(mno_series_add(s->s, t, v, 1), 0);
+	commit(s, t);
+	mno_series_stat(s->s, &st);
+	assert_int_equal(st.samples, 1);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {T(test_model), T(test_twice), T(test_refused)};
+	const struct CMUnitTest tests[] = {
+		T(test_twice), T(test_refused), T(test_catch_up), T(test_model), T(test_trickle), T(test_damage), T(test_dropped)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
