@@ -384,12 +384,12 @@ static int admit(struct add *x, const struct slice *l)
 	uint32_t group = l->v->id / GROUP_SERIES;
 	int64_t last = l->v[l->n - 1].t_ms;
 	uint64_t seen = 0;
+	int r;
 
 	for (size_t i = l->n; i-- > 0;) {
 		const struct mno_sample *v = &l->v[i];
 		uint64_t bit = 1ULL << (v->id % GROUP_SERIES);
 		struct hot *h;
-		int r;
 
 		if (seen & bit)
 			continue;
@@ -403,14 +403,15 @@ static int admit(struct add *x, const struct slice *l)
 	seen = 0;
 	for (size_t i = 0; i < l->n; i++) {
 		uint64_t bit = 1ULL << (l->v[i].id % GROUP_SERIES);
-		int r = seen & bit ? 0 : dict_widen(x->s, x->txn, l->v[i].id, l->v[i].t_ms);
 
+		r = seen & bit ? 0 : dict_widen(x->s, x->txn, l->v[i].id, l->v[i].t_ms);
 		if (r < 0)
 			return r;
 		seen |= bit;
 	}
 	last += SPAN_STEP_MS - last % SPAN_STEP_MS; /* so that it is not written each time */
-	return span_widen(x->s, x->txn, group, l->v->t_ms, last);
+	r = span_widen(x->s, x->txn, group, l->v->t_ms, last);
+	return r < 0 ? r : rollup_mark_all(x->s, x->txn, l->v, l->n);
 }
 
 int mno_series_add(struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n)
