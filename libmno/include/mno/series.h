@@ -139,7 +139,7 @@ struct mno_run {
 };
 /*
  * As mno_series_read, for those who add up and keep nothing: hands over runs as they are decoded,
- * up to 256 samples each. Those of one series come in order of time; series are mixed. Several
+ * up to 192 samples each. Those of one series come in order of time; series are mixed. Several
  * threads may each scan a part of the ids; with the same @t1 in the past they see the same.
  * *@ret_damaged (may be NULL) counts groups of series with a block that could not be read.
  */

@@ -12,9 +12,11 @@
 int counters_save(struct mno_series *s, struct mno_txn *txn)
 {
 	struct mno_seal info = {.kind = MNO_SEAL_META};
+	struct counters c = s->now;
 
-	return mno_seal_put(txn, MNO_DB_META, COUNTERS_KEY, strlen(COUNTERS_KEY), &info, &s->now,
-		sizeof(s->now), NULL);
+	c.samples -= MNO_MIN(c.samples, head_samples(s->head));
+	return mno_seal_put(txn, MNO_DB_META, COUNTERS_KEY, strlen(COUNTERS_KEY), &info, &c,
+		sizeof(c), NULL);
 }
 
 /* -ENOENT: none yet. -MNO_ECORRUPT */

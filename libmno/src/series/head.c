@@ -134,6 +134,17 @@ uint64_t rows_alive_at(const struct rows *rw, size_t r)
 	return alive;
 }
 
+uint64_t head_samples(const struct head *h)
+{
+	const struct rows *rw;
+	uint64_t n = 0;
+
+	SPARSE_EACH(&h->rows, no, rw)
+	for (size_t r = 0; r < h->n; r++)
+		n += (uint64_t)__builtin_popcountll(rw->present[r + 1]);
+	return n;
+}
+
 /* --- one row ---------------------------------------------------------------------------------------- */
 
 static void row_clear(struct head *h, size_t r)
@@ -239,16 +250,18 @@ static int append_row(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, c
 	const double *values, size_t n)
 {
 	size_t r = s->head->n;
+	bool named;
 	int err;
 
 	err = row_fill(s, txn, r, ids, values, n);
 	if (err == 0)
 		err = row_end_missing(s, r);
+	named = s->dirty;
 	if (err == 0)
 		err = dict_flush(s, txn);
 	if (err == 0)
 		err = tail_put(s, txn, r, t_ms);
-	if (err == 0)
+	if (err == 0 && named) /* the other counters follow from the rows */
 		err = counters_save(s, txn);
 	if (err < 0) {
 		row_clear(s->head, r);
@@ -312,6 +325,7 @@ void mno_series_rollback(struct mno_series *s)
 {
 	uint64_t made = s->now.next_id - s->committed.next_id;
 
+	rollup_rollback(s);
 	pthread_rwlock_wrlock(&s->lock);
 	if (s->n_pending) {
 		head_free(s, s->head);

@@ -96,7 +96,7 @@ int head_seal(struct mno_series *s, struct mno_txn *txn, bool day_ends)
 	s->pending[s->n_pending++] = s->head;
 	s->head = next;
 	pthread_rwlock_unlock(&s->lock);
-	return 0;
+	return counters_save(s, txn);
 }
 
 int mno_series_seal(struct mno_series *s, struct mno_txn *txn)

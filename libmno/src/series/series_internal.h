@@ -10,10 +10,10 @@
 #include "sparse.h"
 
 #define GROUP_SERIES  64u  /* columns of a block */
-#define HEAD_ROWS     256u /* ticks of a window */
+#define HEAD_ROWS     192u /* ticks of a window; with their slots the tail is a tree of one page */
 #define CHUNK_ROWS    32u  /* head memory is taken in steps of this many ticks */
 #define HEAD_CHUNKS   (HEAD_ROWS / CHUNK_ROWS)
-#define PENDING_MAX   8u /* blocks' worth of rows in one transaction */
+#define PENDING_MAX   11u /* blocks' worth of rows in one transaction */
 #define MS_PER_DAY    86400000
 #define KEY_MAX       MNO_SERIES_KEY_MAX
 #define KEY_LABELS    MNO_SERIES_LABELS_MAX
@@ -92,7 +92,7 @@ int column_decode(const uint8_t *p, size_t len, size_t ticks, struct column *ret
 size_t column_ticks(const struct column *c, size_t ticks, uint16_t *idx);
 
 /* --- block.c: groups of series x windows of ticks as bytes ------------------------------------ */
-#define BLOCK_WINDOWS 4u
+#define BLOCK_WINDOWS 5u /* 960 ticks */
 #define BLOCK_GROUPS  64u
 #define BLOCK_TARGET  (30u << 10) /* bytes at which a block gets no more groups */
 struct window {
@@ -135,9 +135,10 @@ int block_open(const uint8_t *raw, size_t len, struct block *ret);
 int block_pieces(const struct block *b, size_t i, struct piece ret[BLOCK_WINDOWS]);
 
 /* --- block_v1.c: what format 1 wrote: one group, one window (read only, for migration) --------- */
+#define BLOCK_V1_ROWS 256u
 struct block_v1 {
 	size_t n;
-	int64_t t[HEAD_ROWS];
+	int64_t t[BLOCK_V1_ROWS];
 	uint64_t columns;
 	const uint8_t *body[GROUP_SERIES]; /* into the raw bytes */
 	uint32_t body_len[GROUP_SERIES];
@@ -145,7 +146,7 @@ struct block_v1 {
 /* @raw must be followed by 8 readable bytes and outlive @ret. -MNO_ECORRUPT, never a bad read. */
 int block_v1_open(const uint8_t *raw, size_t len, struct block_v1 *ret);
 /*
- * Values of one column: positions (ticks) into @idx, values into @v, both of HEAD_ROWS.
+ * Values of one column: positions (ticks) into @idx, values into @v, both of BLOCK_V1_ROWS.
  * *@ret_n = 0 if the block does not have it. -MNO_ECORRUPT.
  */
 int block_v1_column(
@@ -231,9 +232,15 @@ struct mno_series {
 	size_t n_free_chunks;
 	struct mno_buf raw, key;
 	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
+	struct rollup_state *rollup; /* NULL: no memory for it */
 	ZSTD_DCtx *z;
 	ZSTD_DCtx *spare_z; /* of readers; atomic */
 };
+
+/* rollup.c: what is being made; rollback forgets the step under way. */
+int rollup_open(struct mno_series *s);
+void rollup_free(struct mno_series *s);
+void rollup_rollback(struct mno_series *s);
 
 struct sym *sym_get(struct symtab *t, const char *text); /* a new reference; NULL: no memory */
 struct sym *sym_find(const struct symtab *t, const char *text);
@@ -319,6 +326,8 @@ static inline const double *rows_before(const struct rows *rw, size_t r)
 void rows_free(struct mno_series *s, struct rows *rw);
 /* Which columns of row @r (0-based) carry a value that is no staleness mark. */
 uint64_t rows_alive_at(const struct rows *rw, size_t r);
+/* Samples in all rows: no counter that is stored has them. */
+uint64_t head_samples(const struct head *h);
 
 int head_seal(struct mno_series *s, struct mno_txn *txn, bool day_ends);
 /* The day (UTC) of a time: no block spans two. */
@@ -343,7 +352,7 @@ static inline uint32_t block_key_group(const void *key)
 	return mno_get_be32((const uint8_t *)key + 8);
 }
 /*
- * Puts @h (NULL: none) as a window of its own beside the others in PART; when there are four, or
+ * Puts @h (NULL: none) as a window of its own beside the others in PART; when there are five, or
  * @all, they become blocks. Memory: one block of each window, and one being made.
  */
 int merge_windows(struct mno_series *s, struct mno_txn *txn, const struct head *h, bool all);
