@@ -232,7 +232,7 @@ struct mno_series {
 	size_t n_free_chunks;
 	struct mno_buf raw, key;
 	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
-	struct rollup_state *rollup; /* NULL: no memory for it */
+	struct rollup_state *rollup;        /* NULL: no memory for it */
 	ZSTD_DCtx *z;
 	ZSTD_DCtx *spare_z; /* of readers; atomic */
 };
