@@ -265,6 +265,9 @@ static void expire(struct mno_writer *w, struct mno_txn *t)
 	w->expire_more = mno_series_expire(w->o.series, t, end, &more) == 0 && more;
 	mno_ledger_expire(w->o.env, t, end_ns, &more);
 	mno_events_expire(w->o.env, t, end_ns, &more);
+	for (unsigned i = 0; i < MNO_TIER_MAX; i++)
+		if (w->o.rollup_ms[i])
+			mno_rollup_expire(w->o.series, i, mno_now_ms() - w->o.rollup_ms[i]);
 }
 
 /* Below the disk floor nothing is added, but what is past its time may still go; then the oldest
@@ -283,12 +286,14 @@ static void reclaim(struct mno_writer *w)
 static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_procs)
 {
 	struct mno_txn *t;
+	bool more;
 	int r = mno_store_begin(w->o.env, &t);
 
 	if (r == -ENOSPC)
 		reclaim(w);
 	if (r < 0)
 		return r;
+	r = mno_rollup_run(w->o.series, t, &more); /* first: it reads what is committed */
 	for (size_t i = 0; i < b->n && r == 0; i++)
 		r = store_item(w, t, b->items[i]);
 	if (r == 0)

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "mno/ledger.h"
-#include "mno/series.h"
+#include "mno/rollup.h"
 
 struct mno_writer;
 struct mno_probes;
@@ -16,8 +16,9 @@ struct mno_writer_opts {
 	struct mno_store *env;
 	struct mno_series *series;
 	struct mno_ledger *ledger;
-	struct mno_probes *probes; /* told what was stored or lost */
-	int64_t retention_ms;      /* 0 = 14 days */
+	struct mno_probes *probes;       /* told what was stored or lost */
+	int64_t retention_ms;            /* 0 = 14 days */
+	int64_t rollup_ms[MNO_TIER_MAX]; /* of each tier; 0 = for good */
 };
 /* The writer without its thread; the parts are borrowed and must outlive it. -ENOMEM. */
 int mno_writer_new(const struct mno_writer_opts *o, struct mno_writer **ret);
