@@ -192,8 +192,9 @@ int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot
 	r = hot_add(s, id, dict_fingerprint(s, rec.key, rec.len), &k, ret);
 	if (r < 0)
 		return r;
-	if (rec.first_ms != INT64_MIN)
-		(*ret)->first_ms = rec.first_ms;
+	pthread_rwlock_wrlock(&s->lock);
+	(*ret)->first_ms = rec.first_ms != INT64_MIN ? rec.first_ms : 0;
+	pthread_rwlock_unlock(&s->lock);
 	if (rec.last_ms != INT64_MAX)
 		dict_mark_dirty(s, *ret);
 	return 0;
@@ -204,7 +205,7 @@ int dict_widen(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t
 	struct hot *h = hot_by_id(s, id);
 	int r = h ? 0 : dict_heat(s, txn, id, &h);
 
-	if (r < 0 || t_ms >= h->first_ms)
+	if (r < 0 || !h->first_ms || t_ms >= h->first_ms)
 		return r;
 	pthread_rwlock_wrlock(&s->lock);
 	h->first_ms = t_ms ? t_ms : -1; /* 0 means not known */
