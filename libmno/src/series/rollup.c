@@ -333,8 +333,7 @@ static int make_some(
 
 /* --- late samples ---------------------------------------------------------------------------- */
 
-int rollup_mark_all(
-	struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n)
+int rollup_mark_all(struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n)
 {
 	int64_t end = INT64_MIN; /* of the shortest window; longer ones end with one of them */
 
