@@ -361,7 +361,7 @@ static int add_sorted(struct add *x)
 	return r;
 }
 
-static int check(struct mno_series *s, const struct mno_sample *v, size_t n)
+int late_check(struct mno_series *s, const struct mno_sample *v, size_t n)
 {
 	int64_t first = INT64_MAX, last = INT64_MIN;
 
@@ -378,50 +378,45 @@ static int check(struct mno_series *s, const struct mno_sample *v, size_t n)
 	return n && day_of(last) - day_of(first) >= LATE_DAYS ? -ERANGE : 0;
 }
 
-/* All of them are in the head from now on, and known to have samples so early and so late. */
-static int admit(struct add *x, const struct slice *l)
+int late_admit(struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n)
 {
-	uint32_t group = l->v->id / GROUP_SERIES;
-	int64_t last = l->v[l->n - 1].t_ms;
+	int64_t last = v[n - 1].t_ms;
 	uint64_t seen = 0;
+	int r = 0;
 
-	for (size_t i = l->n; i-- > 0;) {
-		const struct mno_sample *v = &l->v[i];
-		uint64_t bit = 1ULL << (v->id % GROUP_SERIES);
+	for (size_t i = n; i-- > 0 && r == 0;) {
+		uint64_t bit = 1ULL << (v[i].id % GROUP_SERIES);
 		struct hot *h;
-		int r;
 
 		if (seen & bit)
 			continue;
 		seen |= bit;
-		r = series_admit(x->s, x->txn, v->id);
-		if (r < 0)
-			return r;
-		h = hot_by_id(x->s, v->id);
-		h->late_ms = MNO_MAX(h->late_ms, v->t_ms);
+		r = series_admit(s, txn, v[i].id);
+		h = hot_by_id(s, v[i].id);
+		if (r == 0 && h)
+			h->late_ms = MNO_MAX(h->late_ms, v[i].t_ms);
 	}
 	seen = 0;
-	for (size_t i = 0; i < l->n; i++) {
-		uint64_t bit = 1ULL << (l->v[i].id % GROUP_SERIES);
-		int r = seen & bit ? 0 : dict_widen(x->s, x->txn, l->v[i].id, l->v[i].t_ms);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		uint64_t bit = 1ULL << (v[i].id % GROUP_SERIES);
 
-		if (r < 0)
-			return r;
+		if (!(seen & bit))
+			r = dict_widen(s, txn, v[i].id, v[i].t_ms);
 		seen |= bit;
 	}
 	last += SPAN_STEP_MS - last % SPAN_STEP_MS; /* so that it is not written each time */
-	return span_widen(x->s, x->txn, group, l->v->t_ms, last);
+	return r < 0 ? r : span_widen(s, txn, v->id / GROUP_SERIES, v->t_ms, last);
 }
 
 int mno_series_add(struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n)
 {
 	struct add x = {.s = s, .txn = txn};
-	int r = check(s, v, n);
+	int r = late_check(s, v, n);
 
 	if (r == 0 && n)
 		r = sort_all(&x, v, n);
 	for (size_t i = 0; i < x.n_slices && r == 0; i++)
-		r = admit(&x, &x.slices[i]);
+		r = late_admit(s, txn, x.slices[i].v, x.slices[i].n);
 	if (r == 0 && n)
 		r = dict_flush(s, txn);
 	if (r == 0 && n)
