@@ -30,7 +30,9 @@ MNO_DEFINE_CLEANUP(struct mno_series *, mno_series_close)
 /*
  * Id of the series with this key, made on first use inside @txn. Writer thread. Labels may come
  * in any order. The id stays valid if @txn is aborted: the series is then written by the next one.
- * -EINVAL (malformed key, over one of the limits above, a label twice), -ENOSPC, -ENOMEM.
+ * -EINVAL (malformed key, over one of the limits above, a label twice). -EOVERFLOW (all ids
+ * were given out) and -MNO_ELIMIT (labels in memory at their bound, 512 MiB) refuse this series only.
+ * -ENOSPC, -ENOMEM.
  */
 int mno_series_resolve(
 	struct mno_series *s, struct mno_txn *txn, const char *key, size_t len, uint32_t *ret_id);
@@ -213,7 +215,8 @@ struct mno_series_stat {
 	uint64_t damaged_lists;   /* of the label index, the same: made anew from the records */
 	uint64_t index_bytes;     /* of memory_bytes: labels of the series in the head */
 	uint64_t index_lag;       /* series that wait to be in the stored label index */
-	uint64_t ids_left;        /* new series until ids end; then they are refused (-ENOSPC) */
+	uint64_t ids_left;        /* new series until ids end (an id is not given twice) */
+	uint64_t refused;         /* since open: no id left, or too much memory for labels */
 	int64_t first_ms, last_ms; /* 0 if empty */
 };
 /* Any thread. */

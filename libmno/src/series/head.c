@@ -326,6 +326,7 @@ void mno_series_rollback(struct mno_series *s)
 {
 	uint64_t made = s->now.next_id - s->committed.next_id;
 
+	rollup_rollback(s);
 	pthread_rwlock_wrlock(&s->lock);
 	if (s->n_pending) {
 		head_free(s, s->head);

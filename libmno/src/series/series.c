@@ -20,6 +20,7 @@ struct mno_series *mno_series_close(struct mno_series *s)
 		s->free_chunks = *(void **)p;
 		free(p);
 	}
+	rollup_free(s);
 	hot_free_all(s);
 	late_close(s);
 	ZSTD_freeDCtx(s->z);
@@ -72,6 +73,8 @@ int mno_series_open(struct mno_store *env, struct mno_series **ret)
 	pthread_rwlock_init(&s->lock, &a);
 	pthread_rwlockattr_destroy(&a);
 	r = open_parts(s);
+	if (r == 0)
+		r = rollup_open(s);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(s);

@@ -248,6 +248,8 @@ struct mno_series {
 	} shown;                                 /* as of the last row, commit or abort */
 	uint64_t damaged_blocks;                 /* met by reads since open; atomic */
 	uint64_t damaged_records, damaged_lists; /* of the dictionary; the same */
+	uint64_t refused;                        /* series, since open; atomic */
+	size_t index_max;                        /* bytes of labels in memory */
 	uint64_t indexed;                        /* index_state.next as of the last step; atomic */
 	bool index_bad;                          /* the label index is to be made anew; atomic */
 	/* The writer's own. */
@@ -258,9 +260,16 @@ struct mno_series {
 	size_t n_free_chunks;
 	struct mno_buf raw, key;
 	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
+	struct rollup_state *rollup;        /* NULL: no memory for it */
 	ZSTD_DCtx *z;
+	ZSTD_DCtx *spare_z; /* of readers; atomic */
 	struct late late;
 };
+
+/* rollup.c: what is being made; rollback forgets the step under way. */
+int rollup_open(struct mno_series *s);
+void rollup_free(struct mno_series *s);
+void rollup_rollback(struct mno_series *s);
 
 struct sym *sym_get(struct symtab *t, const char *text); /* a new reference; NULL: no memory */
 struct sym *sym_find(const struct symtab *t, const char *text);
@@ -287,8 +296,8 @@ struct record {
 	size_t len;
 };
 /* Checks and splits a stored record; the key is in @raw. -MNO_ECORRUPT */
-int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len,
-	struct mno_buf *raw, struct record *ret);
+int dict_record(const struct mno_series *s, ZSTD_DCtx *z, const uint8_t id_be[4], const void *val,
+	size_t len, struct mno_buf *raw, struct record *ret);
 /* Its times only, without unpacking. */
 int record_times(const uint8_t id_be[4], const void *val, size_t len, struct record *ret);
 /* Says that a record is damaged, once, and counts it. Any thread. */
