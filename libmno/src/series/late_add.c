@@ -2,6 +2,7 @@
 /* Samples of any time and in any order: sorted, compared with what is there, written as runs. */
 #include <errno.h>
 #include "late.h"
+#include "mno/rollup.h"
 #include "mno/err.h"
 
 #define ADD_MAX      (1u << 20)
@@ -9,7 +10,9 @@
 #define DIGIT_BITS   11u
 #define DIGITS       (1u << DIGIT_BITS)
 #define SPAN_STEP_MS 3600000LL
-#define APPEND_LEVEL 2u /* runs of so many ticks are appended to, not merged */
+#define MARK_MS      60000LL /* no window of a rollup is shorter, and each is a multiple */
+#define MINUTES      1536u   /* more than a day has, in whole words */
+#define APPEND_LEVEL 2u      /* runs of so many ticks are appended to, not merged */
 
 /* Samples of one group, sorted by time. */
 struct slice {
@@ -276,6 +279,31 @@ static int run_number(struct add *x, uint32_t group, int64_t t0, unsigned *level
 	return 0;
 }
 
+/* Rollups of windows that are made already are made again. */
+static int mark_rollups(struct add *x, uint32_t group)
+{
+	uint64_t done[MINUTES / 64] = {0}; /* of the day */
+
+	for (unsigned i = 0; i < GROUP_SERIES; i++) {
+		const struct late_col *c = &x->out.c[i];
+
+		for (size_t k = 0; k < c->n; k++) {
+			int64_t minute = c->t[k] / MARK_MS;
+			int r;
+
+			if (k && c->t[k - 1] / MARK_MS == minute)
+				continue;
+			if (done[minute % MINUTES / 64] >> (minute % 64) & 1)
+				continue; /* another column has it */
+			done[minute % MINUTES / 64] |= 1ULL << (minute % 64);
+			r = mno_rollup_mark(x->s, x->txn, group * GROUP_SERIES, c->t[k]);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
 static int add_group(struct add *x, const struct mno_sample *v, size_t n, int64_t day)
 {
 	uint32_t group = v->id / GROUP_SERIES, run;
@@ -304,6 +332,8 @@ static int add_group(struct add *x, const struct mno_sample *v, size_t n, int64_
 		r = late_writer_add(x->w, &x->out);
 	if (r == 0)
 		r = late_writer_end(x->w);
+	if (r == 0)
+		r = mark_rollups(x, group);
 	if (r == 0)
 		r = late_merge(x->s, x->p, x->m, group, day, false, x->w);
 	return MNO_MIN(r, 0);
