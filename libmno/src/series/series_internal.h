@@ -206,6 +206,7 @@ struct late_meta {
 	uint32_t next_id;    /* above every id with data in the partition */
 	uint32_t merged_run; /* next_run when all was merged: nothing to do until it changes */
 	uint32_t unused;     /* 0 */
+	uint64_t hists, hist_bytes; /* of HIST */
 };
 struct late_part {
 	int64_t t0_ms;
