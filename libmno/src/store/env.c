@@ -11,11 +11,12 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
-#include "store_internal.h"
+#include "pages.h"
 
-#define MAX_READERS  512
-#define CHECK_MAX_NS (60 * NS_PER_MS) /* a start must not become slower with the store's age */
-#define LOCK_BYTES   36864            /* 64 for each reader and for the head, rounded up */
+#define MAX_READERS   512
+#define CHECK_MAX_NS  (60 * NS_PER_MS) /* a start must not become slower with the store's age */
+#define RECORD_MAX_NS NS_PER_SEC       /* of a clean close */
+#define LOCK_BYTES    36864            /* 64 for each reader and for the head, rounded up */
 
 /* In META, not sealed: who the environment is. */
 #define IDENTITY_KEY "identity"
@@ -81,10 +82,23 @@ static int reserve_lock(struct mno_env *e)
 /* A new directory has no file yet; what else is in its place LMDB will refuse. */
 static int check_pages(struct mno_env *e)
 {
+	struct mno_pages_found found = {0};
 	_cleanup_close_ int fd = -1;
+	int r;
 
 	if (e->store->opts.read_only) /* its owner may be writing */
 		return 0;
+	r = mno_pages_verify(e->dir_fd, CHECK_MAX_NS, &found);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (found.mended) {
+		mno_warn("store: %s: %llu flipped bits in data.mdb were found and mended; look "
+			 "after memory and disk of this host",
+			e->name, (unsigned long long)found.mended);
+		e->store->mended += found.mended;
+	}
+	if (found.bad)
+		return -MNO_ECORRUPT;
 	fd = openat(e->dir_fd, "data.mdb", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	return fd < 0 ? 0 : mno_store_check(fd, CHECK_MAX_NS);
 }
@@ -282,6 +296,7 @@ static int open_all(struct mno_env *e, bool create)
 		r = open_lmdb(e, create);
 	if (r == 0 && fresh && fsync(e->store->dir_fd) < 0)
 		r = -errno;
+	e->touched = fresh || faccessat(e->dir_fd, "pages.sum", F_OK, 0) < 0;
 	return r == -ECANCELED ? -MNO_ECORRUPT : r; /* LMDB gave up on a page */
 }
 
@@ -318,8 +333,13 @@ struct mno_env *mno_env_free(struct mno_env *e)
 	if (!e)
 		return NULL;
 	mno_env_txn_abort(e);
+	if (e->env && e->touched)
+		mdb_env_sync(e->env, 1);
 	if (e->env)
 		mdb_env_close(e->env);
+	if (e->env && e->touched && !e->gone && !e->store->opts.read_only &&
+		mno_pages_record(e->dir_fd, RECORD_MAX_NS) < 0)
+		mno_pages_forget(e->dir_fd);
 	mno_cipher_close(e->cipher);
 	ZSTD_freeCCtx(e->cctx);
 	mno_buf_done(&e->scratch);

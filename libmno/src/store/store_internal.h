@@ -89,6 +89,7 @@ struct mno_env {
 	_Atomic uint64_t slow_readers;     /* lived longer than MNO_READ_SLICE_NS */
 	struct mno_env_reader readers[MNO_ENV_READERS];
 	uint64_t reader_check_ns;
+	bool touched;  /* data.mdb is not as its sums say; they are written anew at the end */
 	bool map_full; /* the last transaction ran out of map */
 	/* Under the store's lock. */
 	unsigned refs;
@@ -108,6 +109,7 @@ struct mno_store {
 	struct mno_env *parts[MNO_PARTS_MAX]; /* with a transaction open beside main's */
 	size_t n_parts;
 	_Atomic uint64_t damaged;
+	_Atomic uint64_t mended;             /* flipped bits in pages, put right at opening */
 	_Atomic uint64_t dropped_partitions; /* for want of room */
 	uint8_t hash_key[16];                /* random per store, for fingerprints */
 };
