@@ -83,24 +83,20 @@ static int reserve_lock(struct mno_env *e)
 static int check_pages(struct mno_env *e)
 {
 	struct mno_pages_found found = {0};
-	_cleanup_close_ int fd = -1;
 	int r;
 
 	if (e->store->opts.read_only) /* its owner may be writing */
 		return 0;
 	r = mno_pages_verify(e->dir_fd, CHECK_MAX_NS, &found);
-	if (r < 0 && r != -ENOENT)
-		return r;
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
 	if (found.mended) {
 		mno_warn("store: %s: %llu flipped bits in data.mdb were found and mended; look "
 			 "after memory and disk of this host",
 			e->name, (unsigned long long)found.mended);
 		e->store->mended += found.mended;
 	}
-	if (found.bad)
-		return -MNO_ECORRUPT;
-	fd = openat(e->dir_fd, "data.mdb", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	return fd < 0 ? 0 : mno_store_check(fd, CHECK_MAX_NS);
+	return found.bad ? -MNO_ECORRUPT : 0;
 }
 
 /* --- the databases inside -------------------------------------------------------------------- */

@@ -12,12 +12,16 @@
 #include "mno/time.h"
 #include "pages.h"
 
-#define SUMS_NAME   "pages.sum"
-#define SUMS_TEMP   "pages.tmp"
-#define SUMS_MAGIC  0x736d7573676d6e6fULL
-#define SUMS_MAX    (64u << 20) /* bytes of the file: 2.7 M pages, 10 GiB of skeleton */
-#define PAGE_HEADER 16
-#define HEAD_USED   (PAGE_HEADER + 136) /* of a head: what LMDB reads */
+#define SUMS_NAME     "pages.sum"
+#define SUMS_TEMP     "pages.tmp"
+#define SUMS_MAGIC    0x736d7573676d6e6fULL
+#define SUMS_MAX      (64u << 20) /* bytes of the file: 2.7 M pages, 10 GiB of skeleton */
+#define PAGE_HEADER   16
+#define PAGE_OVERFLOW 0x04
+#define PAGE_DIRTY    0x10
+/* In a larger file the values' headers, each on a page of its own, are left to the scrubber. */
+#define HEADS_FILE_MAX (64 << 20)
+#define HEAD_USED      (PAGE_HEADER + 136) /* of a head: what LMDB reads */
 
 struct sum {
 	uint64_t no, used, sum; /* used: of a list of free pages */
@@ -248,11 +252,9 @@ static int read_sums(int dir_fd, struct mno_buf *out, struct sums_head *h)
 	return 0;
 }
 
-int mno_pages_verify(int dir_fd, uint64_t max_ns, struct mno_pages_found *ret)
+static int verify_sums(int dir_fd, int fd, uint64_t max_ns, struct mno_pages_found *found)
 {
-	_cleanup_close_ int fd = -1;
 	_cleanup_buf_ struct mno_buf text = {0};
-	struct mno_pages_found found = {0};
 	struct sums_head h;
 	struct file f;
 	struct stat st;
@@ -262,25 +264,81 @@ int mno_pages_verify(int dir_fd, uint64_t max_ns, struct mno_pages_found *ret)
 		mno_warn("store: %s is damaged: the pages are looked at without it", SUMS_NAME);
 		mno_pages_forget(dir_fd);
 	}
-	if (r < 0) {
-		*ret = found;
+	if (r < 0)
 		return r == -ENOENT || r == -MNO_ECORRUPT ? 0 : r;
-	}
-	fd = openat(dir_fd, "data.mdb", O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_size == 0) {
-		*ret = found;
-		return 0;
-	}
 	f = (struct file){.fd = fd, .size = (uint64_t)st.st_size, .page = h.page_bytes};
 	f.p = mmap(NULL, f.size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
 	if (f.p == MAP_FAILED)
 		return -errno;
 	r = compare(&f, (const struct sum *)(text.data + sizeof(h)), h.n,
-		max_ns ? mno_now_ns(CLOCK_MONOTONIC) + max_ns : UINT64_MAX, &found);
+		max_ns ? mno_now_ns(CLOCK_MONOTONIC) + max_ns : UINT64_MAX, found);
 	munmap(f.p, f.size);
-	if (r == 0)
-		*ret = found;
 	return r;
+}
+
+/* --- headers of values ------------------------------------------------------------------------ */
+
+struct value_heads {
+	struct mno_pages w;
+	int fd;
+	struct mno_pages_found *found;
+};
+
+/* What LMDB wrote there is known: number, kind, count of pages. The two bytes between number and
+ * kind nobody reads. */
+static int check_head(void *arg, const struct mno_page *p)
+{
+	struct value_heads *v = arg;
+	uint8_t want[PAGE_HEADER];
+	uint32_t n = (uint32_t)p->n;
+	unsigned bits = 0;
+
+	if (p->kind != MNO_PAGE_VALUE)
+		return 0;
+	memcpy(want, p->p, sizeof(want));
+	memcpy(want, &p->no, sizeof(p->no));
+	want[10] = PAGE_OVERFLOW | (p->p[10] & PAGE_DIRTY);
+	want[11] = 0;
+	memcpy(want + 12, &n, sizeof(n));
+	for (size_t i = 0; i < sizeof(want); i++)
+		bits += (unsigned)__builtin_popcount(want[i] ^ p->p[i]);
+	if (!bits)
+		return 0;
+	*(bits == 1 ? &v->found->mended : &v->found->bad) += 1;
+	if (bits > 1)
+		return 0;
+	return pwrite(v->fd, want, sizeof(want), (off_t)(p->no * v->w.page_bytes)) == sizeof(want)
+		       ? 0
+		       : -EIO;
+}
+
+int mno_pages_verify(int dir_fd, uint64_t max_ns, struct mno_pages_found *ret)
+{
+	_cleanup_close_ int fd = openat(dir_fd, "data.mdb", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	struct mno_pages_found found = {0};
+	struct value_heads v = {
+		.w = {.fn = check_head, .arg = &v, .values = true}, .fd = fd, .found = &found};
+	struct stat st;
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_size == 0) {
+		*ret = found;
+		return 0;
+	}
+	r = verify_sums(dir_fd, fd, max_ns, &found);
+	v.w.values = !max_ns || st.st_size <= HEADS_FILE_MAX;
+	if (r == 0)
+		r = mno_pages_walk(fd, max_ns, &v.w);
+	if (r < 0 && r != -ETIME)
+		return r;
+	if (found.mended && fsync(fd) < 0)
+		return -errno;
+	*ret = found;
+	return 0;
 }

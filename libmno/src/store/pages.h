@@ -40,8 +40,9 @@ struct mno_pages_found {
 	bool known;                  /* there were sums of this state of the file */
 };
 /*
- * Compares the file in @dir_fd, which nobody has open, with its sums, mends it. 0, also when there
- * are no sums or they are of another state; -ENOMEM, -errno.
+ * Looks at the file in @dir_fd, which nobody has open: compares it with its sums if they are of
+ * this state, mends it, walks over it. 0, also when the time was too short; -MNO_ECORRUPT LMDB may
+ * not work on it (log line), -ENOENT, -ENOMEM, -errno.
  */
 int mno_pages_verify(int dir_fd, uint64_t max_ns, struct mno_pages_found *ret);
 /* Writes the sums of the file, which nobody writes any more and which is synced. */
