@@ -6,6 +6,7 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/queue.h"
+#include "mno/store_keys.h"
 #include "mno/time.h"
 #include "probes.h"
 #include "writer.h"
@@ -17,6 +18,7 @@
 #define RECLAIM_EVERY        10 /* failed rounds */
 #define EXPIRE_EVERY         60 /* commits */
 #define DEFAULT_RETENTION_MS (14LL * 86400 * 1000)
+#define RESEAL_BYTES         (1u << 20) /* of older values, in one commit */
 #define MAX_PROBES           32
 
 struct item {
@@ -295,10 +297,15 @@ static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_pro
 		expire(w, t);
 	if (r == 0 && w->watched && (w->rounds % EXPIRE_EVERY == 1 || atomic_load(&w->stopping)))
 		r = mno_ledger_keep_running(w->o.ledger, w->o.env, t);
+	if (r == 0)
+		r = mno_store_reseal(w->o.env, t, RESEAL_BYTES);
 	if (r == 0) {
 		r = mno_store_commit(w->o.env, t);
-		if (r == 0)
+		if (r == 0) {
 			mno_series_committed(w->o.series);
+			if (mno_store_resealed(w->o.env) < 0)
+				mno_debug("the old data key is not dropped yet");
+		}
 	} else {
 		mno_store_abort(w->o.env, t);
 	}

@@ -101,6 +101,34 @@ static int check_pages(struct mno_env *e)
 
 /* --- the databases inside -------------------------------------------------------------------- */
 
+/*
+ * With a change of the KEK under way, some environments have the one key and some the other: those
+ * that are behind are brought forward here, also after a crash.
+ */
+static int open_wrapped(struct mno_env *e)
+{
+	struct mno_store *s = e->store;
+	int r = mno_cipher_open(s->keys, e->dir_fd, e->id, &e->cipher);
+
+	if (r != -ENOKEY || !s->next_keys)
+		return r;
+	return mno_cipher_open(s->next_keys, e->dir_fd, e->id, &e->cipher);
+}
+
+static int open_cipher(struct mno_env *e)
+{
+	int r;
+
+	if (!e->store->keys)
+		return -ENOKEY;
+	r = open_wrapped(e);
+	if (r == -MNO_ECORRUPT && !e->store->opts.read_only && mno_cipher_mend(e->dir_fd) > 0) {
+		e->store->mended++;
+		r = open_wrapped(e);
+	}
+	return r;
+}
+
 static int read_identity(struct mno_env *e, MDB_txn *t)
 {
 	MDB_val k = {strlen(IDENTITY_KEY), (void *)IDENTITY_KEY}, v;
@@ -119,9 +147,7 @@ static int read_identity(struct mno_env *e, MDB_txn *t)
 	memcpy(e->id, d.id, sizeof(e->id));
 	if (!d.encrypted)
 		return 0;
-	if (!e->store->keys)
-		return -ENOKEY;
-	r = mno_cipher_open(e->store->keys, e->dir_fd, e->id, &e->cipher);
+	r = open_cipher(e);
 	return r == -ENOENT ? -MNO_ECORRUPT : r; /* its data key is gone: nobody can read it */
 }
 
@@ -137,7 +163,8 @@ static int write_identity(struct mno_env *e, MDB_txn *t)
 	if (getrandom(e->id, sizeof(e->id), 0) != sizeof(e->id))
 		return -EIO;
 	if (d.encrypted) { /* the key file is durable before anything is sealed with it */
-		r = mno_cipher_create(e->store->keys, e->dir_fd, e->id, MNO_SUITE_AUTO, &e->cipher);
+		r = mno_cipher_create(e->store->next_keys ?: e->store->keys, e->dir_fd, e->id,
+			MNO_SUITE_AUTO, &e->cipher);
 		if (r < 0)
 			return r;
 	}

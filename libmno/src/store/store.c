@@ -14,6 +14,7 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
+#include "rotate.h"
 #include "store_internal.h"
 
 #define MAP_DEFAULT   (16ULL << 30)
@@ -48,6 +49,18 @@ static int check_format(struct mno_store *s)
 	return old && !now ? -MNO_EMIGRATE : 0;
 }
 
+/* Nobody named a source: the one that the store itself remembers. */
+static int open_kek(struct mno_store *s, const struct mno_keys_opts *o, bool fresh)
+{
+	int r = -ENOENT;
+
+	if (o->source == MNO_KEY_FILE && !o->name)
+		r = mno_keys_open_recorded(s->dir_fd, &s->keys);
+	if (r != -ENOENT)
+		return r;
+	return mno_keys_open(s->dir_fd, o, fresh && !s->opts.read_only, &s->keys);
+}
+
 static int open_keys(struct mno_store *s)
 {
 	struct mno_keys_opts ko = {.sz = sizeof(ko),
@@ -60,7 +73,12 @@ static int open_keys(struct mno_store *s)
 		return r;
 	if (s->opts.plain && fresh)
 		return 0;
-	r = mno_keys_open(s->dir_fd, &ko, fresh && !s->opts.read_only, &s->keys);
+	r = open_kek(s, &ko, fresh);
+	if ((r == -MNO_ECORRUPT || r == -ENOKEY) && !s->opts.read_only &&
+		mno_keys_mend(s->dir_fd) > 0) {
+		s->mended++;
+		r = open_kek(s, &ko, false);
+	}
 	/* a store that was made plain has none */
 	return r == -ENOENT && !fresh && faccessat(s->dir_fd, "main/key", F_OK, 0) < 0 ? 0 : r;
 }
@@ -107,6 +125,7 @@ int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_s
 		return -ENOMEM;
 	s->dir_fd = s->lock_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->rotate_lock, NULL);
 	if (o)
 		memcpy(&s->opts, o, MNO_MIN(o->sz, sizeof(*o)));
 	if (!s->opts.map_size)
@@ -119,11 +138,18 @@ int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_s
 	if (r == 0)
 		r = open_keys(s);
 	if (r == 0)
+		r = mno_store_keys_resume(s);
+	if (r == 0)
 		r = mno_store_env(s, MNO_CLASS_MAIN, 0, true, &s->main);
 	if (r == 0)
 		r = open_hash_key(s);
 	if (r < 0)
 		return r;
+	r = mno_store_keys_finish(s);
+	if (r < 0)
+		mno_warn("store: the change of its key is still pending: %s", mno_strerror(r));
+	/* a change of data keys that was under way has an old key left */
+	s->reseal.from = s->main->cipher && mno_cipher_count(s->main->cipher) > 1;
 	s->opts.key_name = NULL;
 	*ret = TAKE_PTR(s);
 	return 0;
@@ -141,9 +167,11 @@ struct mno_store *mno_store_close(struct mno_store *s)
 		mno_env_free(s->envs);
 		s->envs = next;
 	}
+	mno_keys_close(s->next_keys);
 	mno_keys_close(s->keys);
 	mno_close_p(&s->lock_fd);
 	mno_close_p(&s->dir_fd);
+	pthread_mutex_destroy(&s->rotate_lock);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 	return NULL;
@@ -176,6 +204,46 @@ static void close_idle(struct mno_store *s)
 		unlink_env(s, last);
 }
 
+/*
+ * A partition that cannot be opened must not stop the rest: it is kept under another name, and the
+ * log says so. Main is never replaced: without the dictionary the samples have no names, and new
+ * numbers would give them wrong ones.
+ */
+static int set_aside(struct mno_store *s, enum mno_class c, int64_t t_ms)
+{
+	struct mno_env name = {.class = c};
+	char to[64];
+
+	if (s->opts.read_only || mno_class_info(c)->period == MNO_PERIOD_NONE)
+		return -MNO_ECORRUPT;
+	mno_class_bounds(c, t_ms, &name.t0_ms, &name.t1_ms);
+	mno_env_name(&name);
+	for (unsigned i = 1; i < 1000; i++) {
+		snprintf(to, sizeof(to), "%s.damaged-%u", name.name, i);
+		if (faccessat(s->dir_fd, to, F_OK, 0) == 0)
+			continue;
+		if (renameat(s->dir_fd, name.name, s->dir_fd, to) < 0)
+			return -MNO_ECORRUPT;
+		s->set_aside++;
+		s->damaged++;
+		mno_err("store: %s is damaged and cannot be opened. Lost: all of its %s. It is "
+			"kept as %s: restore it from a backup, or delete it",
+			name.name, mno_class_info(c)->what, to);
+		return 0;
+	}
+	return -MNO_ECORRUPT;
+}
+
+static int open_env(
+	struct mno_store *s, enum mno_class c, int64_t t_ms, bool create, struct mno_env **ret)
+{
+	int r = mno_env_new(s, c, t_ms, create, ret);
+
+	if (r != -MNO_ECORRUPT || set_aside(s, c, t_ms) < 0)
+		return r;
+	return create ? mno_env_new(s, c, t_ms, true, ret) : -ENOENT;
+}
+
 int mno_store_env(
 	struct mno_store *s, enum mno_class c, int64_t t_ms, bool create, struct mno_env **ret)
 {
@@ -188,7 +256,7 @@ int mno_store_env(
 			break;
 	if (!e) {
 		close_idle(s);
-		r = mno_env_new(s, c, t_ms, create, &e);
+		r = open_env(s, c, t_ms, create, &e);
 		if (r == 0) {
 			e->next = s->envs;
 			s->envs = e;

@@ -103,6 +103,7 @@ struct mno_store {
 	struct mno_store_opts opts;
 	int dir_fd, lock_fd;
 	struct mno_keys *keys;
+	struct mno_keys *next_keys; /* a change of the KEK is under way */
 	struct mno_env *main;
 	pthread_mutex_t lock;                 /* envs, references */
 	struct mno_env *envs;                 /* open ones */
@@ -111,7 +112,15 @@ struct mno_store {
 	_Atomic uint64_t damaged;
 	_Atomic uint64_t mended;             /* flipped bits in pages, put right at opening */
 	_Atomic uint64_t dropped_partitions; /* for want of room */
-	uint8_t hash_key[16];                /* random per store, for fingerprints */
+	pthread_mutex_t rotate_lock;         /* one change of keys at a time */
+	struct {
+		atomic_bool from; /* main has values under an older data key */
+		atomic_bool
+			at_end; /* all were looked at, in a transaction that is not committed yet */
+		_Atomic uint64_t done, left;
+	} reseal;
+	_Atomic uint64_t set_aside; /* partitions that could not be opened, since the start */
+	uint8_t hash_key[16];       /* random per store, for fingerprints */
 };
 
 /*
