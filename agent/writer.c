@@ -55,6 +55,7 @@ struct mno_writer {
 	size_t row_cap;
 	struct mno_proc *procs;
 	uint64_t rounds;
+	bool expire_more; /* series past their time are left: a step with each commit */
 	pthread_mutex_t stat_lock;
 	struct mno_writer_stat stat;
 };
@@ -210,7 +211,8 @@ static int store_row(struct mno_writer *w, struct mno_txn *t, struct mno_row *ro
 	for (size_t i = 0; i < row->n; i++) {
 		int r = cell_id(w, t, &row->cells[i], &w->ids[n]);
 
-		if (r == -ESTALE || r == -EINVAL)
+		/* refused series are counted by the store */
+		if (r == -ESTALE || r == -EINVAL || r == -EOVERFLOW || r == -MNO_ELIMIT)
 			continue;
 		if (r < 0)
 			return r;
@@ -260,9 +262,9 @@ static void expire(struct mno_writer *w, struct mno_txn *t)
 {
 	int64_t end = mno_now_ms() - w->o.retention_ms;
 	uint64_t end_ns = end > 0 ? (uint64_t)end * NS_PER_MS : 0;
-	bool more;
+	bool more = false;
 
-	mno_series_expire(w->o.series, t, end, &more);
+	w->expire_more = mno_series_expire(w->o.series, t, end, &more) == 0 && more;
 	mno_ledger_expire(w->o.env, t, end_ns, &more);
 	mno_events_expire(w->o.env, t, end_ns, &more);
 }
@@ -293,7 +295,7 @@ static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_pro
 		r = store_item(w, t, b->items[i]);
 	if (r == 0)
 		r = store_procs(w, t, ret_procs);
-	if (r == 0 && ++w->rounds % EXPIRE_EVERY == 0)
+	if (r == 0 && (++w->rounds % EXPIRE_EVERY == 0 || w->expire_more))
 		expire(w, t);
 	if (r == 0 && w->watched && (w->rounds % EXPIRE_EVERY == 1 || atomic_load(&w->stopping)))
 		r = mno_ledger_keep_running(w->o.ledger, w->o.env, t);

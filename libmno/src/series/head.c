@@ -67,42 +67,36 @@ void rows_free(struct mno_series *s, struct rows *rw)
 
 void head_free(struct mno_series *s, struct head *h)
 {
+	struct rows *rw;
+
 	if (!h)
 		return;
-	for (size_t i = 0; i < h->n_rows; i++)
-		rows_free(s, h->rows[i]);
-	s->head_bytes -= sizeof(*h) + h->n_rows * sizeof(*h->rows);
-	free(h->rows);
+	SPARSE_EACH(&h->rows, no, rw)
+	rows_free(s, rw);
+	s->head_bytes -= sizeof(*h) + h->rows.bytes;
+	sparse_done(&h->rows);
 	free(h);
 }
 
-static struct rows *rows_make(struct mno_series *s, struct head *h, uint32_t group)
+struct rows *rows_make(struct mno_series *s, struct head *h, uint32_t group)
 {
-	struct rows *rw;
+	struct rows *rw = calloc(1, sizeof(*rw));
+	size_t before = h->rows.bytes;
 
-	if (group >= h->n_rows) {
-		size_t n = MNO_MAX((size_t)group + 1, h->n_rows + h->n_rows / 4);
-		struct rows **p = realloc(h->rows, n * sizeof(*p));
-
-		if (!p)
-			return NULL;
-		memset(p + h->n_rows, 0, (n - h->n_rows) * sizeof(*p));
-		s->head_bytes += (n - h->n_rows) * sizeof(*p);
-		h->rows = p;
-		h->n_rows = n;
-	}
-	rw = calloc(1, sizeof(*rw));
 	if (!rw)
 		return NULL;
-	s->head_bytes += sizeof(*rw);
-	h->rows[group] = rw;
+	if (sparse_put(&h->rows, group, rw) < 0) {
+		free(rw);
+		return NULL;
+	}
+	s->head_bytes += sizeof(*rw) + h->rows.bytes - before;
 	return rw;
 }
 
 struct rows *head_rows(struct mno_series *s, uint32_t group)
 {
 	struct head *h = s->head;
-	struct rows *rw = group < h->n_rows ? h->rows[group] : NULL;
+	struct rows *rw = sparse_get(&h->rows, group);
 
 	if (rw)
 		return rw;
@@ -140,19 +134,31 @@ uint64_t rows_alive_at(const struct rows *rw, size_t r)
 	return alive;
 }
 
+uint64_t head_samples(const struct head *h)
+{
+	const struct rows *rw;
+	uint64_t n = 0;
+
+	SPARSE_EACH(&h->rows, no, rw)
+	for (size_t r = 0; r < h->n; r++)
+		n += (uint64_t)__builtin_popcountll(rw->present[r + 1]);
+	return n;
+}
+
 /* --- one row ---------------------------------------------------------------------------------------- */
 
 static void row_clear(struct head *h, size_t r)
 {
-	for (size_t g = 0; g < h->n_rows; g++)
-		if (h->rows[g])
-			h->rows[g]->present[r + 1] = 0;
+	struct rows *rw;
+
+	SPARSE_EACH(&h->rows, no, rw)
+	rw->present[r + 1] = 0;
 }
 
 /* Makes sure that a series given by its id may be added to. */
 static int row_admit(struct mno_series *s, struct mno_txn *txn, uint32_t id)
 {
-	struct group *g = id / GROUP_SERIES < s->n_groups ? s->groups[id / GROUP_SERIES] : NULL;
+	struct group *g = group_at(s, id / GROUP_SERIES);
 	uint64_t bit = 1ULL << (id % GROUP_SERIES);
 	struct hot *h;
 
@@ -182,7 +188,7 @@ static int row_fill(struct mno_series *s, struct mno_txn *txn, size_t r, const u
 			if (err < 0)
 				return err;
 			group = ids[i] / GROUP_SERIES;
-			g = s->groups[group];
+			g = group_at(s, group);
 			rw = head_rows(s, group);
 			if (!rw || rows_reserve(s, rw, r) < 0)
 				return -ENOMEM;
@@ -197,15 +203,12 @@ static int row_fill(struct mno_series *s, struct mno_txn *txn, size_t r, const u
 /* Series that were there in the row before and are not in this one end here. */
 static int row_end_missing(struct mno_series *s, size_t r)
 {
-	struct head *h = s->head;
+	struct rows *rw;
 
-	for (size_t i = 0; i < h->n_rows; i++) {
-		struct rows *rw = h->rows[i];
-		uint64_t gone;
+	SPARSE_EACH(&s->head->rows, no, rw)
+	{
+		uint64_t gone = rw->alive & ~rw->present[r + 1];
 
-		if (!rw)
-			continue;
-		gone = rw->alive & ~rw->present[r + 1];
 		if (!gone)
 			continue;
 		if (rows_reserve(s, rw, r) < 0)
@@ -220,13 +223,11 @@ static int row_end_missing(struct mno_series *s, size_t r)
 static void row_publish(struct mno_series *s, size_t r, int64_t t_ms)
 {
 	struct head *h = s->head;
+	struct rows *rw;
 	uint64_t samples = 0;
 
-	for (size_t i = 0; i < h->n_rows; i++) {
-		struct rows *rw = h->rows[i];
-
-		if (!rw)
-			continue;
+	SPARSE_EACH(&h->rows, no, rw)
+	{
 		rw->alive = rw->present[r + 1] ? rows_alive_at(rw, r) : 0;
 		samples += (uint64_t)__builtin_popcountll(rw->present[r + 1]);
 	}
@@ -249,22 +250,37 @@ static int append_row(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, c
 	const double *values, size_t n)
 {
 	size_t r = s->head->n;
+	bool named;
 	int err;
 
 	err = row_fill(s, txn, r, ids, values, n);
 	if (err == 0)
 		err = row_end_missing(s, r);
+	named = s->dirty;
 	if (err == 0)
 		err = dict_flush(s, txn);
 	if (err == 0)
 		err = tail_put(s, txn, r, t_ms);
-	if (err == 0)
+	if (err == 0 && named) /* the other counters follow from the rows */
 		err = counters_save(s, txn);
 	if (err < 0) {
 		row_clear(s->head, r);
 		return err;
 	}
 	row_publish(s, r, t_ms);
+	return 0;
+}
+
+/* Seals a full head, and at the end of a day all there is of it. */
+static int make_room(struct mno_series *s, struct mno_txn *txn, int64_t t_ms)
+{
+	const struct head *h = s->head;
+	bool old_head = h->n && day_of(h->t[0]) != day_of(t_ms);
+
+	if (h->n == HEAD_ROWS || old_head)
+		return head_seal(s, txn, old_head);
+	if (s->part_t0 != INT64_MIN && day_of(s->part_t0) != day_of(t_ms))
+		return merge_windows(s, txn, NULL, true);
 	return 0;
 }
 
@@ -279,8 +295,8 @@ int mno_series_append(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, c
 		if (ids[i] == 0 || ids[i] >= s->now.next_id)
 			return -ENOENT;
 	r = tail_trim(s, txn);
-	if (r == 0 && s->head->n == HEAD_ROWS)
-		r = head_seal(s, txn);
+	if (r == 0)
+		r = make_room(s, txn, t_ms);
 	return r < 0 ? r : append_row(s, txn, t_ms, ids, values, n);
 }
 
@@ -288,30 +304,28 @@ int mno_series_append(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, c
 
 static void head_truncate(struct mno_series *s, struct head *h, size_t n)
 {
+	struct rows *rw;
+
 	for (size_t r = n; r < HEAD_ROWS; r++)
 		row_clear(h, r);
 	h->n = n;
-	for (size_t i = 0; i < h->n_rows; i++) {
-		struct rows *rw = h->rows[i];
-
-		if (rw)
-			rw->alive = n == 0           ? rw->present[0]
-				    : rw->present[n] ? rows_alive_at(rw, n - 1)
-						     : 0;
-	}
+	SPARSE_EACH(&h->rows, no, rw)
+	rw->alive = n == 0 ? rw->present[0] : rw->present[n] ? rows_alive_at(rw, n - 1) : 0;
 }
 
 static void cooling_clear(struct mno_series *s)
 {
-	for (size_t i = 0; i < s->n_groups; i++)
-		if (s->groups[i])
-			s->groups[i]->cooling = 0;
+	struct group *g;
+
+	SPARSE_EACH(&s->groups, no, g)
+	g->cooling = 0;
 }
 
 void mno_series_rollback(struct mno_series *s)
 {
 	uint64_t made = s->now.next_id - s->committed.next_id;
 
+	rollup_rollback(s);
 	pthread_rwlock_wrlock(&s->lock);
 	if (s->n_pending) {
 		head_free(s, s->head);
@@ -322,6 +336,7 @@ void mno_series_rollback(struct mno_series *s)
 	}
 	head_truncate(s, s->head, s->n_committed);
 	cooling_clear(s);
+	s->part_t0 = s->part_t0_committed;
 	/* Ids given out stay given: callers hold them, and the series are written next time. */
 	s->committed.next_id = s->now.next_id;
 	s->committed.series += made;
@@ -340,12 +355,13 @@ void mno_series_rollback(struct mno_series *s)
 /* Series put away by the transaction leave the index, unless a row after the seal has them. */
 static void cooling_finish(struct mno_series *s)
 {
-	for (size_t i = 0; i < s->n_groups; i++) {
-		struct group *g = s->groups[i];
-		uint64_t left = g ? g->cooling : 0;
+	struct group *g;
 
-		if (left)
-			g->cooling = 0;
+	SPARSE_EACH(&s->groups, no, g)
+	{
+		uint64_t left = g->cooling;
+
+		g->cooling = 0;
 		for (; left; left &= left - 1)
 			hot_remove(s, g->hot[__builtin_ctzll(left)]);
 	}
@@ -359,6 +375,7 @@ void mno_series_committed(struct mno_series *s)
 	s->n_pending = 0;
 	cooling_finish(s);
 	s->n_committed = s->head->n;
+	s->part_t0_committed = s->part_t0;
 	s->committed = s->now;
 	head_show(s);
 	pthread_rwlock_unlock(&s->lock);

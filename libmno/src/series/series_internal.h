@@ -3,16 +3,20 @@
 #pragma once
 
 #include "../store/store_internal.h"
+#include "../store/codec.h"
 #include "mno/map.h"
 #include "mno/series.h"
+#include "labels_internal.h"
+#include "sparse.h"
 
 #define GROUP_SERIES  64u  /* columns of a block */
-#define HEAD_ROWS     256u /* ticks of a block */
+#define HEAD_ROWS     192u /* ticks of a window; with their slots the tail is a tree of one page */
 #define CHUNK_ROWS    32u  /* head memory is taken in steps of this many ticks */
 #define HEAD_CHUNKS   (HEAD_ROWS / CHUNK_ROWS)
-#define PENDING_MAX   8u /* blocks' worth of rows in one transaction */
-#define KEY_MAX       32768u
-#define KEY_LABELS    64u /* labels of a series, the name included */
+#define PENDING_MAX   11u /* blocks' worth of rows in one transaction */
+#define MS_PER_DAY    86400000
+#define KEY_MAX       MNO_SERIES_KEY_MAX
+#define KEY_LABELS    MNO_SERIES_LABELS_MAX
 #define SERIES_ID_MAX (UINT32_MAX - GROUP_SERIES)
 
 static inline uint64_t bits_of(double v)
@@ -49,35 +53,104 @@ void key_format(const struct key_label *v, size_t n, struct mno_buf *out);
 /* --- match.c ---------------------------------------------------------------------------------- */
 /* 1 matches, 0 does not, -MNO_ELIMIT (regular expression too costly), -ENOMEM */
 int match_text(const struct mno_matcher *m, const char *value);
+/* Whether the expression of a compiled matcher takes @value, negated or not. Same results. */
+int match_regex(const struct mno_matcher *m, const char *value);
+/*
+ * The texts that an expression takes if it is an alternation of literals (*@ret_exact), each ended
+ * by a NUL; else what all texts that it takes begin with (may be nothing), not ended. -ENOMEM.
+ */
+int match_literals(const char *pattern, struct mno_buf *out, bool *ret_exact);
 /* All of @m against a parsed key. Same results. */
 int match_labels(const struct mno_matcher *m, size_t n, const struct key_labels *k);
 
-/* --- block.c: 64 columns x up to HEAD_ROWS ticks as bytes ------------------------------------- */
-struct block_in {
-	size_t n; /* ticks */
-	const int64_t *t;
-	/* per column: which ticks have a value, and the values of all ticks (others ignored) */
-	const uint64_t (*present)[HEAD_ROWS / 64];
-	const double (*v)[HEAD_ROWS];
-	uint64_t columns; /* bit per column that has any */
+/* --- bits.c: packed integers ------------------------------------------------------------------ */
+#define WIDTH_MAX 56u /* an unaligned 8-byte load holds any value */
+struct fit {
+	unsigned width;
+	bool zigzag; /* else what is above the lowest */
+	uint64_t low;
+	size_t bits; /* about, exceptions included */
 };
-/* Appends the encoding; errors stick in @out. */
-void block_encode(const struct block_in *in, struct mno_buf *out);
+/* The best width for up to HEAD_ROWS values; it may be over WIDTH_MAX: do not put it then. */
+struct fit fit_lowest(const int64_t *v, size_t n);
+struct fit fit_zigzag(const int64_t *v, size_t n);
+void fit_put(struct mno_buf *out, const int64_t *v, size_t n, const struct fit *f);
+/* What is read must be followed by 8 readable bytes. false: malformed. */
+bool fit_get(struct mno_reader *r, int64_t *v, size_t n);
+
+/* --- column.c: values of one series in one window of up to HEAD_ROWS ticks -------------------- */
+struct column {
+	size_t first, n;    /* first tick, values */
+	const uint8_t *map; /* a bit for each tick if they are not in a row; into the bytes */
+	bool constant;      /* all values have the same bits */
+};
+/* Appends the encoding; errors stick in @out. @v has room for @ticks values and is used up. */
+void column_encode(double *v, const uint64_t *present, size_t ticks, struct mno_buf *out);
+/* @p is followed by 8 readable bytes; @v has room for @ticks. -MNO_ECORRUPT, never a bad read. */
+int column_decode(const uint8_t *p, size_t len, size_t ticks, struct column *ret, double *v);
+/* Ticks of the values into @idx, which has room for @ticks. */
+size_t column_ticks(const struct column *c, size_t ticks, uint16_t *idx);
+
+/* --- block.c: groups of series x windows of ticks as bytes ------------------------------------ */
+#define BLOCK_WINDOWS 5u /* 960 ticks */
+#define BLOCK_GROUPS  64u
+#define BLOCK_TARGET  (30u << 10) /* bytes at which a block gets no more groups */
+struct window {
+	size_t n; /* ticks */
+	int64_t t[HEAD_ROWS];
+};
+/* The columns of one group in one window, encoded. */
+struct piece {
+	uint64_t columns;
+	const uint8_t *p[GROUP_SERIES];
+	uint32_t len[GROUP_SERIES];
+};
+struct block_maker {
+	size_t n_windows, n_groups;
+	uint32_t first, last; /* group */
+	uint64_t samples;
+	uint32_t series;
+	struct mno_buf table, body, out;
+};
+void block_maker_done(struct block_maker *m);
+void block_begin(struct block_maker *m, size_t n_windows);
+/* Groups ascend. Errors stick in the maker's buffers. */
+void block_add(struct block_maker *m, uint32_t group, const struct piece *pieces);
+/* The bytes are in m->out; error of any step. */
+int block_end(struct block_maker *m, const struct window *w);
 
 struct block {
+	size_t n_windows, n_groups;
+	struct window w[BLOCK_WINDOWS];
+	struct block_group {
+		uint32_t group;
+		uint64_t columns[BLOCK_WINDOWS];
+		const uint8_t *p; /* into the raw bytes */
+		uint32_t len;
+	} g[BLOCK_GROUPS];
+};
+/* @raw must be followed by 8 readable bytes and outlive @ret. -MNO_ECORRUPT, never a bad read. */
+int block_open(const uint8_t *raw, size_t len, struct block *ret);
+/* One group's columns, borrowed from the raw bytes. -MNO_ECORRUPT. */
+int block_pieces(const struct block *b, size_t i, struct piece ret[BLOCK_WINDOWS]);
+
+/* --- block_v1.c: what format 1 wrote: one group, one window (read only, for migration) --------- */
+#define BLOCK_V1_ROWS 256u
+struct block_v1 {
 	size_t n;
-	int64_t t[HEAD_ROWS];
+	int64_t t[BLOCK_V1_ROWS];
 	uint64_t columns;
 	const uint8_t *body[GROUP_SERIES]; /* into the raw bytes */
 	uint32_t body_len[GROUP_SERIES];
 };
 /* @raw must be followed by 8 readable bytes and outlive @ret. -MNO_ECORRUPT, never a bad read. */
-int block_open(const uint8_t *raw, size_t len, struct block *ret);
+int block_v1_open(const uint8_t *raw, size_t len, struct block_v1 *ret);
 /*
- * Values of one column: positions (ticks) into @idx, values into @v, both of HEAD_ROWS.
+ * Values of one column: positions (ticks) into @idx, values into @v, both of BLOCK_V1_ROWS.
  * *@ret_n = 0 if the block does not have it. -MNO_ECORRUPT.
  */
-int block_column(const struct block *b, unsigned col, uint16_t *idx, double *v, size_t *ret_n);
+int block_v1_column(
+	const struct block_v1 *b, unsigned col, uint16_t *idx, double *v, size_t *ret_n);
 
 /* --- index.c: labels of the series in the head ------------------------------------------------ */
 struct sym {
@@ -89,6 +162,7 @@ struct hot {
 	uint16_t n_labels;
 	bool dirty; /* its record must be (re)written as hot */
 	uint64_t fp;
+	int64_t first_ms; /* no sample before; 0: not known */
 	struct hot *next_fp, *next_dirty;
 	struct hot_label {
 		struct sym *name, *value;
@@ -119,8 +193,7 @@ struct head {
 	size_t n;
 	int64_t base_t; /* time of the base row; INT64_MIN: none */
 	int64_t t[HEAD_ROWS];
-	size_t n_rows; /* length of rows, by group number; NULL where a group has none */
-	struct rows **rows;
+	struct sparse rows; /* struct rows by group number */
 };
 
 struct counters {
@@ -134,8 +207,8 @@ struct mno_series {
 	pthread_rwlock_t lock;
 	struct symtab syms;
 	struct mno_map *by_fp; /* fingerprint -> struct hot chain */
-	size_t n_groups, n_hot;
-	struct group **groups;
+	size_t n_hot;
+	struct sparse groups; /* struct group by number: those of the head */
 	struct head *head;
 	struct head *pending[PENDING_MAX]; /* sealed by the open transaction, oldest first */
 	size_t n_pending;
@@ -144,8 +217,13 @@ struct mno_series {
 	struct shown {
 		struct counters c;
 		size_t head_bytes;
-	} shown;                 /* as of the last row, commit or abort */
-	uint64_t damaged_blocks; /* met by reads since open; atomic */
+	} shown;                                 /* as of the last row, commit or abort */
+	uint64_t damaged_blocks;                 /* met by reads since open; atomic */
+	uint64_t damaged_records, damaged_lists; /* of the dictionary; the same */
+	uint64_t refused;                        /* series, since open; atomic */
+	size_t index_max;                        /* bytes of labels in memory */
+	uint64_t indexed;                        /* index_state.next as of the last step; atomic */
+	bool index_bad;                          /* the label index is to be made anew; atomic */
 	/* The writer's own. */
 	size_t n_committed; /* rows of the oldest head that are committed */
 	struct hot *dirty, *inflight;
@@ -153,9 +231,16 @@ struct mno_series {
 	void *free_chunks;
 	size_t n_free_chunks;
 	struct mno_buf raw, key;
-	uint32_t expire_group;
-	int64_t expire_first; /* oldest block seen in this pass */
+	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
+	struct rollup_state *rollup; /* NULL: no memory for it */
+	ZSTD_DCtx *z;
+	ZSTD_DCtx *spare_z; /* of readers; atomic */
 };
+
+/* rollup.c: what is being made; rollback forgets the step under way. */
+int rollup_open(struct mno_series *s);
+void rollup_free(struct mno_series *s);
+void rollup_rollback(struct mno_series *s);
 
 struct sym *sym_get(struct symtab *t, const char *text); /* a new reference; NULL: no memory */
 struct sym *sym_find(const struct symtab *t, const char *text);
@@ -165,6 +250,10 @@ void sym_put(struct symtab *t, struct sym *s);
 int hot_add(struct mno_series *s, uint32_t id, uint64_t fp, const struct key_labels *k,
 	struct hot **ret);
 void hot_remove(struct mno_series *s, struct hot *h); /* caller holds the write lock */
+static inline struct group *group_at(const struct mno_series *s, uint32_t no)
+{
+	return sparse_get(&s->groups, no);
+}
 struct hot *hot_by_id(const struct mno_series *s, uint32_t id);
 struct hot *hot_by_key(const struct mno_series *s, uint64_t fp, const struct key_labels *k);
 void hot_key(const struct hot *h, struct mno_buf *out);
@@ -172,26 +261,55 @@ void hot_free_all(struct mno_series *s);
 
 /* --- dict.c: the stored dictionary ------------------------------------------------------------- */
 uint64_t dict_fingerprint(const struct mno_series *s, const char *key, size_t len);
-/* Checks and splits a stored record; *@ret_key is in @raw. */
-int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len,
-	struct mno_buf *raw, int64_t *ret_last_ms, const char **ret_key, size_t *ret_len);
+struct record {
+	int64_t first_ms, last_ms; /* samples are in between; INT64_MAX: it is in the head */
+	const char *key;
+	size_t len;
+};
+/* Checks and splits a stored record; the key is in @raw. -MNO_ECORRUPT */
+int dict_record(const struct mno_series *s, ZSTD_DCtx *z, const uint8_t id_be[4], const void *val,
+	size_t len, struct mno_buf *raw, struct record *ret);
+/* Its times only, without unpacking. */
+int record_times(const uint8_t id_be[4], const void *val, size_t len, struct record *ret);
+/* Says that a record is damaged, once, and counts it. Any thread. */
+void dict_damaged(struct mno_series *s, const uint8_t id_be[4]);
+/* Makes a series found by windows from @t_ms on: for samples older than its first. Writer thread. */
+int dict_widen(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t_ms);
 /* Brings a stored series back into the head. -ENOENT. @txn may be NULL: reads by itself. */
 int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot **ret);
 void dict_mark_dirty(struct mno_series *s, struct hot *h);
 int dict_flush(struct mno_series *s, struct mno_txn *txn);
 int dict_cool(struct mno_series *s, struct mno_txn *txn, struct hot *h, int64_t last_ms);
 int dict_load(struct mno_series *s);
+/* Adds its figures. Caller holds the lock. */
+void dict_stat(const struct mno_series *s, struct mno_series_stat *ret);
 /* Forgets stored series last seen before @t_ms; at most @max steps. */
 int dict_expire(
 	struct mno_series *s, struct mno_txn *txn, int64_t t_ms, size_t max, bool *ret_more);
 int counters_save(struct mno_series *s, struct mno_txn *txn);
 int counters_load(struct mno_series *s);
 
+/* --- select.c, cold.c ------------------------------------------------------------------------ */
+struct select {
+	const struct mno_matcher *m;
+	size_t n, limit;
+	int64_t t0, t1;
+	bool windowed;
+};
+int ids_add(struct mno_ids *ids, uint32_t id, size_t limit); /* -MNO_ELIMIT, -ENOMEM */
+/* Adds series that are not in @hot, the set of those in the head. */
+int select_cold(struct mno_series *s, const struct select *q, const struct id_set *hot,
+	struct mno_ids *ids);
+/* Adds those among them that the label index does not have yet. */
+int select_unindexed(struct mno_series *s, const struct id_set *hot, struct mno_ids *ids);
+
 /* --- head.c, seal.c, tail.c -------------------------------------------------------------------- */
 /* Makes the figures of now visible to other threads. Caller holds the write lock. */
 void head_show(struct mno_series *s);
 int head_new(struct mno_series *s, struct head **ret);
 void head_free(struct mno_series *s, struct head *h);
+/* New rows of a group in @h. Caller holds the write lock, or has @h alone. NULL: no memory. */
+struct rows *rows_make(struct mno_series *s, struct head *h, uint32_t group);
 /* Rows of a group, made on first use. Takes the write lock to do so. NULL: no memory. */
 struct rows *head_rows(struct mno_series *s, uint32_t group);
 /* Room for row number @r of the group's values. -ENOMEM. */
@@ -208,8 +326,38 @@ static inline const double *rows_before(const struct rows *rw, size_t r)
 void rows_free(struct mno_series *s, struct rows *rw);
 /* Which columns of row @r (0-based) carry a value that is no staleness mark. */
 uint64_t rows_alive_at(const struct rows *rw, size_t r);
+/* Samples in all rows: no counter that is stored has them. */
+uint64_t head_samples(const struct head *h);
 
-int head_seal(struct mno_series *s, struct mno_txn *txn);
+int head_seal(struct mno_series *s, struct mno_txn *txn, bool day_ends);
+/* The day (UTC) of a time: no block spans two. */
+static inline int64_t day_of(int64_t t_ms)
+{
+	return t_ms / MS_PER_DAY - (t_ms % MS_PER_DAY < 0);
+}
+
+/* --- merge.c: windows to blocks ---------------------------------------------------------------- */
+#define BLOCK_KEY 12 /* first tick u64 | first group u32 */
+static inline void block_key(uint8_t key[BLOCK_KEY], int64_t t0, uint32_t group)
+{
+	mno_be64(key, mno_time_key(t0));
+	mno_be32(key + 8, group);
+}
+static inline int64_t block_key_time(const void *key)
+{
+	return mno_time_unkey(mno_get_be64(key));
+}
+static inline uint32_t block_key_group(const void *key)
+{
+	return mno_get_be32((const uint8_t *)key + 8);
+}
+/*
+ * Puts @h (NULL: none) as a window of its own beside the others in PART; when there are five, or
+ * @all, they become blocks. Memory: one block of each window, and one being made.
+ */
+int merge_windows(struct mno_series *s, struct mno_txn *txn, const struct head *h, bool all);
+/* Sets s->part_t0 from what is committed. */
+int merge_load(struct mno_series *s);
 
 int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms);
 int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h);

@@ -199,6 +199,9 @@ enum mno_seek { MNO_SEEK_EQ, MNO_SEEK_GE, MNO_SEEK_GT, MNO_SEEK_LE, MNO_SEEK_LT 
  */
 int mno_env_fetch(struct mno_env *e, enum mno_db db, enum mno_seek dir, const void *from,
 	size_t from_len, struct mno_buf *key, struct mno_buf *val);
+/* The same in a read transaction that is open. */
+int mno_read_fetch(struct mno_env *e, MDB_txn *t, enum mno_db db, enum mno_seek dir,
+	const void *from, size_t from_len, struct mno_buf *key, struct mno_buf *val);
 /* The same in the main environment. */
 int mno_store_fetch(struct mno_store *s, enum mno_db db, enum mno_seek dir, const void *from,
 	size_t from_len, struct mno_buf *key, struct mno_buf *val);
@@ -213,10 +216,15 @@ enum mno_seal_kind {
 	MNO_SEAL_TAIL = 3,
 	MNO_SEAL_PROC = 4,
 	MNO_SEAL_EVENT = 5,
+	MNO_SEAL_POSTING = 20,
+	MNO_SEAL_VALUES = 21,
+	MNO_SEAL_SPAN = 22,
 	MNO_SEAL_META = 6,
+	MNO_SEAL_ROLL = 16,
 };
 struct mno_seal {
 	uint8_t kind, flags; /* flags: the kind's own */
+	uint8_t level;       /* of compression when it is put; 0: the default */
 	uint32_t count;      /* items inside */
 	uint64_t a, b; /* the kind's own, readable without unpacking (e.g. first and last time) */
 };

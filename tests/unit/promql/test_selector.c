@@ -474,13 +474,13 @@ static void damage(struct fixture *f)
 		append(f, txn, T0 + i * 10000, "xxxx", 1);
 	assert_int_equal(mno_store_commit(f->env, txn), 0);
 	mno_series_committed(f->series);
-	assert_int_equal(mno_store_fetch(f->env, MNO_DB_BLOCK, MNO_SEEK_GE, from, sizeof(from),
-				 &key, &value),
+	assert_int_equal(
+		mno_store_fetch(f->env, MNO_DB_PART, MNO_SEEK_GE, from, sizeof(from), &key, &value),
 		0);
 	value.data[value.len - 1] ^= 1;
 	assert_int_equal(mno_store_begin(f->env, &txn), 0);
 	assert_int_equal(
-		mno_txn_put(txn, MNO_DB_BLOCK, key.data, key.len, value.data, value.len), 0);
+		mno_txn_put(txn, MNO_DB_PART, key.data, key.len, value.data, value.len), 0);
 	assert_int_equal(mno_store_commit(f->env, txn), 0);
 }
 
@@ -517,7 +517,8 @@ static void test_series_list(void **state)
 		assert_int_equal(
 			mno_selector_parse(texts[i], strlen(texts[i]), true, &s[i], &err), 0);
 	mno_json_init(&j, &out);
-	assert_int_equal(mno_promql_series(f->series, s, 3, NULL, &j, &err), 0);
+	assert_int_equal(
+		mno_promql_series(f->series, s, 3, INT64_MIN, INT64_MAX, NULL, &j, &err), 0);
 	assert_string_equal(mno_buf_cstr(&out),
 		"[{\"__name__\":\"load\"},{\"__name__\":\"up\",\"instance\":\"a\",\"job\":\"x\"},"
 		"{\"__name__\":\"up\",\"instance\":\"b\",\"job\":\"x\"},"

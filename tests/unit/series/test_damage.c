@@ -30,19 +30,18 @@ static void test_damaged_block(void **state)
 		ids[i] = resolve(s, t, key);
 	}
 	commit(s, t);
-	add_rows(s, ids, 130, 1, 600);                 /* two sealed blocks of three groups */
+	add_rows(s, ids, 130, 1, 600); /* two windows, each one block of three groups */
 	for (size_t bit = 0; bit < 48 * 8; bit += 5) { /* header; then the first payload byte */
 		struct seen seen = {0};
 		size_t at = bit < 48 * 8 - 5 ? bit : 48 * 8;
 
-		flip(s, MNO_DB_BLOCK, MNO_SEEK_GE, from, sizeof(from), at);
+		flip(s, MNO_DB_PART, MNO_SEEK_GE, from, sizeof(from), at);
 		assert_int_equal(
 			mno_series_read(s->s, ids, 130, 0, 1000, SIZE_MAX, count_column, &seen), 0);
 		assert_int_equal(seen.columns, 130);
-		/* ids begin at 1: the first group holds 63 of them */
-		assert_int_equal(seen.damaged, 63);
-		assert_int_equal(seen.samples, 130 * 599 - 63 * 256);
-		flip(s, MNO_DB_BLOCK, MNO_SEEK_GE, from, sizeof(from), at);
+		assert_int_equal(seen.damaged, 130);
+		assert_int_equal(seen.samples, 130 * 599 - 130 * HEAD_ROWS);
+		flip(s, MNO_DB_PART, MNO_SEEK_GE, from, sizeof(from), at);
 	}
 	struct seen whole = {0};
 	struct mno_store_stat st;
@@ -55,6 +54,32 @@ static void test_damaged_block(void **state)
 	assert_true(st.damaged > 0);
 }
 
+/* A block that is damaged before its merge is told of after it; the other windows are whole. */
+static void test_damaged_merge(void **state)
+{
+	struct st *s = *state;
+	struct mno_txn *t = begin(s);
+	struct seen seen = {0};
+	uint8_t from[12] = {0};
+	uint32_t ids[130];
+	char key[32];
+
+	for (unsigned i = 0; i < 130; i++) {
+		snprintf(key, sizeof(key), "d{i=\"%u\"}", i);
+		ids[i] = resolve(s, t, key);
+	}
+	commit(s, t);
+	add_rows(s, ids, 130, 1, 600);
+	flip(s, MNO_DB_PART, MNO_SEEK_GE, from, sizeof(from), 48 * 8);
+	add_rows(s, ids, 130, 600, 1100);
+	assert_int_equal(
+		mno_series_read(s->s, ids, 130, 0, 2000, SIZE_MAX, count_column, &seen), 0);
+	assert_int_equal(seen.columns, 130);
+	assert_int_equal(seen.damaged, 130);
+	assert_int_equal(seen.samples, 130 * (1099 - HEAD_ROWS));
+	assert_int_equal(seen.last, 1099);
+}
+
 /* A damaged tail row ends the replay there; what follows can be stored and replayed again. */
 static void test_damaged_tail(void **state)
 {
@@ -62,12 +87,11 @@ static void test_damaged_tail(void **state)
 	struct mno_txn *t = begin(s);
 	uint32_t ids[3] = {resolve(s, t, "a"), resolve(s, t, "b"), resolve(s, t, "c")};
 	struct seen seen = {0};
-	uint8_t key[8];
+	uint8_t slot = 280 - 192;
 
 	commit(s, t);
-	add_rows(s, ids, 3, 1, 301); /* 256 sealed, 44 in the tail */
-	mno_be64(key, mno_time_key(280));
-	flip(s, MNO_DB_TAIL, MNO_SEEK_EQ, key, 8, 48 * 8 + 3);
+	add_rows(s, ids, 3, 1, 301); /* 192 sealed, 108 in the tail */
+	flip(s, MNO_DB_TAIL, MNO_SEEK_EQ, &slot, 1, 48 * 8 + 3);
 	down(s);
 	up(s);
 	assert_int_equal(mno_series_read(s->s, ids, 3, 0, 1000, SIZE_MAX, count_column, &seen), 0);
@@ -141,7 +165,7 @@ static void test_churn(void **state)
 			early = peak;
 	}
 	assert_int_equal(st.series, 3000 * 4 + 28);
-	assert_true(st.head_series < 3 * 256 * 4);
+	assert_true(st.head_series < 3 * HEAD_ROWS * 4);
 	assert_true(peak < early + early / 4); /* flat */
 	/* one that left long ago is still found, by the same id */
 	assert_int_equal(mno_series_select(s->s, NULL, 0, SIZE_MAX, &ids), 0);
@@ -168,7 +192,7 @@ static void test_churn(void **state)
 	assert_false(more);
 	mno_series_stat(s->s, &st);
 	assert_true(st.series < 7000 && st.series > 4000);
-	assert_true(st.first_ms > 1500 && st.first_ms <= 2000);
+	assert_true(st.first_ms > 1000 && st.first_ms <= 2000); /* whole blocks go */
 	down(s);
 	up(s);
 	assert_int_equal(mno_series_select(s->s, NULL, 0, SIZE_MAX, &ids), 0);
@@ -215,6 +239,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_damaged_block),
+		T(test_damaged_merge),
 		T(test_damaged_tail),
 		T(test_damaged_dictionary),
 		T(test_churn),
