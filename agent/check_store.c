@@ -47,6 +47,7 @@ int mno_check_store(const struct mno_options *o)
 
 	if (access(o->config.state, F_OK) < 0)
 		return -errno;
+	so.key_source = mno_config_key(o->config.store_key, &so.key_name);
 	r = mno_store_open(o->config.state, &so, &s);
 	if (r == -MNO_ECORRUPT) {
 		printf("main: %s: nothing of the store can be read\n", mno_strerror(r));

@@ -7,6 +7,7 @@
 #include "mno/log.h"
 #include "mno/queue.h"
 #include "mno/store_keys.h"
+#include "mno/store_parts.h"
 #include "mno/time.h"
 #include "probes.h"
 #include "writer.h"
@@ -18,6 +19,7 @@
 #define RECLAIM_EVERY        10 /* failed rounds */
 #define EXPIRE_EVERY         60 /* commits */
 #define DEFAULT_RETENTION_MS (14LL * 86400 * 1000)
+#define READER_MAX_NS        NS_PER_SEC
 #define RESEAL_BYTES         (1u << 20) /* of older values, in one commit */
 #define MAX_PROBES           32
 
@@ -287,6 +289,7 @@ static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_pro
 	struct mno_txn *t;
 	int r = mno_store_begin(w->o.env, &t);
 
+	mno_store_watch_readers(w->o.env, READER_MAX_NS);
 	if (r == -ENOSPC)
 		reclaim(w);
 	if (r < 0)

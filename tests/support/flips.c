@@ -25,7 +25,7 @@
 
 #define FILES_MAX 64
 #define SERIES    150
-#define ROWS      700
+#define ROWS      1300
 #define PROCS     3000
 #define EVENTS    4000
 #define DAY_MS    86400000LL
@@ -121,21 +121,21 @@ static int fill_procs(struct mno_store *s, struct mno_txn *t, unsigned from, uns
 	return mno_ledger_store(s, t, p, n);
 }
 
-struct record {
+struct event {
 	struct mno_hdr h;
 	uint64_t i, noise[6];
 };
 
 static int fill_events(struct mno_store *s, struct mno_txn *t, unsigned from, unsigned n)
 {
-	struct record v[64];
+	struct event v[64];
 
 	for (unsigned i = 0; i < n; i++) {
-		v[i] = (struct record){.h = {.size = sizeof(v[i]),
-					       .kind = 1,
-					       .version = 1,
-					       .ktime = proc_time(from + i),
-					       .seq = from + i},
+		v[i] = (struct event){.h = {.size = sizeof(v[i]),
+					      .kind = 1,
+					      .version = 1,
+					      .ktime = proc_time(from + i),
+					      .seq = from + i},
 			.i = from + i};
 		for (unsigned k = 0; k < 6; k++)
 			v[i].noise[k] = noise(v[i].i * 6 + k);
@@ -245,7 +245,7 @@ static int look_proc(void *arg, const struct mno_proc *p)
 
 static int look_event(void *arg, const void *rec, size_t len)
 {
-	const struct record *v = rec;
+	const struct event *v = rec;
 	struct reading *r = arg;
 
 	if (len != sizeof(*v) || v->i >= EVENTS_STORED || v->noise[0] != noise(v->i * 6) ||

@@ -390,10 +390,11 @@ int mno_env_stat(struct mno_env *e, struct mno_store_stat *add)
 	for (unsigned i = 0; i < MNO_DB_MAX; i++) {
 		MDB_stat st;
 
-		if (mno_db_in(i, e->class) && mdb_stat(t, e->dbi[i], &st) == 0)
-			add->used_bytes +=
-				(st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) *
-				(uint64_t)st.ms_psize;
+		if (!mno_db_in(i, e->class) || mdb_stat(t, e->dbi[i], &st) != 0)
+			continue;
+		add->entries += st.ms_entries;
+		add->used_bytes += (st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) *
+				   (uint64_t)st.ms_psize;
 	}
 	mno_read_end(e, t);
 	add->file_bytes += (uint64_t)f.st_size;

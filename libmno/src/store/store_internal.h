@@ -86,7 +86,8 @@ struct mno_env {
 	pthread_rwlock_t map_lock;
 	_Atomic uint64_t map_bytes;
 	_Atomic uint64_t commits, sync_ns; /* sync_ns: the last commit */
-	_Atomic uint64_t slow_readers;     /* lived longer than MNO_READ_SLICE_NS */
+	_Atomic uint64_t longest_sync_ns;
+	_Atomic uint64_t slow_readers; /* lived longer than MNO_READ_SLICE_NS */
 	struct mno_env_reader readers[MNO_ENV_READERS];
 	uint64_t reader_check_ns;
 	bool touched;  /* data.mdb is not as its sums say; they are written anew at the end */
@@ -112,6 +113,7 @@ struct mno_store {
 	_Atomic uint64_t damaged;
 	_Atomic uint64_t mended;             /* flipped bits in pages, put right at opening */
 	_Atomic uint64_t dropped_partitions; /* for want of room */
+	bool reader_told;                    /* the watch's own */
 	pthread_mutex_t rotate_lock;         /* one change of keys at a time */
 	struct {
 		atomic_bool from; /* main has values under an older data key */

@@ -77,6 +77,7 @@ int mno_env_txn_commit(struct mno_env *e)
 	if (r == 0) {
 		e->commits++;
 		e->sync_ns = mno_now_ns(CLOCK_MONOTONIC) - t0;
+		e->longest_sync_ns = MNO_MAX(e->longest_sync_ns, e->sync_ns);
 		mno_env_trim(e);
 	}
 	return r;

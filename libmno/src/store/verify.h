@@ -28,6 +28,7 @@ void mno_time_text(int64_t ms, struct mno_buf *out);
 
 /* Of the modules that own the databases. */
 int verify_series(const struct mno_seal *s, const struct mno_buf *raw);
+int verify_block_v1(const struct mno_seal *s, const struct mno_buf *raw);
 int verify_block(const struct mno_seal *s, const struct mno_buf *raw);
 int verify_proc(const struct mno_seal *s, const struct mno_buf *raw);
 int verify_event(const struct mno_seal *s, const struct mno_buf *raw);
@@ -35,5 +36,9 @@ uint64_t tell_series(const uint8_t *k, size_t n, const struct mno_seal *head, st
 uint64_t tell_reference(
 	const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
 uint64_t tell_block(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+uint64_t tell_block_v1(
+	const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+uint64_t tell_roll(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+uint64_t tell_index(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
 uint64_t tell_tail(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
 uint64_t tell_batch(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
