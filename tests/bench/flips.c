@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ten thousand flipped bits (MNO_FLIPS=n: as many), what became of each kind. */
+/* Ten thousand flipped bits (MNO_FLIPS=n: as many; MNO_FLIPS_KILLED=1: of a store that was
+ * not closed), what became of each kind. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "flips.h"
@@ -11,7 +12,8 @@ int main(void)
 	unsigned n = env ? (unsigned)strtoul(env, NULL, 10) : 10000;
 	uint64_t t0 = mno_now_ns(CLOCK_MONOTONIC);
 	struct flips_result f;
-	int r = flips_run(n, seed ? strtoull(seed, NULL, 10) : 42, &f);
+	int r = flips_run(
+		n, seed ? strtoull(seed, NULL, 10) : 42, getenv("MNO_FLIPS_KILLED") != NULL, &f);
 
 	printf("%u flips in %.0f s: mended %u, part lost and reported %u, refused %u, unused bytes "
 	       "%u; crashed %u, wrong %u, silent %u, unproven %u\n",

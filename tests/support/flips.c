@@ -393,7 +393,7 @@ static int load(struct world *w, const char *path, size_t size)
 	return strcmp(name, "data.mdb") ? 0 : mark(f);
 }
 
-static int load_dir(struct world *w, const char *dir)
+static int load_dir(struct world *w, const char *dir, bool killed)
 {
 	DIR *d = opendir(dir);
 	struct dirent *de;
@@ -408,7 +408,12 @@ static int load_dir(struct world *w, const char *dir)
 				sizeof(path) ||
 			stat(path, &st) < 0)
 			continue;
-		r = S_ISDIR(st.st_mode) ? load_dir(w, path) : load(w, path, (size_t)st.st_size);
+		if (killed && !strcmp(de->d_name, "pages.sum")) {
+			unlink(path);
+			continue;
+		}
+		r = S_ISDIR(st.st_mode) ? load_dir(w, path, killed)
+					: load(w, path, (size_t)st.st_size);
 	}
 	if (d)
 		closedir(d);
@@ -416,20 +421,28 @@ static int load_dir(struct world *w, const char *dir)
 }
 
 /* Everything as it was, with this file's bytes as they are in memory now. */
-static int restore(const struct world *w)
+static int restore(struct world *w)
 {
+	tmpstate_done(&w->tmp);
+	if (mkdir(w->tmp.dir, 0700) < 0)
+		return -errno;
 	for (size_t i = 0; i < w->n; i++) {
 		const struct image *f = &w->f[i];
-		_cleanup_close_ int fd =
-			open(f->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		char dir[160];
+		int fd, r;
 
-		if (fd < 0 || write(fd, f->p, f->size) != (ssize_t)f->size)
-			return -EIO;
+		snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(f->path, '/') - f->path), f->path);
+		mkdir(dir, 0700);
+		fd = open(f->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		r = fd < 0 || write(fd, f->p, f->size) != (ssize_t)f->size ? -EIO : 0;
+		mno_close_p(&fd);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
 
-static int build(struct world *w)
+static int build(struct world *w, bool killed)
 {
 	struct mno_store_opts o = {.sz = sizeof(o), .floor_bytes = 1, .map_initial = 64 << 20};
 	struct mno_store *s = NULL;
@@ -442,7 +455,7 @@ static int build(struct world *w)
 	if (r == 0)
 		r = fill_rest(s);
 	mno_store_close(s);
-	return r < 0 ? r : load_dir(w, w->tmp.dir);
+	return r < 0 ? r : load_dir(w, w->tmp.dir, killed);
 }
 
 /* --- flips ------------------------------------------------------------------------------------ */
@@ -493,12 +506,12 @@ static int flip_one(struct world *w, uint64_t bit, struct flips_result *ret)
 	return r;
 }
 
-int flips_run(unsigned n, uint64_t seed, struct flips_result *ret)
+int flips_run(unsigned n, uint64_t seed, bool killed, struct flips_result *ret)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct flips_result res = {0};
 	struct seen s = {0};
-	int r = w ? build(w) : -ENOMEM;
+	int r = w ? build(w, killed) : -ENOMEM;
 
 	if (r == 0)
 		r = restore(w) ?: in_child(w->tmp.dir, &s);

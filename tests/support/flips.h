@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct flips_result {
@@ -19,5 +20,8 @@ struct flips_result {
 	unsigned crashed;  /* a signal, or no end after 20 s: a failure */
 };
 
-/* @n flips at places drawn with @seed over all bytes of all files. Prints failures. 0, -errno. */
-int flips_run(unsigned n, uint64_t seed, struct flips_result *ret);
+/*
+ * @n flips at places drawn with @seed over all bytes of all files. Prints failures. @killed: the
+ * store was not closed, there are no sums of its pages. 0, -errno.
+ */
+int flips_run(unsigned n, uint64_t seed, bool killed, struct flips_result *ret);

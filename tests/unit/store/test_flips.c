@@ -18,7 +18,7 @@ static void test_flips(void **state)
 	unsigned n = env ? (unsigned)strtoul(env, NULL, 10) : 300;
 	struct flips_result f;
 
-	assert_int_equal(flips_run(n, 20261123, &f), 0);
+	assert_int_equal(flips_run(n, 20261123, false, &f), 0);
 	assert_int_equal(f.n, n);
 	assert_int_equal(f.crashed, 0);
 	assert_int_equal(f.wrong, 0);
