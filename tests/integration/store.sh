@@ -53,7 +53,7 @@ ok "sound" says 0 "sound:" store check --deep
 ok "sound, as JSON" bash -c "'$O/mnoctl' -s '$SOCK' -j store check | jq -e '.damaged == 0 and .values > 300 and (.findings | length) == 0'"
 ok "the check by its route" posted '/mno/v1/store/check?deep=1' 'has("running")'
 ok "what the check found" shape /mno/v1/store/check '.passes >= 1'
-ok "unknown word" says 2 'Did you mean "check"' store chekc
+ok "unknown word" says 2 'unknown argument' store nothing
 
 old=$(kek)
 ok "the key is changed" says 0 "wraps the data keys" store key rotate-kek

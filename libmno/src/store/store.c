@@ -234,14 +234,27 @@ static int set_aside(struct mno_store *s, enum mno_class c, int64_t t_ms)
 	return -MNO_ECORRUPT;
 }
 
+static bool is_aside(struct mno_store *s, enum mno_class c, int64_t t_ms, unsigned i, char to[64])
+{
+	struct mno_env name = {.class = c};
+
+	mno_class_bounds(c, t_ms, &name.t0_ms, &name.t1_ms);
+	mno_env_name(&name);
+	snprintf(to, 64, "%s.damaged-%u", name.name, i);
+	return faccessat(s->dir_fd, to, F_OK, 0) == 0;
+}
+
 static int open_env(
 	struct mno_store *s, enum mno_class c, int64_t t_ms, bool create, struct mno_env **ret)
 {
 	int r = mno_env_new(s, c, t_ms, create, ret);
+	char path[64];
 
+	if (r == -ENOENT && is_aside(s, c, t_ms, 1, path))
+		return -MNO_ECORRUPT;
 	if (r != -MNO_ECORRUPT || set_aside(s, c, t_ms) < 0)
 		return r;
-	return create ? mno_env_new(s, c, t_ms, true, ret) : -ENOENT;
+	return create ? mno_env_new(s, c, t_ms, true, ret) : -MNO_ECORRUPT;
 }
 
 int mno_store_env(
@@ -291,15 +304,19 @@ static bool parse_name(const char *name, enum mno_class c, int64_t *ret)
 	static const size_t lengths[] = {
 		[MNO_PERIOD_DAY] = 8, [MNO_PERIOD_MONTH] = 6, [MNO_PERIOD_YEAR] = 4};
 	struct tm tm = {.tm_mday = 1};
+	const char *end;
 
 	if (info->period == MNO_PERIOD_NONE) {
 		*ret = 0;
 		return !strcmp(name, info->dir);
 	}
 	digits = lengths[info->period];
-	if (strncmp(name, info->dir, n) || name[n] != '-' || strlen(name + n + 1) != digits ||
+	if (strncmp(name, info->dir, n) || name[n] != '-' ||
 		strspn(name + n + 1, "0123456789") != digits)
 		return false;
+	end = name + n + 1 + digits;
+	if (*end && strncmp(end, ".damaged-", 9) != 0)
+		return false; /* one that was set aside counts: who reads is told */
 	sscanf(name + n + 1, "%4d%2d%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
 	tm.tm_year -= 1900;
 	tm.tm_mon -= tm.tm_mon > 0;
@@ -356,6 +373,14 @@ int mno_store_partitions(struct mno_store *s, enum mno_class c, int64_t t0_ms, i
 	closedir(d);
 	if (n)
 		qsort(v, n, sizeof(*v), by_time);
+	for (size_t i = 0, k = 0; i < n; i++) { /* a day may have one and others set aside */
+		if (i == 0 || v[i] != v[i - 1])
+			v[k++] = v[i];
+		if (i + 1 == n) {
+			n = k;
+			break;
+		}
+	}
 	*ret = TAKE_PTR(v);
 	*ret_n = n;
 	return 0;
@@ -429,6 +454,7 @@ static int remove_dir(struct mno_store *s, const char *name)
 static int drop_one(struct mno_store *s, enum mno_class c, int64_t t_ms)
 {
 	struct mno_env name = {.class = c};
+	char path[64];
 	int r;
 
 	mno_class_bounds(c, t_ms, &name.t0_ms, &name.t1_ms);
@@ -443,6 +469,8 @@ static int drop_one(struct mno_store *s, enum mno_class c, int64_t t_ms)
 			unlink_env(s, e);
 	}
 	r = remove_dir(s, name.name);
+	for (unsigned i = 1; is_aside(s, c, name.t0_ms, i, path); i++)
+		r = remove_dir(s, path);
 	pthread_mutex_unlock(&s->lock);
 	return r;
 }
