@@ -265,7 +265,8 @@ static void expire(struct mno_writer *w, struct mno_txn *t)
 	mno_events_expire(w->o.env, t, end_ns, &more);
 }
 
-/* Below the disk floor nothing is added, but what is past its time may still go. */
+/* Below the disk floor nothing is added, but what is past its time may still go; then the oldest
+ * partition of bulk data, one in a round. */
 static void reclaim(struct mno_writer *w)
 {
 	struct mno_txn *t;
@@ -274,6 +275,7 @@ static void reclaim(struct mno_writer *w)
 		return;
 	expire(w, t);
 	mno_store_commit(w->o.env, t);
+	mno_store_make_room(w->o.env);
 }
 
 static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_procs)

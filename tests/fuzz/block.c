@@ -37,8 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(copy + size, 0, 8);
 	decode(copy, size);
 	/* and as a value of the database */
-	if (size > 12 && mno_seal_open(NULL, copy, 12, copy + 12, size - 12, MNO_SEAL_BLOCK, &info,
-				 &raw) == 0)
+	if (size > 12 && mno_seal_open(NULL, MNO_DB_BLOCK, NULL, copy, 12, copy + 12, size - 12,
+				 MNO_SEAL_BLOCK, &info, &raw) == 0)
 		decode((uint8_t *)raw.data, raw.len);
 	mno_buf_done(&raw);
 	free(copy);

@@ -2,6 +2,7 @@
 /* A state directory that lives as long as one test, and a generator with a fixed seed. */
 #pragma once
 
+#include <ftw.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,19 +19,17 @@ static inline void tmpstate_new(struct tmpstate *s)
 		perror(s->dir);
 		exit(1);
 	}
-	snprintf(s->data, sizeof(s->data), "%s/data.mdb", s->dir);
+	snprintf(s->data, sizeof(s->data), "%s/main/data.mdb", s->dir);
+}
+
+static inline int tmpstate_remove(const char *path, const struct stat *st, int type, struct FTW *f)
+{
+	return remove(path);
 }
 
 static inline void tmpstate_done(struct tmpstate *s)
 {
-	static const char *const names[] = {"data.mdb", "lock.mdb", "owner.lock"};
-	char path[128];
-
-	for (unsigned i = 0; i < 3; i++) {
-		snprintf(path, sizeof(path), "%s/%s", s->dir, names[i]);
-		unlink(path);
-	}
-	rmdir(s->dir);
+	nftw(s->dir, tmpstate_remove, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 /* xorshift64*: the same numbers in every run */

@@ -117,14 +117,14 @@ struct mno_doc_result {
  *   -MNO_ESYNTAX        a value that is not of its kind
  *   -ENOSPC             a quota, or the disk: the text says which
  *   -MNO_ELIMIT         more than MNO_DOC_TXN_MAX, or too many collections
- *   -EBUSY              writers wait in the queue already up to its bound: try again
+ *   -EAGAIN             writers wait in the queue already up to its bound: try again
  * Deleting what is not there is no error without a precondition.
  */
 int mno_docs_apply(struct mno_docs *d, const struct mno_doc_op *ops, size_t n,
 	struct mno_doc_result *results, struct mno_docs_error *err);
 
 /*
- * @fn in one transaction on the writer's thread: 0 commits and waits until that is durable, any
+ * @fn in one transaction on the writer's thread (it may be undone and run again): 0 commits and waits until that is durable, any
  * other result undoes all and is returned. @fn must not wait for anything. Errors as above.
  */
 int mno_docs_write(struct mno_docs *d, int (*fn)(void *arg, struct mno_docs_txn *t), void *arg,

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "../store/codec.h"
+#include "../store/commit.h"
 #include "../store/store_internal.h"
 #include "mno/map.h"
 #include "value.h"
@@ -96,6 +97,7 @@ struct docs_watch {
 struct mno_docs {
 	struct mno_store *store;
 	struct mno_env *e;
+	struct mno_committer *committer;
 	struct mno_docs_opts opts;
 	_Atomic uint64_t gen_next;
 	pthread_mutex_t cat_lock;
@@ -236,9 +238,10 @@ struct mno_docs_txn {
 	struct docs_entries old_entries, new_entries;
 	struct mno_buf value; /* of docs_txn_get() and old ones */
 };
-/* Runs @fn in a transaction on the writer's thread, and what belongs to its end. */
+/* Runs @fn in a transaction on the writer's thread, and what belongs to its end. @reclaim: also
+ * below the disk floor. */
 int docs_submit(struct mno_docs *d, int (*fn)(void *arg, struct mno_docs_txn *t), void *arg,
-	struct mno_docs_error *err);
+	bool reclaim, struct mno_docs_error *err);
 void docs_txn_free(struct mno_docs_txn *t);
 /* The collection, made if need be. */
 int docs_txn_coll(

@@ -333,7 +333,8 @@ static int read_after(struct scan *c, struct level *stack, unsigned *open, bool 
 	return 0;
 }
 
-static int scan_all(struct scan *c)
+/* One value, to behind it. */
+static int scan_one(struct scan *c)
 {
 	struct level stack[DOCS_DEPTH_MAX];
 	uint32_t mask = c->n_paths ? (uint32_t)(((uint64_t)1 << c->n_paths) - 1) : 0;
@@ -373,8 +374,50 @@ static int scan_all(struct scan *c)
 		if (r < 0)
 			return r;
 	}
+	return 0;
+}
+
+static int scan_all(struct scan *c)
+{
+	int r = scan_one(c);
+
 	skip_space(c);
-	return c->p == c->end ? 0 : -MNO_ESYNTAX;
+	return r ? r : c->p == c->end ? 0 : -MNO_ESYNTAX;
+}
+
+int docs_scan_members(const char *s, size_t len, struct mno_buf *scratch, docs_member_fn fn,
+	void *arg)
+{
+	struct scan c = {.s = s, .p = s, .end = s + len, .scratch = scratch};
+	bool object;
+	int r = 0;
+
+	skip_space(&c);
+	if (c.p >= c.end || (*c.p != '{' && *c.p != '['))
+		return -MNO_ESYNTAX;
+	object = *c.p++ == '{';
+	skip_space(&c);
+	while (r == 0 && c.p < c.end && *c.p != ']' && *c.p != '}') {
+		const char *key = NULL, *from;
+		size_t key_len = 0;
+
+		if (object) {
+			c.p++;
+			r = read_string(&c, true, &key, &key_len);
+			skip_space(&c);
+			c.p += r == 0;
+			skip_space(&c);
+		}
+		from = c.p;
+		if (r == 0)
+			r = scan_one(&c);
+		if (r == 0)
+			r = fn(arg, key, key_len, from, (size_t)(c.p - from));
+		skip_space(&c);
+		c.p += c.p < c.end && *c.p == ',';
+		skip_space(&c);
+	}
+	return r;
 }
 
 int docs_scan(const char *s, size_t len, const struct docs_path *const *paths, unsigned n_paths,

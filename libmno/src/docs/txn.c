@@ -496,6 +496,7 @@ struct job {
 	int (*fn)(void *arg, struct mno_docs_txn *t);
 	void *arg;
 	struct mno_docs_error *err;
+	int stopped;       /* what @fn returned when that is no error */
 	uint64_t next_seq; /* after it */
 	bool kick;
 };
@@ -550,7 +551,7 @@ static int txn_end(struct mno_docs_txn *t)
 static int run_job(void *arg, struct mno_txn *txn)
 {
 	struct job *j = arg;
-	struct mno_docs_txn *t;
+	struct mno_docs_txn *t = NULL;
 	uint64_t gen;
 	int r = txn_begin(j->d, txn->t, j->err, &t);
 
@@ -558,8 +559,11 @@ static int run_job(void *arg, struct mno_txn *txn)
 		return r;
 	gen = t->cat->gen;
 	r = j->fn(j->arg, t);
+	j->stopped = MNO_MAX(r, 0);
 	if (r == 0)
 		r = t->broken ? -ECANCELED : txn_end(t);
+	else if (r > 0)
+		r = -ECANCELED;
 	while (t->n_save)
 		mno_docs_txn_rollback(t);
 	j->kick = t->cat->gen != gen;
@@ -570,15 +574,17 @@ static int run_job(void *arg, struct mno_txn *txn)
 }
 
 int docs_submit(struct mno_docs *d, int (*fn)(void *arg, struct mno_docs_txn *t), void *arg,
-	struct mno_docs_error *err)
+	bool reclaim, struct mno_docs_error *err)
 {
 	struct job j = {.d = d, .fn = fn, .arg = arg, .err = err};
 	int r;
 
 	if (err)
 		*err = (struct mno_docs_error){0};
-	r = mno_env_submit(d->e, run_job, &j);
-	if (r) {
+	r = mno_committer_run(d->committer, run_job, &j, reclaim);
+	if (r == -ECANCELED && j.stopped)
+		return j.stopped;
+	if (r < 0) {
 		d->refused++;
 		if (err && !err->msg[0])
 			docs_fail(err, r,
@@ -596,7 +602,7 @@ int docs_submit(struct mno_docs *d, int (*fn)(void *arg, struct mno_docs_txn *t)
 int mno_docs_write(struct mno_docs *d, int (*fn)(void *arg, struct mno_docs_txn *t), void *arg,
 	struct mno_docs_error *err)
 {
-	return docs_submit(d, fn, arg, err);
+	return docs_submit(d, fn, arg, false, err);
 }
 
 struct list {
@@ -618,6 +624,15 @@ static int run_list(void *arg, struct mno_docs_txn *t)
 	return r;
 }
 
+/* What only deletes may go on when the disk is full. */
+static bool only_deletes(const struct mno_doc_op *ops, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (ops[i].verb != MNO_DOC_DELETE)
+			return false;
+	return true;
+}
+
 int mno_docs_apply(struct mno_docs *d, const struct mno_doc_op *ops, size_t n,
 	struct mno_doc_result *results, struct mno_docs_error *err)
 {
@@ -626,5 +641,5 @@ int mno_docs_apply(struct mno_docs *d, const struct mno_doc_op *ops, size_t n,
 	if (n == 0 || n > MNO_DOC_OPS_MAX)
 		return docs_fail(err, -EINVAL, "a transaction has 1 to %u operations, this one %zu",
 			MNO_DOC_OPS_MAX, n);
-	return docs_submit(d, run_list, &l, err);
+	return docs_submit(d, run_list, &l, only_deletes(ops, n), err);
 }

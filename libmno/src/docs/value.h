@@ -40,6 +40,14 @@ typedef int (*docs_scan_fn)(void *arg, unsigned path, const struct docs_scalar *
  */
 int docs_scan(const char *s, size_t len, const struct docs_path *const *paths, unsigned n_paths,
 	struct mno_buf *scratch, docs_scan_fn fn, void *arg, size_t *ret_at);
+/*
+ * Calls @fn for each member of an object, or element of an array (@key NULL), with its text as it
+ * stands; @s has been checked by docs_scan(). -MNO_ESYNTAX: neither object nor array.
+ */
+typedef int (*docs_member_fn)(
+	void *arg, const char *key, size_t key_len, const char *text, size_t len);
+int docs_scan_members(const char *s, size_t len, struct mno_buf *scratch, docs_member_fn fn,
+	void *arg);
 /* The same for a value of any kind: those that are not JSON have a root only, binary nothing. */
 int docs_scan_value(enum mno_doc_kind kind, const char *s, size_t len,
 	const struct docs_path *const *paths, unsigned n_paths, struct mno_buf *scratch,

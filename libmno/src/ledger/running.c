@@ -133,7 +133,8 @@ int mno_ledger_end_unwatched(
 	int r = mno_txn_get(txn, MNO_DB_META, KEY, KEY_LEN, &val, &len);
 
 	if (r == 0)
-		r = mno_seal_open(NULL, KEY, KEY_LEN, val, len, MNO_SEAL_PROC, &info, &raw);
+		r = mno_seal_open(e->main, MNO_DB_META, NULL, KEY, KEY_LEN, val, len, MNO_SEAL_PROC,
+			&info, &raw);
 	if (r == 0)
 		r = batch_decode((uint8_t *)raw.data, raw.len, &rows, &n);
 	if (r == 0)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Batches of rows and of records in the environment: key = last time | sequence number. */
+/*
+ * Batches of rows and of records, in the partition of the day of their last time:
+ * key = last time | sequence number.
+ */
 #include <errno.h>
 #include <string.h>
 #include "batch.h"
@@ -12,6 +15,11 @@
 #define EXPIRE_BATCHES 256
 /* A batch of records spans at most this: where a search in time order may stop. */
 #define SPAN_NS (60 * NS_PER_SEC)
+
+static int part_of(struct mno_txn *txn, uint64_t last_ns, struct mno_txn **ret)
+{
+	return mno_txn_part(txn, MNO_CLASS_EVENT, (int64_t)(last_ns / NS_PER_MS), ret);
+}
 
 /* A key that is not there yet. */
 static int new_key(struct mno_txn *txn, enum mno_db db, uint64_t last_ns, uint8_t key[KEY_LEN])
@@ -33,13 +41,13 @@ static int new_key(struct mno_txn *txn, enum mno_db db, uint64_t last_ns, uint8_
 	return -ENOSPC;
 }
 
-static int expire(
-	struct mno_store *e, struct mno_txn *txn, enum mno_db db, uint64_t t_ns, bool *ret_more)
+/* In a partition that stays: only where retention is shorter than a partition. */
+static int expire_batches(struct mno_txn *txn, enum mno_db db, uint64_t t_ns, bool *ret_more)
 {
 	MDB_cursor *c;
 	MDB_val k, v;
 	bool more = true;
-	int r = mno_lmdb_error(mdb_cursor_open(txn->t, e->dbi[db], &c));
+	int r = mno_lmdb_error(mdb_cursor_open(txn->t, txn->e->dbi[db], &c));
 
 	if (r < 0)
 		return r;
@@ -58,6 +66,24 @@ static int expire(
 	if (r == 0)
 		*ret_more = more;
 	return r;
+}
+
+static int expire(
+	struct mno_store *s, struct mno_txn *txn, enum mno_db db, uint64_t t_ns, bool *ret_more)
+{
+	int64_t t_ms = (int64_t)(t_ns / NS_PER_MS), *parts = NULL;
+	struct mno_txn *part;
+	size_t n;
+	int r = mno_store_drop(s, MNO_CLASS_EVENT, t_ms, &n);
+
+	*ret_more = false;
+	if (r == 0)
+		r = mno_store_partitions(s, MNO_CLASS_EVENT, t_ms, INT64_MAX, &parts, &n);
+	free(parts);
+	if (r < 0 || n != 1)
+		return r;
+	r = mno_txn_part(txn, MNO_CLASS_EVENT, t_ms, &part);
+	return r < 0 ? r : expire_batches(part, db, t_ns, ret_more);
 }
 
 static void note_damage(struct mno_store *e, const char *what, int err)
@@ -84,6 +110,7 @@ static int store_batch(struct mno_store *e, struct mno_txn *txn, const struct mn
 		.count = (uint32_t)n,
 		.a = UINT64_MAX,
 		.b = rows[n - 1]->end_ns};
+	struct mno_txn *part;
 	uint8_t key[KEY_LEN];
 	int r;
 
@@ -92,19 +119,25 @@ static int store_batch(struct mno_store *e, struct mno_txn *txn, const struct mn
 	mno_buf_reset(raw);
 	r = batch_encode(rows, n, e->hash_key, raw);
 	if (r == 0)
-		r = new_key(txn, MNO_DB_PROC, info.b, key);
+		r = part_of(txn, info.b, &part);
+	if (r == 0)
+		r = new_key(part, MNO_DB_PROC, info.b, key);
 	if (r == 0)
 		r = mno_seal_put(
-			txn, MNO_DB_PROC, key, sizeof(key), &info, raw->data, raw->len, NULL);
+			part, MNO_DB_PROC, key, sizeof(key), &info, raw->data, raw->len, NULL);
 	return r;
 }
 
-/* How many rows from the first go into one batch. */
+/* How many rows from the first go into one batch, all of one partition. */
 static size_t batch_rows(const struct mno_proc *const *rows, size_t n)
 {
 	size_t text = 0, i = 0;
+	int64_t t0, t1;
 
-	for (; i < n && i < BATCH_ROWS && (i == 0 || text < BATCH_TEXT); i++)
+	mno_class_bounds(MNO_CLASS_EVENT, (int64_t)(rows[0]->end_ns / NS_PER_MS), &t0, &t1);
+	for (; i < n && i < BATCH_ROWS && (i == 0 || text < BATCH_TEXT) &&
+		(int64_t)(rows[i]->end_ns / NS_PER_MS) < t1;
+		i++)
 		text += (rows[i]->exe ? strlen(rows[i]->exe) : 0) +
 			(rows[i]->cgroup ? strlen(rows[i]->cgroup) : 0) + rows[i]->argv_len;
 	return i;
@@ -129,66 +162,125 @@ int mno_ledger_store(
 	return r;
 }
 
-struct row_scan {
-	struct mno_store *e;
+/* A walk over batches; what kind of batch is in is the callback's. */
+struct scan {
+	struct mno_store *store;
+	struct mno_env *e;
+	enum mno_db db;
+	bool backwards;
 	uint64_t t0, t1;
-	int (*fn)(void *arg, const struct mno_proc *p);
-	void *arg;
+	int (*batch)(struct scan *q); /* sets past, result */
 	ZSTD_DCtx *z;
 	struct mno_buf key, val, raw;
-	int result; /* of fn, not 0: stop */
+	struct mno_seal info;
+	bool past;  /* no batch further on can be wanted */
+	int result; /* of the caller's function, not 0: stop */
+	int64_t boot_offset;
+	int (*row)(void *arg, const struct mno_proc *p);
+	int (*record)(void *arg, const void *rec, size_t len);
+	void *arg;
 };
 
-static int scan_batch(struct row_scan *q)
+static int open_batch(struct scan *q, enum mno_seal_kind kind)
+{
+	return mno_seal_open(q->e, q->db, q->z, q->key.data, q->key.len, q->val.data, q->val.len,
+		kind, &q->info, &q->raw);
+}
+
+static int scan_env(struct scan *q)
+{
+	uint8_t from[KEY_LEN];
+	int r;
+
+	memset(from, q->backwards ? 0xff : 0, sizeof(from));
+	if (!q->backwards)
+		mno_be64(from, q->t0);
+	r = mno_env_fetch(q->e, q->db, q->backwards ? MNO_SEEK_LE : MNO_SEEK_GE, from, KEY_LEN,
+		&q->key, &q->val);
+	while (r == 0 && q->key.len == KEY_LEN) {
+		if (q->backwards && mno_get_be64((uint8_t *)q->key.data) < q->t0)
+			break;
+		r = q->batch(q);
+		if (r == -MNO_ECORRUPT || r == -MNO_EVERSION || r == -ENOKEY) {
+			note_damage(q->store, mno_db_name(q->db), r);
+			r = 0;
+		}
+		if (r < 0 || q->past || q->result)
+			break;
+		r = mno_env_fetch(q->e, q->db, q->backwards ? MNO_SEEK_LT : MNO_SEEK_GT,
+			q->key.data, q->key.len, &q->key, &q->val);
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
+/* Of each partition that has batches with a last time from t0 to @end. */
+static int scan_parts(struct scan *q, uint64_t end_ns)
+{
+	_cleanup_free_ int64_t *parts = NULL;
+	size_t n = 0;
+	int r = mno_store_partitions(q->store, MNO_CLASS_EVENT, (int64_t)(q->t0 / NS_PER_MS),
+		(int64_t)(end_ns / NS_PER_MS), &parts, &n);
+
+	for (size_t i = 0; i < n && r == 0 && !q->past && !q->result; i++) {
+		r = mno_store_env(q->store, MNO_CLASS_EVENT, parts[q->backwards ? n - 1 - i : i],
+			false, &q->e);
+		if (r == 0) {
+			r = scan_env(q);
+			mno_env_unref(q->e);
+		} else if (r != -ENOMEM) { /* gone meanwhile, or damaged as a whole */
+			if (r != -ENOENT)
+				note_damage(q->store, "partition", r);
+			r = 0;
+		}
+	}
+	return r;
+}
+
+static int scan(struct scan *q, uint64_t end_ns)
+{
+	int r;
+
+	q->z = ZSTD_createDCtx();
+	r = q->z ? scan_parts(q, end_ns) : -ENOMEM;
+	ZSTD_freeDCtx(q->z);
+	mno_buf_done(&q->key);
+	mno_buf_done(&q->val);
+	mno_buf_done(&q->raw);
+	return q->result ?: r;
+}
+
+static int scan_rows(struct scan *q)
 {
 	_cleanup_free_ struct mno_proc *rows = NULL;
-	struct mno_seal info;
 	size_t n = 0;
 	int r = mno_seal_peek(
-		q->key.data, q->key.len, q->val.data, q->val.len, MNO_SEAL_PROC, &info);
+		q->key.data, q->key.len, q->val.data, q->val.len, MNO_SEAL_PROC, &q->info);
 
-	if (r == 0 && info.a > q->t1)
+	if (r == 0 && q->info.a > q->t1)
 		return 0;
 	if (r == 0)
-		r = mno_seal_open(q->z, q->key.data, q->key.len, q->val.data, q->val.len,
-			MNO_SEAL_PROC, &info, &q->raw);
+		r = open_batch(q, MNO_SEAL_PROC);
 	if (r == 0)
 		r = batch_decode((uint8_t *)q->raw.data, q->raw.len, &rows, &n);
-	if (r == -MNO_ECORRUPT || r == -MNO_EVERSION) {
-		note_damage(q->e, "processes", r);
-		return 0;
-	}
 	for (size_t i = n; i-- > 0 && r == 0 && !q->result;)
 		if (rows[i].end_ns >= q->t0 && rows[i].start_ns <= q->t1)
-			q->result = q->fn(q->arg, &rows[i]);
+			q->result = q->row(q->arg, &rows[i]);
 	return r;
 }
 
 int mno_ledger_read(struct mno_store *e, uint64_t t0_ns, uint64_t t1_ns,
 	int (*fn)(void *arg, const struct mno_proc *p), void *arg)
 {
-	struct row_scan q = {.e = e, .t0 = t0_ns, .t1 = t1_ns, .fn = fn, .arg = arg};
-	uint8_t top[KEY_LEN];
-	int r;
+	struct scan q = {.store = e,
+		.db = MNO_DB_PROC,
+		.backwards = true,
+		.batch = scan_rows,
+		.t0 = t0_ns,
+		.t1 = t1_ns,
+		.row = fn,
+		.arg = arg};
 
-	memset(top, 0xff, sizeof(top));
-	q.z = ZSTD_createDCtx();
-	r = q.z ? mno_store_fetch(e, MNO_DB_PROC, MNO_SEEK_LE, top, KEY_LEN, &q.key, &q.val)
-		: -ENOMEM;
-	while (r == 0 && q.key.len == KEY_LEN && mno_get_be64((uint8_t *)q.key.data) >= t0_ns) {
-		r = scan_batch(&q);
-		if (r < 0 || q.result)
-			break;
-		r = mno_store_fetch(
-			e, MNO_DB_PROC, MNO_SEEK_LT, q.key.data, q.key.len, &q.key, &q.val);
-	}
-	ZSTD_freeDCtx(q.z);
-	mno_buf_done(&q.key);
-	mno_buf_done(&q.val);
-	mno_buf_done(&q.raw);
-	if (q.result)
-		return q.result;
-	return r == -ENOENT ? 0 : r;
+	return scan(&q, UINT64_MAX);
 }
 
 int mno_ledger_expire(struct mno_store *e, struct mno_txn *txn, uint64_t t_ns, bool *ret_more)
@@ -221,6 +313,7 @@ int mno_events_store(struct mno_store *e, struct mno_txn *txn, uint64_t first_ns
 {
 	struct mno_seal info = {
 		.kind = MNO_SEAL_EVENT, .count = count, .a = first_ns, .b = last_ns};
+	struct mno_txn *part;
 	uint8_t key[KEY_LEN];
 	uint64_t min;
 	int r;
@@ -229,25 +322,15 @@ int mno_events_store(struct mno_store *e, struct mno_txn *txn, uint64_t first_ns
 		return -EINVAL;
 	if (len == 0)
 		return 0;
-	r = new_key(txn, MNO_DB_EVENT, last_ns, key);
+	r = part_of(txn, last_ns, &part);
+	if (r == 0)
+		r = new_key(part, MNO_DB_EVENT, last_ns, key);
 	if (r < 0)
 		return r;
-	return mno_seal_put(txn, MNO_DB_EVENT, key, sizeof(key), &info, records, len, NULL);
+	return mno_seal_put(part, MNO_DB_EVENT, key, sizeof(key), &info, records, len, NULL);
 }
 
-struct event_scan {
-	struct mno_store *e;
-	uint64_t t0, t1;
-	int64_t boot_offset; /* of the present boot */
-	int (*fn)(void *arg, const void *rec, size_t len);
-	void *arg;
-	ZSTD_DCtx *z;
-	struct mno_buf key, val, raw;
-	bool past;  /* no later batch can have a record in the range */
-	int result; /* of fn, not 0: stop */
-};
-
-static void scan_records(struct event_scan *q, uint64_t offset)
+static void visit_records(struct scan *q, uint64_t offset)
 {
 	for (size_t at = 0; at < q->raw.len && !q->result;) {
 		struct mno_hdr *h = (struct mno_hdr *)(q->raw.data + at);
@@ -257,65 +340,42 @@ static void scan_records(struct event_scan *q, uint64_t offset)
 		if (t < q->t0 || t > q->t1)
 			continue;
 		h->ktime = t - (uint64_t)q->boot_offset;
-		q->result = q->fn(q->arg, h, h->size);
+		q->result = q->record(q->arg, h, h->size);
 	}
 }
 
-static int scan_events(struct event_scan *q)
+static int scan_records(struct scan *q)
 {
-	struct mno_seal info;
 	uint64_t min = 0;
 	int r = mno_seal_peek(
-		q->key.data, q->key.len, q->val.data, q->val.len, MNO_SEAL_EVENT, &info);
+		q->key.data, q->key.len, q->val.data, q->val.len, MNO_SEAL_EVENT, &q->info);
 
-	if (r == 0 && info.a > q->t1) {
-		q->past = info.a - q->t1 > SPAN_NS;
+	if (r == 0 && q->info.a > q->t1) {
+		q->past = q->info.a - q->t1 > SPAN_NS;
 		return 0;
 	}
 	if (r == 0)
-		r = mno_seal_open(q->z, q->key.data, q->key.len, q->val.data, q->val.len,
-			MNO_SEAL_EVENT, &info, &q->raw);
+		r = open_batch(q, MNO_SEAL_EVENT);
 	if (r == 0 && !records_check(q->raw.data, q->raw.len, &min))
 		r = -MNO_ECORRUPT;
-	if (r == -MNO_ECORRUPT || r == -MNO_EVERSION) {
-		note_damage(q->e, "events", r);
-		return 0;
-	}
 	if (r == 0)
-		scan_records(q, info.a - min);
+		visit_records(q, q->info.a - min);
 	return r;
 }
 
 int mno_events_read(struct mno_store *e, uint64_t t0_ns, uint64_t t1_ns,
 	int (*fn)(void *arg, const void *rec, size_t len), void *arg)
 {
-	struct event_scan q = {.e = e,
+	struct scan q = {.store = e,
+		.db = MNO_DB_EVENT,
+		.batch = scan_records,
 		.t0 = t0_ns,
 		.t1 = t1_ns,
-		.fn = fn,
+		.record = fn,
 		.arg = arg,
 		.boot_offset = mno_boot_offset_ns()};
-	uint8_t from[KEY_LEN] = {0};
-	int r;
 
-	mno_be64(from, t0_ns);
-	q.z = ZSTD_createDCtx();
-	r = q.z ? mno_store_fetch(e, MNO_DB_EVENT, MNO_SEEK_GE, from, KEY_LEN, &q.key, &q.val)
-		: -ENOMEM;
-	while (r == 0) {
-		r = scan_events(&q);
-		if (r < 0 || q.past || q.result)
-			break;
-		r = mno_store_fetch(
-			e, MNO_DB_EVENT, MNO_SEEK_GT, q.key.data, q.key.len, &q.key, &q.val);
-	}
-	ZSTD_freeDCtx(q.z);
-	mno_buf_done(&q.key);
-	mno_buf_done(&q.val);
-	mno_buf_done(&q.raw);
-	if (q.result)
-		return q.result;
-	return r == -ENOENT ? 0 : r;
+	return scan(&q, t1_ns > UINT64_MAX - SPAN_NS ? UINT64_MAX : t1_ns + SPAN_NS);
 }
 
 int mno_events_expire(struct mno_store *e, struct mno_txn *txn, uint64_t t_ns, bool *ret_more)

@@ -12,11 +12,12 @@ uint64_t dict_fingerprint(const struct mno_series *s, const char *key, size_t le
 	return mno_siphash(s->env->hash_key, key, len);
 }
 
-int dict_record(const uint8_t id_be[4], const void *val, size_t len, struct mno_buf *raw,
-	int64_t *ret_last_ms, const char **ret_key, size_t *ret_len)
+int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len,
+	struct mno_buf *raw, int64_t *ret_last_ms, const char **ret_key, size_t *ret_len)
 {
 	struct mno_seal info;
-	int r = mno_seal_open(NULL, id_be, 4, val, len, MNO_SEAL_SERIES, &info, raw);
+	int r = mno_seal_open(
+		s->env->main, MNO_DB_SERIES, NULL, id_be, 4, val, len, MNO_SEAL_SERIES, &info, raw);
 
 	if (r < 0)
 		return r;
@@ -146,7 +147,7 @@ int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot
 	r = fetch_record(s, txn, be, &val);
 	if (r < 0)
 		return r;
-	r = dict_record(be, val.data, val.len, &raw, &last, &key, &len);
+	r = dict_record(s, be, val.data, val.len, &raw, &last, &key, &len);
 	if (r < 0)
 		return r;
 	r = key_parse(key, len, &k);
@@ -170,7 +171,7 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 
 	mno_be64(from, fp);
 	mno_be32(from + 8, 0);
-	r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_SERIES_FP], &c));
+	r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->main->dbi[MNO_DB_SERIES_FP], &c));
 	if (r < 0)
 		return r;
 	r = mno_lmdb_error(mno_cursor_seek(c, MNO_SEEK_GE, &k, &v));
@@ -186,7 +187,7 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 			break;
 		}
 		if (mno_txn_get(txn, MNO_DB_SERIES, p + 8, 4, &val, &len) < 0 ||
-			dict_record(p + 8, val, len, &raw, &last, &text, &len) < 0)
+			dict_record(s, p + 8, val, len, &raw, &last, &text, &len) < 0)
 			continue; /* a damaged record: the series gets a new id */
 		if (len == key_len && memcmp(text, key, len) == 0) {
 			*ret_id = mno_get_be32(p + 8);
@@ -313,7 +314,7 @@ static int expire_one(struct mno_series *s, struct mno_txn *txn, const uint8_t c
 	int r;
 
 	r = mno_txn_get(txn, MNO_DB_SERIES, id, 4, &val, &len);
-	if (r == 0 && dict_record(id, val, len, &raw, &last, &key, &len) == 0 && last == when &&
+	if (r == 0 && dict_record(s, id, val, len, &raw, &last, &key, &len) == 0 && last == when &&
 		!hot_by_id(s, mno_get_be32(id))) {
 		mno_be64(fp, dict_fingerprint(s, key, len));
 		memcpy(fp + 8, id, 4);
@@ -334,7 +335,7 @@ int dict_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, size_t 
 		MDB_cursor *c;
 		uint8_t cold[12];
 		int r = mno_lmdb_error(
-			mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_SERIES_COLD], &c));
+			mdb_cursor_open(txn->t, s->env->main->dbi[MNO_DB_SERIES_COLD], &c));
 
 		if (r < 0)
 			return r;

@@ -163,8 +163,8 @@ static int from_block(struct gather *g)
 	if (r == 0 && mno_time_unkey(info.a) < g->t0)
 		return 0;
 	if (r == 0)
-		r = mno_seal_open(g->z, g->key.data, g->key.len, g->val.data, g->val.len,
-			MNO_SEAL_BLOCK, &info, &g->raw);
+		r = mno_seal_open(g->s->env->main, MNO_DB_BLOCK, g->z, g->key.data, g->key.len,
+			g->val.data, g->val.len, MNO_SEAL_BLOCK, &info, &g->raw);
 	if (r == 0)
 		r = block_open((uint8_t *)g->raw.data, g->raw.len, &b);
 	for (uint64_t want = g->want; want && r == 0; want &= want - 1)

@@ -185,7 +185,7 @@ static int cold_record(struct cold_scan *q, const MDB_val *k, const MDB_val *v)
 	if (id / GROUP_SERIES < q->n_masks &&
 		q->masks[id / GROUP_SERIES] >> (id % GROUP_SERIES) & 1)
 		return 0;
-	r = dict_record(k->mv_data, v->mv_data, v->mv_size, &q->raw, &last, &key, &len);
+	r = dict_record(q->s, k->mv_data, v->mv_data, v->mv_size, &q->raw, &last, &key, &len);
 	if (r == 0)
 		r = key_parse(key, len, &labels);
 	if (r < 0)
@@ -201,11 +201,11 @@ static int cold_slice(struct cold_scan *q)
 	MDB_val k = {4, q->at}, v;
 	MDB_cursor *c;
 	MDB_txn *t;
-	int r = mno_read_begin(q->s->env, &t);
+	int r = mno_read_begin(q->s->env->main, &t);
 
 	if (r < 0)
 		return r;
-	r = mno_lmdb_error(mdb_cursor_open(t, q->s->env->dbi[MNO_DB_SERIES], &c));
+	r = mno_lmdb_error(mdb_cursor_open(t, q->s->env->main->dbi[MNO_DB_SERIES], &c));
 	if (r == 0) {
 		r = mno_lmdb_error(mno_cursor_seek(c, MNO_SEEK_GT, &k, &v));
 		for (unsigned i = 1; r == 0; i++) {
@@ -219,7 +219,7 @@ static int cold_slice(struct cold_scan *q)
 		}
 		mdb_cursor_close(c);
 	}
-	mno_read_end(q->s->env, t);
+	mno_read_end(q->s->env->main, t);
 	return r;
 }
 
@@ -291,7 +291,7 @@ int mno_series_key(struct mno_series *s, uint32_t id, struct mno_buf *out)
 	mno_be32(be, id);
 	r = mno_store_fetch(s->env, MNO_DB_SERIES, MNO_SEEK_EQ, be, 4, NULL, &val);
 	if (r == 0)
-		r = dict_record(be, val.data, val.len, &raw, &last, &key, &len);
+		r = dict_record(s, be, val.data, val.len, &raw, &last, &key, &len);
 	if (r < 0)
 		return r;
 	mno_buf_add(out, key, len);

@@ -153,7 +153,7 @@ static int expire_groups(struct expiry *x)
 static int expire_blocks(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, bool *ret_more)
 {
 	struct expiry x = {.s = s, .t_ms = t_ms};
-	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->dbi[MNO_DB_BLOCK], &x.c));
+	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->main->dbi[MNO_DB_BLOCK], &x.c));
 
 	if (r < 0)
 		return r;

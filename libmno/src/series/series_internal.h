@@ -173,8 +173,8 @@ void hot_free_all(struct mno_series *s);
 /* --- dict.c: the stored dictionary ------------------------------------------------------------- */
 uint64_t dict_fingerprint(const struct mno_series *s, const char *key, size_t len);
 /* Checks and splits a stored record; *@ret_key is in @raw. */
-int dict_record(const uint8_t id_be[4], const void *val, size_t len, struct mno_buf *raw,
-	int64_t *ret_last_ms, const char **ret_key, size_t *ret_len);
+int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len,
+	struct mno_buf *raw, int64_t *ret_last_ms, const char **ret_key, size_t *ret_len);
 /* Brings a stored series back into the head. -ENOENT. @txn may be NULL: reads by itself. */
 int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot **ret);
 void dict_mark_dirty(struct mno_series *s, struct hot *h);

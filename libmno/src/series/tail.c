@@ -250,7 +250,8 @@ static int replay_value(struct mno_series *s, ZSTD_DCtx *z, struct mno_buf *key,
 
 	if (key->len != 8)
 		return -MNO_ECORRUPT;
-	r = mno_seal_open(z, key->data, key->len, val->data, val->len, MNO_SEAL_TAIL, &info, raw);
+	r = mno_seal_open(s->env->main, MNO_DB_TAIL, z, key->data, key->len, val->data, val->len,
+		MNO_SEAL_TAIL, &info, raw);
 	if (r < 0)
 		return r;
 	return replay_entry(

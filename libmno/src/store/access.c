@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/statvfs.h>
 #include "mno/err.h"
+#include "mno/time.h"
 #include "store_internal.h"
 
 #define FULL_BYTES (1u << 20)
@@ -43,7 +44,7 @@ int mno_txn_error(struct mno_txn *t, int rc)
 	if (rc == MDB_MAP_FULL)
 		t->e->map_full = true;
 	/* a write that came out short on a disk without room for it */
-	if (rc == EIO && fstatvfs(t->e->dir_fd, &s) == 0 &&
+	if (rc == EIO && fstatvfs(t->e->store->dir_fd, &s) == 0 &&
 		(uint64_t)s.f_bavail * s.f_frsize < FULL_BYTES)
 		rc = ENOSPC;
 	return mno_lmdb_error(rc);
@@ -77,7 +78,48 @@ int mno_txn_get(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
 	return 0;
 }
 
-int mno_read_begin(struct mno_store *e, MDB_txn **ret)
+/* Which read transactions live, and since when: for the watchdog. Full: not watched. */
+static void reader_note(struct mno_env *e, MDB_txn *t)
+{
+	for (size_t i = 0; i < MNO_ENV_READERS; i++) {
+		struct mno_env_reader *r = &e->readers[i];
+		MDB_txn *none = NULL;
+
+		if (!atomic_load(&r->t) && atomic_compare_exchange_strong(&r->t, &none, t)) {
+			r->since_ns = mno_now_ns(CLOCK_MONOTONIC);
+			return;
+		}
+	}
+}
+
+static void reader_forget(struct mno_env *e, MDB_txn *t)
+{
+	for (size_t i = 0; i < MNO_ENV_READERS; i++) {
+		struct mno_env_reader *r = &e->readers[i];
+
+		if (atomic_load(&r->t) != t)
+			continue;
+		if (mno_now_ns(CLOCK_MONOTONIC) - r->since_ns > MNO_READ_SLICE_NS)
+			e->slow_readers++;
+		r->since_ns = 0;
+		atomic_store(&r->t, NULL);
+		return;
+	}
+}
+
+uint64_t mno_env_oldest_reader_ns(struct mno_env *e)
+{
+	uint64_t now = mno_now_ns(CLOCK_MONOTONIC), since, oldest = now;
+
+	for (size_t i = 0; i < MNO_ENV_READERS; i++) {
+		since = e->readers[i].since_ns;
+		if (since)
+			oldest = MNO_MIN(oldest, since);
+	}
+	return now - oldest;
+}
+
+int mno_read_begin(struct mno_env *e, MDB_txn **ret)
 {
 	int r;
 
@@ -85,11 +127,14 @@ int mno_read_begin(struct mno_store *e, MDB_txn **ret)
 	r = mno_lmdb_error(mdb_txn_begin(e->env, NULL, MDB_RDONLY, ret));
 	if (r < 0)
 		pthread_rwlock_unlock(&e->map_lock);
+	else
+		reader_note(e, *ret);
 	return r;
 }
 
-void mno_read_end(struct mno_store *e, MDB_txn *t)
+void mno_read_end(struct mno_env *e, MDB_txn *t)
 {
+	reader_forget(e, t);
 	mdb_txn_abort(t);
 	pthread_rwlock_unlock(&e->map_lock);
 }
@@ -121,7 +166,7 @@ int mno_cursor_seek(MDB_cursor *c, enum mno_seek dir, MDB_val *key, MDB_val *val
 	return mdb_cursor_get(c, key, val, MDB_PREV);
 }
 
-int mno_store_fetch(struct mno_store *e, enum mno_db db, enum mno_seek dir, const void *from,
+int mno_env_fetch(struct mno_env *e, enum mno_db db, enum mno_seek dir, const void *from,
 	size_t from_len, struct mno_buf *key, struct mno_buf *val)
 {
 	MDB_val k = {from_len, (void *)from}, v;
@@ -149,4 +194,10 @@ int mno_store_fetch(struct mno_store *e, enum mno_db db, enum mno_seek dir, cons
 	}
 	mno_read_end(e, t);
 	return r;
+}
+
+int mno_store_fetch(struct mno_store *s, enum mno_db db, enum mno_seek dir, const void *from,
+	size_t from_len, struct mno_buf *key, struct mno_buf *val)
+{
+	return mno_env_fetch(s->main, db, dir, from, from_len, key, val);
 }

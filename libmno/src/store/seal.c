@@ -1,38 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sealed values: every value that carries data has a version, its own length and a checksum. */
+/*
+ * Sealed values: every value that carries data has a version, its own length, and a checksum
+ * (version 1) or an authentication code (version 2: encrypted).
+ *   version 1: head | u64 checksum | bytes
+ *   version 2: head | nonce | code | bytes; bound to environment, database, key and head
+ */
 #include <errno.h>
+#include "../crypt/crypt.h"
 #include "mno/err.h"
 #include "mno/map.h"
 #include "store_internal.h"
 
-#define SEAL_MAGIC   0x6d53 /* "Sm" */
-#define SEAL_VERSION 1
-#define SEAL_LEVEL   1
-#define IN_LEAF_MAX  2000 /* a larger value gets pages of its own, 16 bytes of the first taken */
-#define PAGE         4096
-#define PAGE_HEAD    16
-#define SLACK        8 /* readable zero bytes behind unpacked data */
+#define SEAL_MAGIC  0x6d53 /* "Sm" */
+#define SEAL_PLAIN  1
+#define SEAL_CRYPT  2
+#define SEAL_LEVEL  1
+#define IN_LEAF_MAX 2000 /* a larger value gets pages of its own, 16 bytes of the first taken */
+#define PAGE        4096
+#define PAGE_HEAD   16
+#define SLACK       8 /* readable zero bytes behind unpacked data */
 
 struct seal_head {
 	uint16_t magic;
 	uint8_t version, kind, flags, packed;
-	uint16_t _zero;
+	uint8_t suite, key_id; /* version 2 */
 	uint32_t stored_len, raw_len, count;
-	uint32_t head_sum; /* over the key and the header with both sums = 0 */
+	uint32_t head_sum; /* over the key and the header with this = 0 */
 	uint64_t a, b;
-	uint64_t sum; /* over the same and the stored bytes */
 };
-_Static_assert(sizeof(struct seal_head) == 48, "on disk");
+_Static_assert(sizeof(struct seal_head) == 40, "on disk");
+
+#define KEY_LEN_MAX 511
+#define AAD_MAX     (MNO_ENV_ID_LEN + 1 + KEY_LEN_MAX + sizeof(struct seal_head))
 
 /* Detects damage, not forgery: the key is no secret. */
 static const uint8_t sum_key[16] = "mno sealed value";
 
+/* Both sums of version 1 are taken over the header as it was: 8 zero bytes in place of the sum. */
 static uint64_t head_sum(const void *key, size_t klen, const struct seal_head *h)
 {
-	struct seal_head clean = *h;
+	struct {
+		struct seal_head h;
+		uint64_t sum;
+	} clean = {.h = *h};
 	uint64_t part[2];
 
-	clean.sum = clean.head_sum = 0;
+	clean.h.head_sum = 0;
 	part[0] = mno_siphash(sum_key, key, klen);
 	part[1] = mno_siphash(sum_key, &clean, sizeof(clean));
 	return mno_siphash(sum_key, part, sizeof(part));
@@ -45,6 +58,28 @@ static uint64_t seal_sum(const void *key, size_t klen, const struct seal_head *h
 	return mno_siphash(sum_key, part, sizeof(part));
 }
 
+/* What the code of an encrypted value covers beside its bytes. */
+static size_t fill_aad(uint8_t *aad, const struct mno_env *e, enum mno_db db, const void *key,
+	size_t klen, const struct seal_head *h)
+{
+	uint8_t *p = aad;
+
+	memcpy(p, e->id, sizeof(e->id));
+	p += sizeof(e->id);
+	*p++ = (uint8_t)db;
+	memcpy(p, key, klen);
+	p += klen;
+	memcpy(p, h, sizeof(*h));
+	return (size_t)(p - aad) + sizeof(*h);
+}
+
+/* Bytes between the head and the data. */
+static size_t guard_len(const struct seal_head *h)
+{
+	return h->version == SEAL_PLAIN ? sizeof(uint64_t)
+					: mno_suite_nonce(h->suite) + MNO_MAC_BYTES;
+}
+
 /* Room that a value of @n bytes takes anyway; using whole pages keeps the free list uniform. */
 static size_t padded(size_t n)
 {
@@ -54,8 +89,8 @@ static size_t padded(size_t n)
 }
 
 /* Compresses into e->scratch if that helps; *@ret_p is what to store. */
-static int pack(struct mno_store *e, const void *raw, size_t len, const void **ret_p,
-	size_t *ret_len, bool *ret_packed)
+static int pack(struct mno_env *e, const void *raw, size_t len, const void **ret_p, size_t *ret_len,
+	bool *ret_packed)
 {
 	size_t bound = ZSTD_compressBound(len), n;
 	char *dst;
@@ -80,13 +115,44 @@ static int pack(struct mno_store *e, const void *raw, size_t len, const void **r
 	return 0;
 }
 
+/* Fills what comes behind the head, the data included. */
+static int guard(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
+	const struct seal_head *h, const void *p, uint8_t *out)
+{
+	uint8_t aad[AAD_MAX];
+	struct mno_seal_tag tag;
+	size_t nonce;
+	uint64_t sum;
+	int r;
+
+	if (h->version == SEAL_PLAIN) {
+		sum = seal_sum(key, klen, h, p);
+		memcpy(out, &sum, sizeof(sum));
+		memcpy(out + sizeof(sum), p, h->stored_len);
+		return 0;
+	}
+	nonce = mno_suite_nonce(h->suite);
+	r = mno_cipher_seal(t->e->cipher, aad, fill_aad(aad, t->e, db, key, klen, h), p,
+		h->stored_len, out + nonce + MNO_MAC_BYTES, &tag);
+	if (r < 0)
+		return r;
+	if (tag.key_id != h->key_id)
+		return -EAGAIN; /* the key was changed between: never by the writer itself */
+	memcpy(out, tag.nonce, nonce);
+	memcpy(out + nonce, tag.mac, MNO_MAC_BYTES);
+	return 0;
+}
+
 int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
 	const struct mno_seal *s, const void *raw, size_t raw_len, size_t *ret_bytes)
 {
+	struct mno_cipher *c = t->e->cipher;
 	struct seal_head h = {.magic = SEAL_MAGIC,
-		.version = SEAL_VERSION,
+		.version = c ? SEAL_CRYPT : SEAL_PLAIN,
 		.kind = s->kind,
 		.flags = s->flags,
+		.suite = c ? (uint8_t)mno_cipher_suite(c) : 0,
+		.key_id = c ? mno_cipher_current(c) : 0,
 		.count = s->count,
 		.a = s->a,
 		.b = s->b};
@@ -96,7 +162,7 @@ int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen
 	bool packed;
 	int r, rc;
 
-	if (raw_len > MNO_SEAL_RAW_MAX)
+	if (raw_len > MNO_SEAL_RAW_MAX || klen > KEY_LEN_MAX)
 		return -E2BIG;
 	r = pack(t->e, raw, raw_len, &p, &len, &packed);
 	if (r < 0)
@@ -105,8 +171,7 @@ int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen
 	h.stored_len = (uint32_t)len;
 	h.raw_len = (uint32_t)raw_len;
 	h.head_sum = (uint32_t)head_sum(key, klen, &h);
-	h.sum = seal_sum(key, klen, &h, p);
-	total = sizeof(h) + len;
+	total = sizeof(h) + guard_len(&h) + len;
 	v = (MDB_val){.mv_size = padded(total)};
 	/* Most keys come in order; only what is told to be appended fills pages. */
 	rc = mdb_put(t->t, t->e->dbi[db], &k, &v, MDB_RESERVE | MDB_APPEND);
@@ -118,11 +183,11 @@ int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen
 	if (r < 0)
 		return r;
 	memcpy(v.mv_data, &h, sizeof(h));
-	memcpy((char *)v.mv_data + sizeof(h), p, len);
+	r = guard(t, db, key, klen, &h, p, (uint8_t *)v.mv_data + sizeof(h));
 	memset((char *)v.mv_data + total, 0, padded(total) - total);
-	if (ret_bytes)
+	if (r == 0 && ret_bytes)
 		*ret_bytes = padded(total);
-	return 0;
+	return r;
 }
 
 static int head_check(const void *val, size_t len, enum mno_seal_kind kind, struct seal_head *h)
@@ -130,13 +195,15 @@ static int head_check(const void *val, size_t len, enum mno_seal_kind kind, stru
 	if (len < sizeof(*h))
 		return -MNO_ECORRUPT;
 	memcpy(h, val, sizeof(*h));
-	if (h->magic != SEAL_MAGIC || h->kind != kind || h->packed > 1 || h->_zero)
+	if (h->magic != SEAL_MAGIC || h->kind != kind || h->packed > 1)
 		return -MNO_ECORRUPT;
-	if (h->version > SEAL_VERSION)
+	if (h->version > SEAL_CRYPT)
 		return -MNO_EVERSION;
-	if (h->stored_len > len - sizeof(*h) || h->raw_len > MNO_SEAL_RAW_MAX)
+	if (h->version == SEAL_CRYPT ? !mno_suite_nonce(h->suite) : h->suite || h->key_id)
 		return -MNO_ECORRUPT;
-	if (padded(sizeof(*h) + h->stored_len) != len ||
+	if (h->stored_len > len || h->raw_len > MNO_SEAL_RAW_MAX)
+		return -MNO_ECORRUPT;
+	if (padded(sizeof(*h) + guard_len(h) + h->stored_len) != len ||
 		(!h->packed && h->raw_len != h->stored_len))
 		return -MNO_ECORRUPT;
 	return 0;
@@ -170,24 +237,52 @@ static int unpack(ZSTD_DCtx *z, const struct seal_head *h, const void *src, char
 	return ZSTD_isError(n) || n != h->raw_len ? -MNO_ECORRUPT : 0;
 }
 
-int mno_seal_open(ZSTD_DCtx *z, const void *key, size_t klen, const void *val, size_t len,
-	enum mno_seal_kind kind, struct mno_seal *ret, struct mno_buf *raw)
+/* Checks the value; *@ret_p is its data: in @plain (of stored_len bytes) if it was encrypted. */
+static int unguard(struct mno_env *e, enum mno_db db, const void *key, size_t klen,
+	const struct seal_head *h, const uint8_t *in, void *plain, const void **ret_p)
 {
-	const char *src = (const char *)val + sizeof(struct seal_head);
+	struct mno_seal_tag tag = {.suite = h->suite, .key_id = h->key_id};
+	size_t nonce = mno_suite_nonce(h->suite);
+	uint8_t aad[AAD_MAX];
+	uint64_t sum;
+
+	if (h->version == SEAL_PLAIN) {
+		memcpy(&sum, in, sizeof(sum));
+		*ret_p = in + sizeof(sum);
+		return sum == seal_sum(key, klen, h, *ret_p) ? 0 : -MNO_ECORRUPT;
+	}
+	if (!e || !e->cipher)
+		return -ENOKEY;
+	memcpy(tag.nonce, in, nonce);
+	memcpy(tag.mac, in + nonce, MNO_MAC_BYTES);
+	*ret_p = plain;
+	return mno_cipher_open_value(e->cipher, &tag, aad, fill_aad(aad, e, db, key, klen, h),
+		in + nonce + MNO_MAC_BYTES, h->stored_len, plain);
+}
+
+int mno_seal_open(struct mno_env *e, enum mno_db db, ZSTD_DCtx *z, const void *key, size_t klen,
+	const void *val, size_t len, enum mno_seal_kind kind, struct mno_seal *ret,
+	struct mno_buf *raw)
+{
 	struct seal_head h;
+	const void *src;
+	size_t room;
 	char *dst;
-	int r = head_check(val, len, kind, &h);
+	int r = klen > KEY_LEN_MAX ? -MNO_ECORRUPT : head_check(val, len, kind, &h);
 
 	if (r < 0)
 		return r;
-	if ((uint32_t)head_sum(key, klen, &h) != h.head_sum ||
-		seal_sum(key, klen, &h, src) != h.sum)
+	if ((uint32_t)head_sum(key, klen, &h) != h.head_sum)
 		return -MNO_ECORRUPT;
+	/* an encrypted value is first made plain behind the room for what it unpacks to */
+	room = (size_t)h.raw_len + SLACK;
 	mno_buf_reset(raw);
-	dst = mno_buf_reserve(raw, (size_t)h.raw_len + SLACK);
+	dst = mno_buf_reserve(raw, room + (h.version == SEAL_CRYPT ? h.stored_len : 0));
 	if (!dst)
 		return -ENOMEM;
-	r = unpack(z, &h, src, dst);
+	r = unguard(e, db, key, klen, &h, (const uint8_t *)val + sizeof(h), dst + room, &src);
+	if (r == 0)
+		r = unpack(z, &h, src, dst);
 	if (r < 0)
 		return r;
 	memset(dst + h.raw_len, 0, SLACK);

@@ -12,30 +12,42 @@
 #include "mno/buf.h"
 #include "mno/store.h"
 
-#define MNO_STORE_FORMAT 1u          /* of the directory; a newer one is refused */
+#define MNO_STORE_FORMAT 2u          /* of the directory; a newer one is refused */
 #define MNO_SEAL_RAW_MAX (16u << 20) /* bytes in one sealed value before compression */
 /* LMDB leaves the last pages unwritten when the transaction freed them again. */
 #define MNO_UNWRITTEN_SLACK (4ULL << 20)
 #define MNO_READ_SLICE_NS   (100 * NS_PER_MS) /* longest life of a read transaction */
+#define MNO_ENV_READERS     64                /* watched at once, per environment */
+#define MNO_ENV_ID_LEN      16
 
-/* Databases of the environment. Append only: the names are on disk. */
-#define MNO_DBS(X)                                                                                 \
-	X(META, "meta")               /* text -> small values */                                   \
-	X(SERIES, "series")           /* id u32 -> sealed {last_ms, key text} */                   \
-	X(SERIES_FP, "series_fp")     /* fingerprint u64 | id u32 -> "" */                         \
-	X(SERIES_HOT, "series_hot")   /* id u32 -> "": in the head */                              \
-	X(SERIES_COLD, "series_cold") /* last seen u64 | id u32 -> "": order of expiry */          \
-	X(BLOCK, "block")             /* group u32 | t0 u64 -> sealed block */                     \
-	X(TAIL, "tail")               /* t u64 -> sealed row */                                    \
-	X(PROC, "proc")               /* end u64 | seq u32 -> sealed batch of ledger rows */       \
-	X(EVENT, "event")             /* last u64 | seq u32 -> sealed batch of records */
-
-enum mno_db {
-#define X(id, name) MNO_DB_##id,
-	MNO_DBS(X)
-#undef X
-		MNO_DB_MAX
+enum mno_period { MNO_PERIOD_NONE, MNO_PERIOD_DAY, MNO_PERIOD_MONTH, MNO_PERIOD_YEAR };
+enum mno_durability { MNO_DURABILITY_D1 = 1, MNO_DURABILITY_D2, MNO_DURABILITY_D3 };
+enum mno_class_flags { MNO_CLASS_ORDERED = 1, MNO_CLASS_BULK = 2 };
+enum mno_class {
+#define CLASS(id, dir, period, durability, flags, what) MNO_CLASS_##id,
+#include "classes.def"
+#undef CLASS
+	MNO_CLASS_MAX
 };
+enum mno_db {
+#define DB(id, name, class) MNO_DB_##id,
+#include "dbs.def"
+#undef DB
+	MNO_DB_MAX
+};
+
+struct mno_class_info {
+	const char *dir, *what;
+	enum mno_period period;
+	enum mno_durability durability;
+	unsigned flags;
+};
+const struct mno_class_info *mno_class_info(enum mno_class c);
+const char *mno_db_name(enum mno_db db);
+/* Whether environments of @c have @db. */
+bool mno_db_in(enum mno_db db, enum mno_class c);
+/* Start and end of the period of @c that @t_ms is in. */
+void mno_class_bounds(enum mno_class c, int64_t t_ms, int64_t *ret_t0, int64_t *ret_t1);
 
 /*
  * Walks the pages of the data file @fd, which nobody may be writing, for @max_ns at most
@@ -45,28 +57,108 @@ enum mno_db {
  */
 int mno_store_check(int fd, uint64_t max_ns);
 
+/* The write transaction of one environment. */
 struct mno_txn {
-	struct mno_store *e;
+	struct mno_env *e;
 	MDB_txn *t; /* NULL: none open */
 };
 
-struct mno_store {
+struct mno_env_reader {
+	_Atomic(MDB_txn *) t;
+	_Atomic uint64_t since_ns; /* CLOCK_MONOTONIC */
+};
+
+/* One LMDB environment: a directory below the store's. */
+struct mno_env {
+	struct mno_store *store;
+	enum mno_class class;
+	int64_t t0_ms, t1_ms; /* what it is for: t0 <= time < t1; all of time without a period */
+	char name[32];        /* its directory */
 	MDB_env *env;
-	MDB_dbi dbi[MNO_DB_MAX];
-	struct mno_store_opts opts;
-	int dir_fd, lock_fd;
-	ZSTD_CCtx *cctx;        /* the writer's */
-	struct mno_buf scratch; /* the writer's: compressed form of a value */
+	MDB_dbi dbi[MNO_DB_MAX]; /* those of its class */
+	int dir_fd;
+	uint8_t id[MNO_ENV_ID_LEN];
+	struct mno_cipher *cipher; /* NULL: not encrypted */
+	ZSTD_CCtx *cctx;           /* the writer's */
+	struct mno_buf scratch;    /* the writer's: compressed form of a value */
 	struct mno_txn txn;
 	/* Held shared by read transactions, exclusively while the map is resized. */
 	pthread_rwlock_t map_lock;
 	_Atomic uint64_t map_bytes;
-	_Atomic uint64_t commits;
-	_Atomic uint64_t damaged;
+	_Atomic uint64_t commits, sync_ns; /* sync_ns: the last commit */
+	_Atomic uint64_t slow_readers;     /* lived longer than MNO_READ_SLICE_NS */
+	struct mno_env_reader readers[MNO_ENV_READERS];
 	uint64_t reader_check_ns;
-	uint8_t hash_key[16]; /* random per store, for fingerprints */
-	bool map_full;        /* the last transaction ran out of map */
+	bool map_full; /* the last transaction ran out of map */
+	/* Under the store's lock. */
+	unsigned refs;
+	bool gone; /* unlinked: closed with the last reference */
+	struct mno_env *next;
 };
+
+#define MNO_PARTS_MAX 24 /* partitions that one transaction writes; more are committed early */
+
+struct mno_store {
+	struct mno_store_opts opts;
+	int dir_fd, lock_fd;
+	struct mno_keys *keys;
+	struct mno_env *main;
+	pthread_mutex_t lock;                 /* envs, references */
+	struct mno_env *envs;                 /* open ones */
+	struct mno_env *parts[MNO_PARTS_MAX]; /* with a transaction open beside main's */
+	size_t n_parts;
+	_Atomic uint64_t damaged;
+	_Atomic uint64_t dropped_partitions; /* for want of room */
+	uint8_t hash_key[16];                /* random per store, for fingerprints */
+};
+
+/*
+ * The environment of @c for time @t_ms (ignored without a period), opened or, with @create, made.
+ * Give it back with mno_env_unref(). -ENOENT: there is none. -MNO_ECORRUPT, -ENOKEY, ... Any
+ * thread, not inside a read transaction.
+ */
+int mno_store_env(
+	struct mno_store *s, enum mno_class c, int64_t t_ms, bool create, struct mno_env **ret);
+/* NULL-safe, returns NULL. */
+struct mno_env *mno_env_unref(struct mno_env *e);
+MNO_DEFINE_CLEANUP(struct mno_env *, mno_env_unref)
+
+/* Partitions of a class that overlap [t0_ms, t1_ms], by time: start of each. Free @ret with free().
+ * Any thread. */
+int mno_store_partitions(struct mno_store *s, enum mno_class c, int64_t t0_ms, int64_t t1_ms,
+	int64_t **ret, size_t *ret_n);
+/* Calls @fn for each environment there is, opened for the call; @err != 0: it could not be opened
+ * (then @e is NULL). Non-zero of @fn stops and is returned. */
+int mno_store_each(struct mno_store *s,
+	int (*fn)(void *arg, struct mno_env *e, const char *name, int err), void *arg);
+/* Unlinks the partitions of @c that end at or before @t_ms, their data keys first: what was in them
+ * cannot be read again. Readers that are inside keep what they see. *@ret_n: how many. */
+int mno_store_drop(struct mno_store *s, enum mno_class c, int64_t t_ms, size_t *ret_n);
+
+/*
+ * Inside the store's write transaction @main_txn: that of the partition of @c for @t_ms, begun on
+ * first use, committed before main's. Not atomic with it over a crash: what a partition has may be
+ * there while main's part is not, never the other way (class flag ORDERED; without it either may
+ * be missing after a power cut).
+ */
+int mno_txn_part(struct mno_txn *main_txn, enum mno_class c, int64_t t_ms, struct mno_txn **ret);
+
+/* env.c: one environment. */
+int mno_env_new(
+	struct mno_store *s, enum mno_class c, int64_t t_ms, bool create, struct mno_env **ret);
+struct mno_env *mno_env_free(struct mno_env *e);
+/* Sets the name of its directory from class and t0. */
+void mno_env_name(struct mno_env *e);
+/* Without the disk floor and without children; for environments that have a writer of their own. */
+int mno_env_txn_begin(struct mno_env *e, struct mno_txn **ret);
+int mno_env_txn_commit(struct mno_env *e);
+void mno_env_txn_abort(struct mno_env *e);
+/* -ENOSPC below the disk floor. */
+int mno_store_floor(struct mno_store *s);
+/* Age of the oldest read transaction, 0 if there is none. Any thread. */
+uint64_t mno_env_oldest_reader_ns(struct mno_env *e);
+/* Adds its figures to @add. Any thread. */
+int mno_env_stat(struct mno_env *e, struct mno_store_stat *add);
 
 /* LMDB's result as ours (0, -errno, -MNO_E*). */
 int mno_lmdb_error(int rc);
@@ -83,29 +175,34 @@ int mno_txn_get(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
 
 /* Now and then lets go of the file's mapped pages, which else pile up as resident memory. Writer
  * thread, outside of a write transaction. */
-void mno_store_trim(struct mno_store *e);
+void mno_env_trim(struct mno_env *e);
 
 /* One read transaction, any thread. The longest section may not exceed MNO_READ_SLICE_NS. */
-int mno_read_begin(struct mno_store *e, MDB_txn **ret);
-void mno_read_end(struct mno_store *e, MDB_txn *t);
+int mno_read_begin(struct mno_env *e, MDB_txn **ret);
+void mno_read_end(struct mno_env *e, MDB_txn *t);
 
 enum mno_seek { MNO_SEEK_EQ, MNO_SEEK_GE, MNO_SEEK_GT, MNO_SEEK_LE, MNO_SEEK_LT };
 /*
  * Copies the pair nearest to @key in the given direction in a read transaction of its own.
  * @key and @val may be NULL if not wanted; @from may be @key's data. -ENOENT: there is none.
  */
-int mno_store_fetch(struct mno_store *e, enum mno_db db, enum mno_seek dir, const void *from,
+int mno_env_fetch(struct mno_env *e, enum mno_db db, enum mno_seek dir, const void *from,
+	size_t from_len, struct mno_buf *key, struct mno_buf *val);
+/* The same in the main environment. */
+int mno_store_fetch(struct mno_store *s, enum mno_db db, enum mno_seek dir, const void *from,
 	size_t from_len, struct mno_buf *key, struct mno_buf *val);
 /* The same on a cursor: positions it. MDB result. */
 int mno_cursor_seek(MDB_cursor *c, enum mno_seek dir, MDB_val *key, MDB_val *val);
 
 /* --- sealed values: header, checksum over key and all, zstd; padded to whole pages ---------- */
+/* Encrypted (version 2) if the environment has a cipher; else (1) with a checksum. */
 enum mno_seal_kind {
 	MNO_SEAL_SERIES = 1,
 	MNO_SEAL_BLOCK = 2,
 	MNO_SEAL_TAIL = 3,
 	MNO_SEAL_PROC = 4,
 	MNO_SEAL_EVENT = 5,
+	MNO_SEAL_META = 6,
 };
 struct mno_seal {
 	uint8_t kind, flags; /* flags: the kind's own */
@@ -119,12 +216,13 @@ int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen
 int mno_seal_peek(const void *key, size_t klen, const void *val, size_t len,
 	enum mno_seal_kind kind, struct mno_seal *ret);
 /*
- * Checks and unpacks a value into @raw (reset first; its bytes are followed by 8 zero bytes that
+ * Checks, decrypts and unpacks a value of @e into @raw (reset first; its bytes are followed by 8 zero bytes that
  * are not counted, so that decoders may load words). @z may be NULL (slower).
- * -MNO_ECORRUPT, -MNO_EVERSION, -ENOMEM.
+ * -MNO_ECORRUPT, -MNO_EVERSION, -ENOKEY, -ENOMEM. @e may be NULL for what is not encrypted.
  */
-int mno_seal_open(ZSTD_DCtx *z, const void *key, size_t klen, const void *val, size_t len,
-	enum mno_seal_kind kind, struct mno_seal *ret, struct mno_buf *raw);
+int mno_seal_open(struct mno_env *e, enum mno_db db, ZSTD_DCtx *z, const void *key, size_t klen,
+	const void *val, size_t len, enum mno_seal_kind kind, struct mno_seal *ret,
+	struct mno_buf *raw);
 
 /* --- keys ------------------------------------------------------------------------------------ */
 static inline void mno_be32(uint8_t *p, uint32_t v)

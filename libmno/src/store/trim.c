@@ -32,7 +32,7 @@ static void trim_mappings(const struct stat *file)
 	fclose(f);
 }
 
-void mno_store_trim(struct mno_store *e)
+void mno_env_trim(struct mno_env *e)
 {
 	mdb_filehandle_t fd;
 	struct stat st;

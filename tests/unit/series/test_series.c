@@ -427,7 +427,7 @@ static int no_txn_column(void *arg, const struct mno_column *c)
 {
 	struct slow *q = arg;
 
-	mdb_reader_list(q->s->e->env, holds_txn, &q->lines);
+	mdb_reader_list(q->s->e->main->env, holds_txn, &q->lines);
 	return 0;
 }
 
@@ -442,9 +442,10 @@ static void test_no_long_reader(void **state)
 
 	commit(s, t);
 	add_rows(s, &id, 1, 1, 600);
-	assert_int_equal(mno_read_begin(s->e, &held), 0); /* the check sees one that is held */
-	mdb_reader_list(s->e->env, holds_txn, &lines);
-	mno_read_end(s->e, held);
+	assert_int_equal(
+		mno_read_begin(s->e->main, &held), 0); /* the check sees one that is held */
+	mdb_reader_list(s->e->main->env, holds_txn, &lines);
+	mno_read_end(s->e->main, held);
 	assert_true(lines > 0);
 	assert_int_equal(mno_series_read(s->s, &id, 1, 0, 1000, SIZE_MAX, no_txn_column, &q), 0);
 	assert_int_equal(q.lines, 0);

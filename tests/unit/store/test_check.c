@@ -179,15 +179,17 @@ static _Noreturn void child_works(struct st *s)
 	for (int db = 0; db < MNO_DB_MAX; db++) {
 		MDB_val k, v;
 
-		if (mno_read_begin(s->e, &t) < 0)
+		if (!mno_db_in((enum mno_db)db, MNO_CLASS_MAIN))
+			continue;
+		if (mno_read_begin(s->e->main, &t) < 0)
 			_exit(0);
-		if (mdb_cursor_open(t, s->e->dbi[db], &c) == 0) {
+		if (mdb_cursor_open(t, s->e->main->dbi[db], &c) == 0) {
 			for (int op = MDB_FIRST; mdb_cursor_get(c, &k, &v, op) == 0; op = MDB_NEXT)
 				if (v.mv_size)
 					seed += ((volatile uint8_t *)v.mv_data)[v.mv_size - 1] & 0;
 			mdb_cursor_close(c);
 		}
-		mno_read_end(s->e, t);
+		mno_read_end(s->e->main, t);
 	}
 	for (unsigned i = 0; i < 5; i++) {
 		struct mno_txn *w;

@@ -114,11 +114,14 @@ static void test_second_open(void **state)
 static void test_newer_version(void **state)
 {
 	struct st *s = *state;
-	uint32_t v = MNO_STORE_FORMAT + 1;
+	_cleanup_buf_ struct mno_buf v = {0};
 	struct mno_store *e;
 
 	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
-	assert_int_equal(put_text(s, "format", &v, sizeof(v)), 0);
+	assert_int_equal(
+		mno_store_fetch(s->e, MNO_DB_META, MNO_SEEK_EQ, "identity", 8, NULL, &v), 0);
+	v.data[0]++; /* the first bytes are the format */
+	assert_int_equal(put_text(s, "identity", v.data, v.len), 0);
 	s->e = mno_store_close(s->e);
 	assert_int_equal(mno_store_open(s->tmp.dir, NULL, &e), -MNO_EVERSION);
 }
@@ -132,6 +135,14 @@ static void write_file(const char *path, const void *p, size_t n)
 	close(fd);
 }
 
+static void make_main(struct st *s)
+{
+	char path[80];
+
+	snprintf(path, sizeof(path), "%s/main", s->tmp.dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+}
+
 static void test_no_store(void **state)
 {
 	struct st *s = *state;
@@ -139,6 +150,7 @@ static void test_no_store(void **state)
 	struct mno_store *e;
 
 	memset(junk, 'x', sizeof(junk));
+	make_main(s);
 	write_file(s->tmp.data, junk, sizeof(junk));
 	assert_int_equal(mno_store_open(s->tmp.dir, NULL, &e), -MNO_ECORRUPT);
 	assert_int_equal(mno_store_open("/proc/no/such/dir", NULL, &e), -ENOENT);
@@ -154,9 +166,12 @@ static void test_foreign_store(void **state)
 	MDB_dbi d;
 	MDB_val k = {1, (void *)"k"}, v = {1, (void *)"v"};
 	struct mno_store *e;
+	char path[80];
 
+	make_main(s);
+	snprintf(path, sizeof(path), "%s/main", s->tmp.dir);
 	assert_int_equal(mdb_env_create(&m), 0);
-	assert_int_equal(mdb_env_open(m, s->tmp.dir, 0, 0600), 0);
+	assert_int_equal(mdb_env_open(m, path, 0, 0600), 0);
 	assert_int_equal(mdb_txn_begin(m, NULL, 0, &t), 0);
 	assert_int_equal(mdb_dbi_open(t, NULL, 0, &d), 0);
 	assert_int_equal(mdb_put(t, d, &k, &v, 0), 0);
@@ -374,7 +389,7 @@ static void seal(struct st *s, const void *key, size_t klen, const void *raw, si
 	size_t bytes;
 
 	assert_int_equal(mno_store_begin(s->e, &t), 0);
-	assert_int_equal(mno_seal_put(t, MNO_DB_EVENT, key, klen, &info, raw, len, &bytes), 0);
+	assert_int_equal(mno_seal_put(t, MNO_DB_TAIL, key, klen, &info, raw, len, &bytes), 0);
 	assert_true(bytes <= 2000 || (bytes + 16) % 4096 == 0);
 	assert_int_equal(mno_store_commit(s->e, t), 0);
 }
@@ -394,19 +409,19 @@ static void test_seal_sizes(void **state)
 
 		seal(s, "key", 3, raw, n);
 		assert_int_equal(
-			mno_store_fetch(s->e, MNO_DB_EVENT, MNO_SEEK_EQ, "key", 3, NULL, &val), 0);
-		assert_int_equal(mno_seal_open(NULL, "key", 3, val.data, val.len, MNO_SEAL_EVENT,
-					 &info, &out),
+			mno_store_fetch(s->e, MNO_DB_TAIL, MNO_SEEK_EQ, "key", 3, NULL, &val), 0);
+		assert_int_equal(mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "key", 3, val.data,
+					 val.len, MNO_SEAL_EVENT, &info, &out),
 			0);
 		assert_int_equal(out.len, n);
 		assert_true(n == 0 || memcmp(out.data, raw, n) == 0);
 		assert_int_equal(info.count, 7);
 		/* the value of another key, and of another kind */
-		assert_int_equal(mno_seal_open(NULL, "kez", 3, val.data, val.len, MNO_SEAL_EVENT,
-					 &info, &out),
+		assert_int_equal(mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "kez", 3, val.data,
+					 val.len, MNO_SEAL_EVENT, &info, &out),
 			-MNO_ECORRUPT);
-		assert_int_equal(mno_seal_open(NULL, "key", 3, val.data, val.len, MNO_SEAL_PROC,
-					 &info, &out),
+		assert_int_equal(mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "key", 3, val.data,
+					 val.len, MNO_SEAL_PROC, &info, &out),
 			-MNO_ECORRUPT);
 	}
 	free(raw);
@@ -423,19 +438,20 @@ static void test_every_bit_flip(void **state)
 		text[i] = "process "[i % 8];
 	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
 	seal(s, "key", 3, text, sizeof(text));
-	assert_int_equal(mno_store_fetch(s->e, MNO_DB_EVENT, MNO_SEEK_EQ, "key", 3, NULL, &val), 0);
+	assert_int_equal(mno_store_fetch(s->e, MNO_DB_TAIL, MNO_SEEK_EQ, "key", 3, NULL, &val), 0);
 	assert_true(val.len < sizeof(text)); /* it was compressed */
 	for (size_t bit = 0; bit < val.len * 8; bit++) {
 		int r;
 
 		val.data[bit / 8] ^= (char)(1 << bit % 8);
-		r = mno_seal_open(NULL, "key", 3, val.data, val.len, MNO_SEAL_EVENT, &info, &out);
+		r = mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "key", 3, val.data, val.len,
+			MNO_SEAL_EVENT, &info, &out);
 		assert_true(r == -MNO_ECORRUPT || r == -MNO_EVERSION);
 		val.data[bit / 8] ^= (char)(1 << bit % 8);
 	}
 	for (size_t n = 0; n < val.len; n++)
-		assert_int_equal(
-			mno_seal_open(NULL, "key", 3, val.data, n, MNO_SEAL_EVENT, &info, &out),
+		assert_int_equal(mno_seal_open(s->e->main, MNO_DB_TAIL, NULL, "key", 3, val.data, n,
+					 MNO_SEAL_EVENT, &info, &out),
 			-MNO_ECORRUPT);
 }
 
