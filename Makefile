@@ -126,6 +126,7 @@ test:
 check:
 	$(Q)tools/dev/check.sh
 bench: $(bench_bin) $(prog_bin) all
+	$(Q)tests/bench/setup.sh
 	$(Q)tests/bench/run.sh $(O) $(BENCH)
 vm-test: all $(filter $(O)/tests/bpf/%,$(unit_bin))
 	$(Q)tests/vm/run.sh
@@ -144,7 +145,8 @@ help:
 	@echo 'make run        set up this machine, build, start the agent in the foreground'
 	@echo 'make test       set up this machine, run every test; last line: N passed, N failed, N skipped'
 	@echo 'make check      static checks (includes, formatting, tables, docs)'
-	@echo 'make bench      figures; BENCH=group for one group'
+	@echo 'make bench      figures; BENCH=group for one group, PEERS=0 without rivals'
+	@echo '                BENCH=instructions counts them; UPDATE=1 writes their table anew'
 	@echo 'make vm-test    the tests that need another kernel, in QEMU'
 	@echo 'make install    DESTDIR= PREFIX=; also: uninstall, deb, deps, format, clean'
 

@@ -148,6 +148,10 @@ group_integration() {
     [ -e "$t" ] && one integration "$(basename "$t" .sh)" "$(limit_of "$t" 180)" "$t" $O
   done
 }
+group_instructions() { # what must not grow slower in silence
+  one instructions instructions "$(limit_of tests/bench/instructions.sh 180)" \
+    tests/bench/instructions.sh $O
+}
 group_check() { one check check 180 tools/dev/check.sh; }
 group_vm() {
   [ -x tests/vm/run.sh ] || return 0
@@ -163,7 +167,7 @@ report() { # GROUP SECONDS
     END { printf "%-12s %5d passed %4d failed %4d skipped  %4d s\n", g, p, f, s, t }' "$T/results"
 }
 
-groups=(build build-san check unit unit-san fuzz bpf integration build-clang vm)
+groups=(build build-san check unit unit-san fuzz instructions bpf integration build-clang vm)
 [ $# -eq 0 ] || groups=("$@")
 for g in "${groups[@]}"; do
   declare -F "group_$g" >/dev/null || { echo "tests/run.sh: no group $g" >&2; exit 2; }

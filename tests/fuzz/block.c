@@ -1,27 +1,59 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A sealed block from any bytes: refused or decoded, never a read outside. */
+/* A sealed block from any bytes: refused or decoded, never a read outside. Both formats. */
 #include <assert.h>
 
 #include "../../libmno/src/series/series_internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void decode(const uint8_t *raw, size_t len)
+static void decode_v1(const uint8_t *raw, size_t len)
 {
 	uint16_t idx[HEAD_ROWS];
 	double v[HEAD_ROWS];
-	struct block b;
+	struct block_v1 b;
 
-	if (block_open(raw, len, &b) < 0)
+	if (block_v1_open(raw, len, &b) < 0)
 		return;
 	for (unsigned col = 0; col < GROUP_SERIES; col++) {
 		size_t n;
 
-		if (block_column(&b, col, idx, v, &n) < 0)
+		if (block_v1_column(&b, col, idx, v, &n) < 0)
 			continue;
 		assert(n <= b.n);
 		for (size_t i = 0; i < n; i++)
 			assert(idx[i] < b.n && (i == 0 || idx[i] > idx[i - 1]));
+	}
+}
+
+static void decode_column(const uint8_t *p, size_t len, size_t ticks)
+{
+	uint16_t idx[HEAD_ROWS];
+	double v[HEAD_ROWS];
+	struct column c;
+
+	if (column_decode(p, len, ticks, &c, v) < 0)
+		return;
+	assert(c.n && column_ticks(&c, ticks, idx) == c.n);
+	for (size_t i = 0; i < c.n; i++)
+		assert(idx[i] < ticks && (i == 0 || idx[i] > idx[i - 1]));
+}
+
+static void decode(const uint8_t *raw, size_t len)
+{
+	struct piece p[BLOCK_WINDOWS];
+	struct block b;
+
+	if (block_open(raw, len, &b) < 0)
+		return;
+	for (size_t i = 0; i < b.n_groups; i++) {
+		if (block_pieces(&b, i, p) < 0)
+			continue;
+		for (size_t w = 0; w < b.n_windows; w++)
+			for (uint64_t left = p[w].columns; left; left &= left - 1) {
+				unsigned c = (unsigned)__builtin_ctzll(left);
+
+				decode_column(p[w].p[c], p[w].len[c], b.w[w].n);
+			}
 	}
 }
 
@@ -36,8 +68,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(copy, data, size);
 	memset(copy + size, 0, 8);
 	decode(copy, size);
+	decode_v1(copy, size);
+	if (size)
+		decode_column(copy + 1, size - 1, copy[0] + 1u);
 	/* and as a value of the database */
-	if (size > 12 && mno_seal_open(NULL, MNO_DB_BLOCK, NULL, copy, 12, copy + 12, size - 12,
+	if (size > 12 && mno_seal_open(NULL, MNO_DB_PACK, NULL, copy, 12, copy + 12, size - 12,
 				 MNO_SEAL_BLOCK, &info, &raw) == 0)
 		decode((uint8_t *)raw.data, raw.len);
 	mno_buf_done(&raw);

@@ -18,6 +18,7 @@ echo "apt-get $*" >>"$FAKE/calls"
 case " $* " in *" install "*) ;; *) exit 0 ;; esac
 [ ! -e "$FAKE/broken" ] || exit 100
 for p in "$@"; do echo "$p" >>"$FAKE/have"; done
+[ -x /usr/sbin/policy-rc.d ] && /usr/sbin/policy-rc.d; [ $? != 101 ] || echo "no service starts" >>"$FAKE/calls"
 EOS
 chmod +x "$W/bin/apt-get" "$W/bin/dpkg-query"
 export FAKE=$W
@@ -30,6 +31,14 @@ ok "what the build needs was asked for" grep -q 'install.* gcc .*liblmdb-dev' "$
 ok "all there: nothing to do" fake build run
 untouched() { [ ! -s "$W/calls" ]; }
 ok "and nothing was asked for" untouched
+: >"$W/have"
+ok "the rivals of the benchmarks" fake bench
+ok "are asked for" grep -q 'install.* prometheus victoria-metrics' "$W/calls"
+if [ -e /usr/sbin/policy-rc.d ] && sh /usr/sbin/policy-rc.d; then
+  skip services "this machine's own policy-rc.d lets them start"
+else
+  ok "and may not start their services" grep -qx 'no service starts' "$W/calls"
+fi
 : >"$W/have"
 touch "$W/broken"
 fails() { ! fake build run; }

@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Usage: deps.sh SECTION...   (build, run, test: sections of tools/packages.list)
+# Usage: deps.sh SECTION...   (build, run, test, bench: sections of tools/packages.list)
 # Installs the Debian packages that are missing when root, else prints the command and fails.
 set -eu
 list=$(dirname "$0")/../packages.list
-[ $# -gt 0 ] || { echo "usage: deps.sh build|run|test ..." >&2; exit 2; }
+[ $# -gt 0 ] || { echo "usage: deps.sh build|run|test|bench ..." >&2; exit 2; }
 
 # packages of the wanted sections, "?" kept
 want=$(awk -v secs=" $* " '/^#/ || !NF { next }
@@ -54,7 +54,8 @@ else
 fi
 trap 'rm -f "$log" $policy' EXIT
 trap 'exit 130' INT TERM
-lacks_prometheus=$(printf '%s\n' "$lack" | grep -c prometheus || true)
+# of these only the programs are wanted, never the service
+services=$(printf '%s\n' "$lack" | tr -d '?' | grep -xE 'prometheus|victoria-metrics' || true)
 export DEBIAN_FRONTEND=noninteractive
 opts='-q -y --no-install-recommends -o Acquire::Retries=3 -o Acquire::http::Timeout=30
   -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0'
@@ -78,9 +79,9 @@ done
 for p in $(printf '%s\n' "$lack" | missing | tr -d '?'); do
   apt install "$p" || { echo "deps: apt-get install $p failed:"; tail -n 3 "$log"; } >&2
 done
-if [ "$lacks_prometheus" != 0 ] && [ -d /run/systemd/system ]; then
-  systemctl disable --now prometheus.service >/dev/null 2>&1 || true # only promtool is wanted
-fi
+for s in $services; do
+  [ ! -d /run/systemd/system ] || systemctl disable --now "$s.service" >/dev/null 2>&1 || true
+done
 lack=$(printf '%s\n' "$want" | missing)
 must=$(printf '%s\n' "$lack" | grep '^[^?]' | tr '\n' ' ' || true)
 nice=$(printf '%s\n' "$lack" | sed -n 's/^?//p' | tr '\n' ' ')

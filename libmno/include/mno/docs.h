@@ -28,12 +28,12 @@ struct mno_docs_snap;
 #define MNO_DOC_NAME_MAX   64u
 #define MNO_DOC_ID_MAX     256u
 #define MNO_DOC_VALUE_MAX  (1u << 20)
-#define MNO_DOC_PATH_MAX   256u  /* bytes of a path, 16 segments */
-#define MNO_DOC_NS_MAX     1024u /* namespaces */
-#define MNO_DOC_COLL_MAX   4096u /* collections */
-#define MNO_DOC_INDEX_MAX  16u   /* indexes of a collection */
+#define MNO_DOC_PATH_MAX   256u   /* bytes of a path, 16 segments */
+#define MNO_DOC_NS_MAX     1024u  /* namespaces */
+#define MNO_DOC_COLL_MAX   4096u  /* collections */
+#define MNO_DOC_INDEX_MAX  16u    /* indexes of a collection */
 #define MNO_DOC_MULTI_MAX  16384u /* values and words of one document in all indexes */
-#define MNO_DOC_COND_MAX   16u   /* conditions of a query */
+#define MNO_DOC_COND_MAX   16u    /* conditions of a query */
 #define MNO_DOC_OPS_MAX    100000u
 #define MNO_DOC_TXN_MAX    (64u << 20) /* bytes that one transaction writes */
 #define MNO_DOC_CURSOR_MAX 768u        /* text of a cursor, with its NUL */
@@ -267,8 +267,8 @@ int mno_docs_index_each(struct mno_docs *d, const char *ns, const char *coll,
 /* --- namespaces and collections ------------------------------------------------------------- */
 
 struct mno_docs_usage {
-	const char *ns, *coll; /* .coll NULL: the namespace */
-	uint64_t docs, bytes;  /* of documents, without indexes */
+	const char *ns, *coll;            /* .coll NULL: the namespace */
+	uint64_t docs, bytes;             /* of documents, without indexes */
 	uint64_t quota_docs, quota_bytes; /* 0 = none; of namespaces */
 	size_t indexes;                   /* of collections */
 };

@@ -46,6 +46,12 @@ void mno_series_rollback(struct mno_series *s);
 /* Call after a successful mno_store_commit(). Writer thread. */
 void mno_series_committed(struct mno_series *s);
 
+/*
+ * Seals all rows up to now, as the end of a day does: for a clean stop, a backup, after an import.
+ * Part of @txn like a row. Writer thread. -ENOSPC, -ENOMEM, -EIO: abort the transaction.
+ */
+int mno_series_seal(struct mno_series *s, struct mno_txn *txn);
+
 /* Deletes sealed data older than @t_ms in bounded steps inside @txn; *@ret_more if not done. */
 int mno_series_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, bool *ret_more);
 
@@ -100,10 +106,27 @@ struct mno_column {
  * Reads samples with t0 <= t <= t1 of each id (ascending) and hands over one column per series
  * that has any (or lost any to a damaged block), in order. Holds no read transaction longer than
  * 100 ms and none while @fn runs. A non-zero result of @fn stops and is returned. More than
- * @max_samples (16 bytes of memory each, for 64 series at a time): -MNO_ELIMIT. Any thread.
+ * @max_samples (16 bytes of memory each, for 256 series at a time): -MNO_ELIMIT. Any thread.
  */
 int mno_series_read(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
 	size_t max_samples, int (*fn)(void *arg, const struct mno_column *c), void *arg);
+
+/* Some samples of one series in a row, borrowed by the callback. */
+struct mno_run {
+	uint32_t id;
+	bool constant; /* all of v have the same bits */
+	size_t n;      /* over 0 */
+	const int64_t *t_ms;
+	const double *v;
+};
+/*
+ * As mno_series_read, for those who add up and keep nothing: hands over runs as they are decoded,
+ * up to 256 samples each. Those of one series come in order of time; series are mixed. Several
+ * threads may each scan a part of the ids; with the same @t1 in the past they see the same.
+ * *@ret_damaged (may be NULL) counts groups of series with a block that could not be read.
+ */
+int mno_series_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
+	int (*fn)(void *arg, const struct mno_run *run), void *arg, uint64_t *ret_damaged);
 
 struct mno_series_stat {
 	uint64_t series;           /* in the dictionary */

@@ -18,8 +18,8 @@ static int check_def(struct mno_docs_txn *t, const struct mno_doc_index *def)
 	struct docs_path p;
 
 	if (!docs_name_ok(def->name))
-		return docs_fail(t->err, -EINVAL, "\"%.64s\" is no name for an index",
-			def->name ?: "");
+		return docs_fail(
+			t->err, -EINVAL, "\"%.64s\" is no name for an index", def->name ?: "");
 	if (!def->path || docs_path_parse(def->path, strlen(def->path), &p) < 0)
 		return docs_fail(t->err, -EINVAL,
 			"\"%.100s\" is no path: write member.member, or $ for the whole value",
@@ -120,8 +120,8 @@ static int drop_index(void *arg, struct mno_docs_txn *t)
 		return r;
 	x = docs_cat_index(c, q->name);
 	if (!x)
-		return docs_fail(t->err, -ENOENT, "collection %s has no index %.64s", q->coll,
-			q->name);
+		return docs_fail(
+			t->err, -ENOENT, "collection %s has no index %.64s", q->coll, q->name);
 	r = mark_dropping(t, x);
 	return r < 0 ? r : docs_txn_recat(t);
 }
@@ -196,10 +196,9 @@ int mno_docs_quota(struct mno_docs *d, const char *ns, uint64_t docs, uint64_t b
 
 /* --- listing ------------------------------------------------------------------------------------- */
 
-
 /* Counters of all namespaces and collections of @c, in their order. */
-static int read_usage(struct mno_docs *d, MDB_txn *t, const struct docs_cat *c,
-	struct docs_usage **ret)
+static int read_usage(
+	struct mno_docs *d, MDB_txn *t, const struct docs_cat *c, struct docs_usage **ret)
 {
 	struct docs_usage *v = calloc(c->n_ns + c->n_coll + 1, sizeof(*v));
 	int r = v ? 0 : -ENOMEM;

@@ -82,8 +82,7 @@ static int load_index(struct load *l, uint32_t id)
 static const struct {
 	enum docs_meta_tag tag;
 	int (*fn)(struct load *l, uint32_t id);
-} loaders[] = {
-	{DOCS_META_NS, load_ns}, {DOCS_META_COLL, load_coll}, {DOCS_META_INDEX, load_index}};
+} loaders[] = {{DOCS_META_NS, load_ns}, {DOCS_META_COLL, load_coll}, {DOCS_META_INDEX, load_index}};
 
 static int load_rows(struct load *l, MDB_txn *t)
 {
@@ -144,8 +143,8 @@ static int link_colls(struct load *l)
 		if (!x->ns)
 			return -MNO_ECORRUPT;
 		if (!x->dropping)
-			r = mno_map_put(c->by_name, key, name_key(key, x->ns->name, x->name), x,
-				NULL);
+			r = mno_map_put(
+				c->by_name, key, name_key(key, x->ns->name, x->name), x, NULL);
 	}
 	for (size_t i = 0; i < c->n_ns && r == 0; i++)
 		r = mno_map_put(c->by_name, c->ns[i].name, strlen(c->ns[i].name), &c->ns[i], NULL);
@@ -157,10 +156,10 @@ static int link_indexes(struct docs_cat *c)
 	for (int live = 1; live >= 0; live--)
 		for (size_t i = 0; i < c->n_idx; i++) {
 			struct docs_cat_index *x = &c->idx[i];
-			struct docs_cat_coll *k =
-				c->n_coll ? bsearch(&x->coll_id, c->coll, c->n_coll,
-						    sizeof(*c->coll), by_id)
-					  : NULL;
+			struct docs_cat_coll *k = c->n_coll
+							  ? bsearch(&x->coll_id, c->coll, c->n_coll,
+								    sizeof(*c->coll), by_id)
+							  : NULL;
 
 			x->coll = k;
 			if (x->state == MNO_DOC_INDEX_DROPPING ||

@@ -162,8 +162,7 @@ int docs_get_in(struct mno_docs *d, MDB_txn *t, const char *ns, const char *coll
 	k.mv_size = docs_key(key, c->id, id, id_len);
 	r = mno_lmdb_error(mdb_get(t, d->e->dbi[MNO_DB_DOC], &k, &v));
 	if (r == 0)
-		r = docs_seal_open(
-			d, MNO_DB_DOC, key, k.mv_size, v.mv_data, v.mv_size, &h, buf);
+		r = docs_seal_open(d, MNO_DB_DOC, key, k.mv_size, v.mv_data, v.mv_size, &h, buf);
 	if (r == 0)
 		r = docs_doc_read(&h, buf, &doc);
 	if (r < 0)

@@ -17,18 +17,18 @@
 #include "mno/map.h"
 #include "value.h"
 
-#define DOCS_HEAD       8u
-#define DOCS_SUM        8u
-#define DOCS_FORMAT     1u
-#define DOCS_ZSTD_MIN   1024u
-#define DOCS_CHUNK      (48u << 10) /* of the feed, before sealing */
-#define DOCS_SAVES_MAX  8u
-#define DOCS_SNAPS_MAX  8u
-#define DOCS_WATCH_MAX  64u
-#define DOCS_STEP_DOCS  500u /* of background work in one transaction */
-#define DOCS_STEP_NS    (3 * NS_PER_MS)
-#define DOCS_KEY_LEN    (4u + MNO_DOC_ID_MAX)
-#define DOCS_IDX_LEN    (4u + DOCS_KEY_MAX + MNO_DOC_ID_MAX + 1u)
+#define DOCS_HEAD      8u
+#define DOCS_SUM       8u
+#define DOCS_FORMAT    1u
+#define DOCS_ZSTD_MIN  1024u
+#define DOCS_CHUNK     (48u << 10) /* of the feed, before sealing */
+#define DOCS_SAVES_MAX 8u
+#define DOCS_SNAPS_MAX 8u
+#define DOCS_WATCH_MAX 64u
+#define DOCS_STEP_DOCS 500u /* of background work in one transaction */
+#define DOCS_STEP_NS   (3 * NS_PER_MS)
+#define DOCS_KEY_LEN   (4u + MNO_DOC_ID_MAX)
+#define DOCS_IDX_LEN   (4u + DOCS_KEY_MAX + MNO_DOC_ID_MAX + 1u)
 _Static_assert(DOCS_IDX_LEN <= 511, "LMDB's longest key");
 
 enum docs_seal_kind { DOCS_SEAL_META = 14, DOCS_SEAL_FEED = 15 }; /* others: enum mno_doc_kind */
@@ -102,12 +102,12 @@ struct mno_docs {
 	_Atomic uint64_t gen_next;
 	pthread_mutex_t cat_lock;
 	struct docs_cat *cat;
-	ZSTD_CCtx *cctx;                 /* the writer's */
-	struct mno_buf plain, packed;    /* the writer's */
-	struct mno_docs_txn *txn;        /* the writer's, kept for its memory */
-	pthread_mutex_t lock;            /* below */
-	pthread_cond_t cond;             /* a commit, or the end */
-	uint64_t committed_seq;          /* next one after the last commit */
+	ZSTD_CCtx *cctx;              /* the writer's */
+	struct mno_buf plain, packed; /* the writer's */
+	struct mno_docs_txn *txn;     /* the writer's, kept for its memory */
+	pthread_mutex_t lock;         /* below */
+	pthread_cond_t cond;          /* a commit, or the end */
+	uint64_t committed_seq;       /* next one after the last commit */
 	struct docs_watch watch[DOCS_WATCH_MAX];
 	unsigned n_watch, watch_id;
 	struct mno_docs_snap *snaps;
@@ -151,8 +151,8 @@ int docs_doc_read(const struct docs_head *h, const struct mno_buf *plain, struct
 int docs_meta_put(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32_t id,
 	const struct mno_buf *row);
 /* -ENOENT */
-int docs_meta_get(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32_t id,
-	struct mno_buf *row);
+int docs_meta_get(
+	struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32_t id, struct mno_buf *row);
 int docs_meta_del(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32_t id);
 int docs_state_get(struct mno_docs *d, MDB_txn *t, struct docs_state *ret);
 int docs_state_put(struct mno_docs *d, MDB_txn *t, const struct docs_state *s);
@@ -177,7 +177,7 @@ struct docs_entries { /* what a document has in the indexes of its collection */
 		uint32_t off;
 		uint16_t len;
 		uint8_t index; /* of coll->idx */
-	} *v;
+	} * v;
 	size_t n, cap;
 	struct mno_buf bytes, scratch, enc;
 	struct mno_docs_error *err;
@@ -197,7 +197,7 @@ int docs_entry_compare(
 
 /* --- transactions (txn.c) ----------------------------------------------------------------------- */
 
-struct docs_pend { /* an index entry to be put or deleted at the end */
+struct docs_pend {       /* an index entry to be put or deleted at the end */
 	uint64_t k0, k1; /* first bytes of the key, for sorting */
 	uint32_t off, seq;
 	uint16_t len, vlen; /* key as in DOC_IDX; of the index number and value in it */

@@ -24,8 +24,7 @@ int docs_entry_compare(
 
 	if (x->index != y->index)
 		return x->index < y->index ? -1 : 1;
-	return docs_bytes_compare(
-		docs_entry_bytes(a, i), x->len, docs_entry_bytes(b, k), y->len);
+	return docs_bytes_compare(docs_entry_bytes(a, i), x->len, docs_entry_bytes(b, k), y->len);
 }
 
 static int by_bytes(const void *a, const void *b, void *arg)

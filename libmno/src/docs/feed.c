@@ -195,8 +195,8 @@ static int load_chunk(struct mno_docs *d, uint64_t seq, struct chunk *ret, uint6
 		r = rc ? mno_lmdb_error(rc) : -MNO_ECORRUPT;
 	} else {
 		ret->first = mno_get_be64(k.mv_data);
-		r = docs_seal_open(d, MNO_DB_DOC_FEED, k.mv_data, 8, v.mv_data, v.mv_size, &h,
-			&ret->raw);
+		r = docs_seal_open(
+			d, MNO_DB_DOC_FEED, k.mv_data, 8, v.mv_data, v.mv_size, &h, &ret->raw);
 		ret->time_ms = (int64_t)h.number;
 	}
 	mdb_cursor_close(cur);
@@ -240,8 +240,8 @@ int mno_docs_feed_bounds(struct mno_docs *d, uint64_t *ret_oldest, uint64_t *ret
 		return r;
 	r = mno_env_fetch(d->e, MNO_DB_DOC_FEED, MNO_SEEK_GE, "", 1, &key, NULL);
 	if (r == 0 || r == -ENOENT) {
-		*ret_oldest = r == 0 && key.len == 8 ? mno_get_be64((uint8_t *)key.data)
-						     : state.next_seq;
+		*ret_oldest =
+			r == 0 && key.len == 8 ? mno_get_be64((uint8_t *)key.data) : state.next_seq;
 		*ret_next = state.next_seq;
 		r = 0;
 	}

@@ -14,7 +14,7 @@
 #define ARENA_MAX  (1u << 20)
 #define CURSOR_VER 1u
 
-struct place { /* where to go on: after this key of a range */
+struct place {          /* where to go on: after this key of a range */
 	uint32_t index; /* 0: documents */
 	uint8_t group;
 	bool set; /* false: from the start of the group */
@@ -85,7 +85,8 @@ struct candidate {
 };
 
 /* Takes an entry apart and checks that it is whole. */
-static int read_entry(const struct find *f, const MDB_val *k, const MDB_val *v, struct candidate *ret)
+static int read_entry(
+	const struct find *f, const MDB_val *k, const MDB_val *v, struct candidate *ret)
 {
 	const uint8_t *key = k->mv_data, *val = v->mv_data;
 	uint8_t whole[DOCS_IDX_LEN];
@@ -130,8 +131,7 @@ static int is_turn(struct find *f, const struct docs_cat_coll *c, const struct c
 
 	if (x->type == MNO_DOC_FULLTEXT && docs_match_before(&f->m.v[f->plan.cond], f->at.group))
 		return 0;
-	r = docs_entries_read(
-		&f->entries, c, f->plan.pos, doc->kind, doc->value, doc->len, NULL);
+	r = docs_entries_read(&f->entries, c, f->plan.pos, doc->kind, doc->value, doc->len, NULL);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < f->entries.n; i++) {
@@ -224,13 +224,12 @@ static int walk(struct find *f, MDB_txn *t, const struct docs_cat_coll *c, MDB_c
 	int rc = seek(f, cur, id, &k, &v), r;
 
 	for (unsigned n = 1; rc == 0 && inside(f, id, &k); n++) {
-		struct candidate can = {
-			.id = (uint8_t *)k.mv_data + 4, .id_len = k.mv_size - 4};
+		struct candidate can = {.id = (uint8_t *)k.mv_data + 4, .id_len = k.mv_size - 4};
 
 		if (f->found.n >= f->limit ||
 			(n % LOOK_EVERY == 0 && mno_now_ns(CLOCK_MONOTONIC) > end_ns))
 			return 1;
-		r = f->plan.x ? read_entry(f, &k, &v, &can)
+		r = f->plan.x                      ? read_entry(f, &k, &v, &can)
 		    : can.id_len <= MNO_DOC_ID_MAX ? 0
 						   : -MNO_ECORRUPT;
 		if (r == 0)
@@ -326,8 +325,8 @@ static int run(struct find *f, struct mno_docs_error *err)
 		mno_read_end(f->d->e, t);
 	}
 	if (r == -MNO_EGONE)
-		return docs_fail(err, -EINVAL,
-			"the index of this cursor is gone: ask again without cursor");
+		return docs_fail(
+			err, -EINVAL, "the index of this cursor is gone: ask again without cursor");
 	if (r == -ENOENT)
 		return docs_fail(err, r, "there is no collection %.64s in namespace %.64s",
 			f->q->coll, f->q->ns);

@@ -9,8 +9,8 @@ struct docs_range { /* of encoded values: from <= v < to */
 	size_t from_len, to_len; /* to_len 0: to the end of the index */
 };
 struct docs_plan {
-	const struct docs_cat_index *x; /* NULL: all documents */
-	unsigned pos, cond;             /* in x->coll->idx; in the conditions */
+	const struct docs_cat_index *x;       /* NULL: all documents */
+	unsigned pos, cond;                   /* in x->coll->idx; in the conditions */
 	struct docs_range r[DOCS_GROUPS_MAX]; /* one after the other */
 	unsigned n;
 	uint64_t cost; /* entries, counted up to a bound */

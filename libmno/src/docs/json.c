@@ -86,7 +86,8 @@ static void put_base64(struct mno_json *j, const char *key, const void *p, size_
 		j->out->err = b.err;
 }
 
-static void put_text(struct mno_json *j, const char *key, const char *key64, const char *s, size_t n)
+static void put_text(
+	struct mno_json *j, const char *key, const char *key64, const char *s, size_t n)
 {
 	if (!is_utf8(s, n)) {
 		put_base64(j, key64, s, n);
@@ -207,23 +208,24 @@ static int take_root(void *arg, unsigned path, const struct docs_scalar *v)
 }
 
 /* The scalar that a member is; false when it is no scalar of @type. */
-static int read_scalar(struct parse *p, int m, enum mno_doc_type type, const char **ret, size_t *ret_n)
+static int read_scalar(
+	struct parse *p, int m, enum mno_doc_type type, const char **ret, size_t *ret_n)
 {
 	static const struct docs_path path;
 	const struct docs_path *paths[] = {&path};
 	const struct text *t = &p->member[m];
 	struct root root = {.p = p};
-	int r = t->n && *t->p != '[' ? docs_scan(t->p, t->n, paths, 1, &p->scratch, take_root,
-					       &root, NULL)
-				     : 0;
+	int r = t->n && *t->p != '['
+			? docs_scan(t->p, t->n, paths, 1, &p->scratch, take_root, &root, NULL)
+			: 0;
 
 	if (r < 0)
 		return r;
 	if (r == 0 || root.type != type)
 		return docs_fail(p->err, -EINVAL, "\"%s\" is %s", members[m],
-			!t->n                     ? "missing"
+			!t->n                    ? "missing"
 			: type == MNO_DOC_STRING ? "no string"
-						  : "not what it should be");
+						 : "not what it should be");
 	*ret = root.s;
 	*ret_n = root.n;
 	return 0;
@@ -362,8 +364,8 @@ static int read_op(struct parse *p, struct mno_doc_op *op)
 			op->verb = verbs[i].verb;
 	op->kind = mno_doc_kind_find(kind);
 	if (!op->verb)
-		return docs_fail(p->err, -EINVAL, "\"op\" is put, delete or check, not \"%.40s\"",
-			verb);
+		return docs_fail(
+			p->err, -EINVAL, "\"op\" is put, delete or check, not \"%.40s\"", verb);
 	if (!op->kind)
 		return docs_fail(p->err, -EINVAL,
 			"\"kind\" is json, binary, text, integer or decimal, not \"%.40s\"", kind);

@@ -11,8 +11,7 @@ static int compile_value(struct docs_match_cond *c, struct mno_docs_error *err)
 	int r = docs_scalar_encode(&c->enc, &v);
 
 	if (r == -ERANGE)
-		return docs_fail(err, -EINVAL,
-			"%.*s has more than 256 digits or is beyond 1e30000",
+		return docs_fail(err, -EINVAL, "%.*s has more than 256 digits or is beyond 1e30000",
 			(int)MNO_MIN(c->c.len, (size_t)60), c->c.text);
 	return r;
 }
@@ -130,8 +129,8 @@ static int test_value(void *arg, unsigned path, const struct docs_scalar *v)
 	if (r == -ERANGE)
 		return 0; /* no number of a condition is like that */
 	if (r == 0)
-		c->hit |= compare_fits(c->c.cmp, docs_bytes_compare(m->enc.data, m->enc.len,
-							 c->enc.data, c->enc.len));
+		c->hit |= compare_fits(c->c.cmp,
+			docs_bytes_compare(m->enc.data, m->enc.len, c->enc.data, c->enc.len));
 	return r;
 }
 

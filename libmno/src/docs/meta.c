@@ -29,8 +29,8 @@ int docs_meta_put(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32
 		d, t, MNO_DB_DOC_META, k.b, sizeof(k.b), &h, row->data, row->len, 0, NULL);
 }
 
-int docs_meta_get(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32_t id,
-	struct mno_buf *row)
+int docs_meta_get(
+	struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32_t id, struct mno_buf *row)
 {
 	struct meta_key k = make_key(tag, id);
 	MDB_val key = {sizeof(k.b), k.b}, v;
@@ -38,8 +38,8 @@ int docs_meta_get(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32
 	int r = mno_lmdb_error(mdb_get(t, d->e->dbi[MNO_DB_DOC_META], &key, &v));
 
 	if (r == 0)
-		r = docs_seal_open(d, MNO_DB_DOC_META, k.b, sizeof(k.b), v.mv_data, v.mv_size, &h,
-			row);
+		r = docs_seal_open(
+			d, MNO_DB_DOC_META, k.b, sizeof(k.b), v.mv_data, v.mv_size, &h, row);
 	return r;
 }
 
@@ -65,8 +65,8 @@ static int put_numbers(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, u
 	return docs_meta_put(d, t, tag, id, &row);
 }
 
-static int get_numbers(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32_t id,
-	uint64_t *v, size_t n)
+static int get_numbers(
+	struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32_t id, uint64_t *v, size_t n)
 {
 	_cleanup_buf_ struct mno_buf row = {0};
 	int r = docs_meta_get(d, t, tag, id, &row);

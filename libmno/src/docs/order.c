@@ -97,8 +97,7 @@ static int number_read(const char *s, size_t n, struct number *ret)
 	for (p = f_end; p[-1] == '0' || p[-1] == '.';)
 		p--;
 	ret->end = p;
-	ret->n = (size_t)(p - ret->digits) -
-		 (ret->digits < i_end && p > i_end ? 1 : 0);
+	ret->n = (size_t)(p - ret->digits) - (ret->digits < i_end && p > i_end ? 1 : 0);
 	if (ret->n > DIGITS_MAX || ret->exp > DOCS_EXP_MAX || ret->exp < -DOCS_EXP_MAX)
 		return -ERANGE;
 	return 0;

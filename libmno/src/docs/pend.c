@@ -81,8 +81,8 @@ static int by_key(const void *pa, const void *pb, void *arg)
 	return r ? r : a->seq < b->seq ? -1 : 1;
 }
 
-static bool same_key(const struct mno_docs_txn *t, const struct docs_pend *a,
-	const struct docs_pend *b)
+static bool same_key(
+	const struct mno_docs_txn *t, const struct docs_pend *a, const struct docs_pend *b)
 {
 	return a->len == b->len && !memcmp(key_of(t, a), key_of(t, b), a->len);
 }
@@ -125,8 +125,8 @@ static int taken(struct mno_docs_txn *t, const struct docs_pend *p, const void *
  * All operations on one value of a unique index: @p to @end, sorted by id and time. Who has the
  * value afterwards is who had it or got it and did not lose it: at most one.
  */
-static int write_unique(struct mno_docs_txn *t, const struct docs_pend *p,
-	const struct docs_pend *end)
+static int write_unique(
+	struct mno_docs_txn *t, const struct docs_pend *p, const struct docs_pend *end)
 {
 	MDB_dbi db = t->d->e->dbi[MNO_DB_DOC_UNIQ];
 	uint8_t buf[MNO_DOC_ID_MAX + DOCS_SUM + DOCS_IDX_LEN];
@@ -173,8 +173,8 @@ static int write_unique(struct mno_docs_txn *t, const struct docs_pend *p,
 	return mno_lmdb_error(mdb_put(t->t, db, &k, &v, 0));
 }
 
-static bool same_value(const struct mno_docs_txn *t, const struct docs_pend *a,
-	const struct docs_pend *b)
+static bool same_value(
+	const struct mno_docs_txn *t, const struct docs_pend *a, const struct docs_pend *b)
 {
 	return a->vlen == b->vlen && !memcmp(key_of(t, a), key_of(t, b), a->vlen);
 }

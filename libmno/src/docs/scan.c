@@ -361,7 +361,8 @@ static int scan_one(struct scan *c)
 
 			if (open == DOCS_DEPTH_MAX)
 				return -MNO_ESYNTAX;
-			stack[open++] = (struct level){mask, (uint8_t)depth, array, in_array || array};
+			stack[open++] =
+				(struct level){mask, (uint8_t)depth, array, in_array || array};
 			skip_space(c);
 			if (c->p < c->end && *c->p != (array ? ']' : '}'))
 				continue;
@@ -385,8 +386,8 @@ static int scan_all(struct scan *c)
 	return r ? r : c->p == c->end ? 0 : -MNO_ESYNTAX;
 }
 
-int docs_scan_members(const char *s, size_t len, struct mno_buf *scratch, docs_member_fn fn,
-	void *arg)
+int docs_scan_members(
+	const char *s, size_t len, struct mno_buf *scratch, docs_member_fn fn, void *arg)
 {
 	struct scan c = {.s = s, .p = s, .end = s + len, .scratch = scratch};
 	bool object;
@@ -458,8 +459,8 @@ static bool is_integer(const char *s, size_t n)
 	return k < 19 || (k == 19 && memcmp(d, limit[neg], 19) <= 0);
 }
 
-int docs_value_check(enum mno_doc_kind kind, const char *s, size_t len, struct mno_buf *scratch,
-	size_t *ret_at)
+int docs_value_check(
+	enum mno_doc_kind kind, const char *s, size_t len, struct mno_buf *scratch, size_t *ret_at)
 {
 	_cleanup_buf_ struct mno_buf enc = {0};
 	char text[24];

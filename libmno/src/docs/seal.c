@@ -118,8 +118,8 @@ uint64_t docs_sum(const struct mno_docs *d, const void *p, size_t n)
 
 int docs_doc_read(const struct docs_head *h, const struct mno_buf *plain, struct mno_doc *ret)
 {
-	struct mno_reader r = {(const uint8_t *)plain->data,
-		(const uint8_t *)plain->data + plain->len, false};
+	struct mno_reader r = {
+		(const uint8_t *)plain->data, (const uint8_t *)plain->data + plain->len, false};
 
 	if (h->kind < MNO_DOC_JSON || h->kind >= MNO_DOC_KIND_END)
 		return -MNO_ECORRUPT;

@@ -125,8 +125,8 @@ static uint64_t moved(uint64_t v, int64_t by)
 	return by < 0 && (uint64_t)-by > v ? 0 : v + (uint64_t)by;
 }
 
-static int check_quota(struct mno_docs_txn *t, const struct docs_delta *d,
-	const struct docs_usage *u)
+static int check_quota(
+	struct mno_docs_txn *t, const struct docs_delta *d, const struct docs_usage *u)
 {
 	const struct docs_cat_ns *n = NULL;
 
@@ -136,15 +136,16 @@ static int check_quota(struct mno_docs_txn *t, const struct docs_delta *d,
 		return 0;
 	if (d->docs > 0 && n->quota_docs && u->docs > n->quota_docs)
 		return docs_fail(t->err, -ENOSPC,
-			"namespace %s would have %llu documents, its quota is %llu: delete some, or "
+			"namespace %s would have %llu documents, its quota is %llu: delete some, "
+			"or "
 			"raise the quota",
 			n->name, (unsigned long long)u->docs, (unsigned long long)n->quota_docs);
 	if (d->bytes > 0 && n->quota_bytes && u->bytes > n->quota_bytes)
 		return docs_fail(t->err, -ENOSPC,
-			"namespace %s would have %llu bytes, its quota is %llu: delete some, or raise "
+			"namespace %s would have %llu bytes, its quota is %llu: delete some, or "
+			"raise "
 			"the quota",
-			n->name, (unsigned long long)u->bytes,
-			(unsigned long long)n->quota_bytes);
+			n->name, (unsigned long long)u->bytes, (unsigned long long)n->quota_bytes);
 	return 0;
 }
 
@@ -179,8 +180,8 @@ struct current { /* the document as it is */
 	struct mno_doc doc;
 };
 
-static int find_current(struct mno_docs_txn *t, const uint8_t *key, size_t klen, bool whole,
-	struct current *ret)
+static int find_current(
+	struct mno_docs_txn *t, const uint8_t *key, size_t klen, bool whole, struct current *ret)
 {
 	MDB_val k = {klen, (void *)key}, v;
 	int r = mno_lmdb_error(mdb_get(t->t, t->d->e->dbi[MNO_DB_DOC], &k, &v));
@@ -294,8 +295,7 @@ static int put_doc(struct mno_docs_txn *t, const uint8_t *key, size_t klen, stru
 	mno_buf_add(b, doc->value, doc->len);
 	if (b->err)
 		return b->err;
-	return docs_seal_put(
-		t->d, t->t, MNO_DB_DOC, key, klen, &h, b->data, b->len, 0, ret_stored);
+	return docs_seal_put(t->d, t->t, MNO_DB_DOC, key, klen, &h, b->data, b->len, 0, ret_stored);
 }
 
 static int change_doc(struct mno_docs_txn *t, struct docs_cat_coll *coll, const uint8_t *key,
@@ -365,8 +365,7 @@ static int do_op(struct mno_docs_txn *t, const struct mno_doc_op *op, struct mno
 	return r;
 }
 
-int mno_docs_txn_op(
-	struct mno_docs_txn *t, const struct mno_doc_op *op, struct mno_doc_result *ret)
+int mno_docs_txn_op(struct mno_docs_txn *t, const struct mno_doc_op *op, struct mno_doc_result *ret)
 {
 	struct mno_doc_result res = {0};
 	int r = t->broken ? -ECANCELED : do_op(t, op, &res);
@@ -501,8 +500,8 @@ struct job {
 	bool kick;
 };
 
-static int txn_begin(struct mno_docs *d, MDB_txn *m, struct mno_docs_error *err,
-	struct mno_docs_txn **ret)
+static int txn_begin(
+	struct mno_docs *d, MDB_txn *m, struct mno_docs_error *err, struct mno_docs_txn **ret)
 {
 	struct mno_docs_txn *t = d->txn;
 	int r;
@@ -588,7 +587,8 @@ int docs_submit(struct mno_docs *d, int (*fn)(void *arg, struct mno_docs_txn *t)
 		d->refused++;
 		if (err && !err->msg[0])
 			docs_fail(err, r,
-				r == -ENOSPC ? "the disk is full, or below the floor that the store keeps "
+				r == -ENOSPC ? "the disk is full, or below the floor that the "
+					       "store keeps "
 					       "free: make room"
 					     : "%s",
 				mno_strerror(r));

@@ -5,16 +5,16 @@
 #include "mno/arena.h"
 #include "mno/docs.h"
 
-#define DOCS_DEPTH_MAX   32u
-#define DOCS_SEGS_MAX    16u
-#define DOCS_NUMBER_MAX  300u /* bytes of a number's text */
-#define DOCS_EXP_MAX     30000
-#define DOCS_KEY_MAX     240u /* of an encoded value in an index: longer ones end in a hash */
-#define DOCS_KEY_PREFIX  224u
-#define DOCS_WORD_MAX    64u /* longer words are cut */
-#define DOCS_GROUPS_MAX  8u  /* alternatives of a query for words */
-#define DOCS_WORDS_MAX   16u /* of one alternative */
-#define DOCS_SCAN_PATHS  32u
+#define DOCS_DEPTH_MAX  32u
+#define DOCS_SEGS_MAX   16u
+#define DOCS_NUMBER_MAX 300u /* bytes of a number's text */
+#define DOCS_EXP_MAX    30000
+#define DOCS_KEY_MAX    240u /* of an encoded value in an index: longer ones end in a hash */
+#define DOCS_KEY_PREFIX 224u
+#define DOCS_WORD_MAX   64u /* longer words are cut */
+#define DOCS_GROUPS_MAX 8u  /* alternatives of a query for words */
+#define DOCS_WORDS_MAX  16u /* of one alternative */
+#define DOCS_SCAN_PATHS 32u
 
 /* --- paths and the JSON scanner (scan.c) ------------------------------------------------------ */
 
@@ -46,15 +46,15 @@ int docs_scan(const char *s, size_t len, const struct docs_path *const *paths, u
  */
 typedef int (*docs_member_fn)(
 	void *arg, const char *key, size_t key_len, const char *text, size_t len);
-int docs_scan_members(const char *s, size_t len, struct mno_buf *scratch, docs_member_fn fn,
-	void *arg);
+int docs_scan_members(
+	const char *s, size_t len, struct mno_buf *scratch, docs_member_fn fn, void *arg);
 /* The same for a value of any kind: those that are not JSON have a root only, binary nothing. */
 int docs_scan_value(enum mno_doc_kind kind, const char *s, size_t len,
 	const struct docs_path *const *paths, unsigned n_paths, struct mno_buf *scratch,
 	docs_scan_fn fn, void *arg, size_t *ret_at);
 /* Whether @s is of @kind. 0, -MNO_ESYNTAX. */
-int docs_value_check(enum mno_doc_kind kind, const char *s, size_t len, struct mno_buf *scratch,
-	size_t *ret_at);
+int docs_value_check(
+	enum mno_doc_kind kind, const char *s, size_t len, struct mno_buf *scratch, size_t *ret_at);
 
 /* --- order (order.c) -------------------------------------------------------------------------- */
 
@@ -130,7 +130,7 @@ struct docs_match {
 		/* of the document at hand */
 		bool hit, some;
 		uint32_t found[DOCS_GROUPS_MAX];
-	} *v;
+	} * v;
 	const struct docs_path *paths[MNO_DOC_COND_MAX];
 	struct mno_buf scratch, enc;
 };

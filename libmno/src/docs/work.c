@@ -68,14 +68,13 @@ static int build_doc(struct mno_docs_txn *t, const struct docs_cat_index *x, uns
 	struct docs_entries *e = &t->new_entries;
 	struct docs_head h;
 	struct mno_doc doc;
-	int r = docs_seal_open(t->d, MNO_DB_DOC, k->mv_data, k->mv_size, v->mv_data, v->mv_size,
-		&h, &t->value);
+	int r = docs_seal_open(
+		t->d, MNO_DB_DOC, k->mv_data, k->mv_size, v->mv_data, v->mv_size, &h, &t->value);
 
 	if (r == 0)
 		r = docs_doc_read(&h, &t->value, &doc);
 	if (r == 0)
-		r = docs_entries_read(
-			e, x->coll, pos, doc.kind, doc.value, doc.len, t->err);
+		r = docs_entries_read(e, x->coll, pos, doc.kind, doc.value, doc.len, t->err);
 	for (size_t i = 0; r == 0 && i < e->n; i++)
 		r = docs_pend_add(t, x, docs_entry_bytes(e, i), e->v[i].len,
 			(const char *)k->mv_data + 4, k->mv_size - 4, false);

@@ -268,6 +268,19 @@ static int append_row(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, c
 	return 0;
 }
 
+/* Seals a full head, and at the end of a day all there is of it. */
+static int make_room(struct mno_series *s, struct mno_txn *txn, int64_t t_ms)
+{
+	const struct head *h = s->head;
+	bool old_head = h->n && day_of(h->t[0]) != day_of(t_ms);
+
+	if (h->n == HEAD_ROWS || old_head)
+		return head_seal(s, txn, old_head);
+	if (s->part_t0 != INT64_MIN && day_of(s->part_t0) != day_of(t_ms))
+		return merge_windows(s, txn, NULL, true);
+	return 0;
+}
+
 int mno_series_append(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, const uint32_t *ids,
 	const double *values, size_t n)
 {
@@ -279,8 +292,8 @@ int mno_series_append(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, c
 		if (ids[i] == 0 || ids[i] >= s->now.next_id)
 			return -ENOENT;
 	r = tail_trim(s, txn);
-	if (r == 0 && s->head->n == HEAD_ROWS)
-		r = head_seal(s, txn);
+	if (r == 0)
+		r = make_room(s, txn, t_ms);
 	return r < 0 ? r : append_row(s, txn, t_ms, ids, values, n);
 }
 
@@ -322,6 +335,7 @@ void mno_series_rollback(struct mno_series *s)
 	}
 	head_truncate(s, s->head, s->n_committed);
 	cooling_clear(s);
+	s->part_t0 = s->part_t0_committed;
 	/* Ids given out stay given: callers hold them, and the series are written next time. */
 	s->committed.next_id = s->now.next_id;
 	s->committed.series += made;
@@ -359,6 +373,7 @@ void mno_series_committed(struct mno_series *s)
 	s->n_pending = 0;
 	cooling_finish(s);
 	s->n_committed = s->head->n;
+	s->part_t0_committed = s->part_t0;
 	s->committed = s->now;
 	head_show(s);
 	pthread_rwlock_unlock(&s->lock);

@@ -1,68 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The head becomes blocks; what was not seen in it leaves the memory. */
+/* The head becomes a window of blocks; what was not seen in it leaves the memory. */
 #include <errno.h>
 #include "series_internal.h"
-
-struct columns {
-	uint64_t present[GROUP_SERIES][HEAD_ROWS / 64];
-	double v[GROUP_SERIES][HEAD_ROWS];
-};
-
-/* Rows to columns, chunk by chunk; *@ret_samples counts what is present. */
-static uint64_t transpose(const struct rows *rw, size_t n, struct columns *c, uint64_t *ret_samples)
-{
-	uint64_t any = 0, samples = 0;
-
-	memset(c->present, 0, sizeof(c->present));
-	for (size_t r = 0; r < n; r++) {
-		uint64_t here = rw->present[r + 1];
-
-		any |= here;
-		samples += (uint64_t)__builtin_popcountll(here);
-		for (; here; here &= here - 1)
-			c->present[__builtin_ctzll(here)][r / 64] |= 1ULL << (r % 64);
-	}
-	for (size_t r0 = 0; r0 < n; r0 += 8) {
-		const double(*in)[GROUP_SERIES] = rw->chunk[r0 / CHUNK_ROWS];
-
-		if (!in)
-			continue;
-		in += r0 % CHUNK_ROWS;
-		for (unsigned col = 0; col < GROUP_SERIES; col++)
-			for (size_t r = 0; r < 8; r++)
-				c->v[col][r0 + r] = in[r][col];
-	}
-	*ret_samples = samples;
-	return any;
-}
-
-static int seal_group(struct mno_series *s, struct mno_txn *txn, const struct head *h,
-	uint32_t group, struct columns *c, uint64_t *ret_any)
-{
-	struct mno_seal info = {.kind = MNO_SEAL_BLOCK, .a = mno_time_key(h->t[h->n - 1])};
-	struct block_in in = {.n = h->n, .t = h->t, .present = c->present, .v = c->v};
-	uint8_t key[12];
-	size_t bytes;
-	int r;
-
-	in.columns = transpose(h->rows[group], h->n, c, &info.b);
-	*ret_any = in.columns;
-	if (!in.columns)
-		return 0;
-	info.count = (uint32_t)__builtin_popcountll(in.columns);
-	mno_buf_reset(&s->raw);
-	block_encode(&in, &s->raw);
-	if (s->raw.err)
-		return s->raw.err;
-	mno_be32(key, group);
-	mno_be64(key + 4, mno_time_key(h->t[0]));
-	r = mno_seal_put(
-		txn, MNO_DB_BLOCK, key, sizeof(key), &info, s->raw.data, s->raw.len, &bytes);
-	if (r < 0)
-		return r;
-	s->now.block_bytes += bytes;
-	return 0;
-}
 
 /* Series of a group that no row of the block has. */
 static int cool_group(struct mno_series *s, struct mno_txn *txn, const struct head *h,
@@ -121,41 +60,39 @@ static int head_after(struct mno_series *s, const struct head *old, struct head 
 	return 0;
 }
 
-static int seal_all(struct mno_series *s, struct mno_txn *txn, const struct head *h)
+static uint64_t rows_seen(const struct rows *rw, size_t n)
 {
-	_cleanup_free_ struct columns *c = malloc(sizeof(*c));
-	size_t n = MNO_MAX(h->n_rows, s->n_groups);
+	uint64_t seen = 0;
 
-	if (!c)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		uint64_t seen = 0;
-		int r = 0;
-
-		if (i < h->n_rows && h->rows[i])
-			r = seal_group(s, txn, h, (uint32_t)i, c, &seen);
-		if (r == 0)
-			r = cool_group(s, txn, h, (uint32_t)i, seen);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (size_t r = 0; r < n; r++)
+		seen |= rw->present[r + 1];
+	return seen;
 }
 
-int head_seal(struct mno_series *s, struct mno_txn *txn)
+static int cool_all(struct mno_series *s, struct mno_txn *txn, const struct head *h)
 {
-	struct head *next;
+	int r = 0;
+
+	for (size_t i = 0; i < MNO_MAX(h->n_rows, s->n_groups) && r == 0; i++)
+		r = cool_group(s, txn, h, (uint32_t)i,
+			i < h->n_rows && h->rows[i] ? rows_seen(h->rows[i], h->n) : 0);
+	return r;
+}
+
+int head_seal(struct mno_series *s, struct mno_txn *txn, bool day_ends)
+{
+	struct head *next = NULL;
 	int r;
 
 	if (s->n_pending == PENDING_MAX)
 		return -E2BIG; /* commit more often */
-	r = seal_all(s, txn, s->head);
-	if (r < 0)
-		return r;
-	r = tail_restart(s, txn, s->head);
-	if (r < 0)
-		return r;
-	r = head_after(s, s->head, &next);
+	r = merge_windows(s, txn, s->head, day_ends);
+	if (r == 0)
+		r = cool_all(s, txn, s->head);
+	if (r == 0)
+		r = tail_restart(s, txn, s->head);
+	if (r == 0)
+		r = head_after(s, s->head, &next);
 	if (r < 0)
 		return r;
 	pthread_rwlock_wrlock(&s->lock);
@@ -163,4 +100,17 @@ int head_seal(struct mno_series *s, struct mno_txn *txn)
 	s->head = next;
 	pthread_rwlock_unlock(&s->lock);
 	return 0;
+}
+
+int mno_series_seal(struct mno_series *s, struct mno_txn *txn)
+{
+	int r = tail_trim(s, txn);
+
+	if (r < 0)
+		return r;
+	if (s->head->n)
+		r = head_seal(s, txn, true);
+	else if (s->part_t0 != INT64_MIN)
+		r = merge_windows(s, txn, NULL, true);
+	return r < 0 ? r : counters_save(s, txn);
 }

@@ -4,8 +4,7 @@
 #include "mno/err.h"
 #include "series_internal.h"
 
-#define EXPIRE_BLOCKS 512  /* deletions in one call */
-#define EXPIRE_GROUPS 4096 /* groups looked at in one call */
+#define EXPIRE_BLOCKS 512 /* deletions in one call */
 #define EXPIRE_SERIES 512
 
 struct mno_series *mno_series_close(struct mno_series *s)
@@ -22,6 +21,7 @@ struct mno_series *mno_series_close(struct mno_series *s)
 		free(p);
 	}
 	hot_free_all(s);
+	ZSTD_freeDCtx(s->z);
 	mno_buf_done(&s->raw);
 	mno_buf_done(&s->key);
 	pthread_rwlock_destroy(&s->lock);
@@ -43,6 +43,8 @@ static int open_parts(struct mno_series *s)
 		r = dict_load(s);
 	if (r == 0)
 		r = tail_replay(s);
+	if (r == 0)
+		r = merge_load(s);
 	head_show(s);
 	return r;
 }
@@ -57,6 +59,11 @@ int mno_series_open(struct mno_store *env, struct mno_series **ret)
 	if (!s)
 		return -ENOMEM;
 	s->env = env;
+	s->z = ZSTD_createDCtx();
+	if (!s->z) {
+		free(TAKE_PTR(s));
+		return -ENOMEM;
+	}
 	pthread_rwlockattr_init(&a);
 	pthread_rwlockattr_setkind_np(&a, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
 	pthread_rwlock_init(&s->lock, &a);
@@ -91,85 +98,131 @@ void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret)
 	pthread_rwlock_unlock(&s->lock);
 }
 
-/* --- expiry: group by group, a bounded number of steps a call ---------------------------------------- */
+/* --- expiry: a bounded number of steps a call ----------------------------------------------------------- */
 
-struct expiry {
-	struct mno_series *s;
-	MDB_cursor *c;
-	int64_t t_ms;
-	size_t deleted, groups;
-};
-
-/* Looks at the first block of the group at the cursor. 0: deleted it; 1: the group is done. */
-static int expire_block(struct expiry *x, const MDB_val *k, const MDB_val *v)
+static void expire_account(struct mno_series *s, const MDB_val *k, const MDB_val *v)
 {
-	int64_t t0 = mno_time_unkey(mno_get_be64((uint8_t *)k->mv_data + 4));
 	struct mno_seal info = {0};
-	size_t bytes = v->mv_size;
-	int r;
 
-	/* A damaged header cannot say when the block ends: it begins before the limit, it goes. */
-	r = mno_seal_peek(k->mv_data, k->mv_size, v->mv_data, v->mv_size, MNO_SEAL_BLOCK, &info);
-	if (t0 >= x->t_ms || (r == 0 && mno_time_unkey(info.a) >= x->t_ms)) {
-		if (t0 < x->s->expire_first)
-			x->s->expire_first = t0;
-		return 1;
-	}
-	r = mno_lmdb_error(mdb_cursor_del(x->c, 0));
-	if (r < 0)
-		return r;
-	x->deleted++;
-	x->s->now.block_bytes -= MNO_MIN(bytes, x->s->now.block_bytes);
-	x->s->now.samples -= MNO_MIN(info.b, x->s->now.samples);
-	return 0;
+	mno_seal_peek(k->mv_data, k->mv_size, v->mv_data, v->mv_size, MNO_SEAL_BLOCK, &info);
+	s->now.block_bytes -= MNO_MIN(v->mv_size, s->now.block_bytes);
+	s->now.samples -= MNO_MIN(info.b, s->now.samples);
 }
 
-/* -ENOENT at the end of the pass. */
-static int expire_groups(struct expiry *x)
+/* 0: the first block is deleted; 1: there is none that is old enough. */
+static int expire_first(struct mno_series *s, struct mno_txn *part, MDB_cursor *c, int64_t t_ms)
 {
-	uint8_t key[12];
+	struct mno_seal info = {0};
+	MDB_val k, v;
+	int r = mno_lmdb_error(mdb_cursor_get(c, &k, &v, MDB_FIRST));
 
-	while (x->deleted < EXPIRE_BLOCKS && x->groups < EXPIRE_GROUPS) {
-		MDB_val k = {sizeof(key), key}, v;
-		int r;
-
-		mno_be32(key, x->s->expire_group);
-		mno_be64(key + 4, 0);
-		r = mno_lmdb_error(mno_cursor_seek(x->c, MNO_SEEK_GE, &k, &v));
-		if (r < 0)
-			return r;
-		if (k.mv_size != sizeof(key))
-			return -MNO_ECORRUPT;
-		x->s->expire_group = mno_get_be32(k.mv_data);
-		r = expire_block(x, &k, &v);
-		if (r < 0)
-			return r;
-		x->s->expire_group += (uint32_t)r;
-		x->groups += (size_t)r;
+	if (r == -ENOENT)
+		return 1;
+	if (r < 0)
+		return r;
+	if (k.mv_size != BLOCK_KEY)
+		return -MNO_ECORRUPT;
+	/* A damaged header cannot say when the block ends: it begins before the limit, it goes. */
+	r = mno_seal_peek(k.mv_data, k.mv_size, v.mv_data, v.mv_size, MNO_SEAL_BLOCK, &info);
+	if (block_key_time(k.mv_data) >= t_ms || (r == 0 && mno_time_unkey(info.a) >= t_ms)) {
+		s->now.first_ms = block_key_time(k.mv_data);
+		return 1;
 	}
-	return 0;
+	expire_account(s, &k, &v);
+	return mno_txn_error(part, mdb_cursor_del(c, 0));
+}
+
+/* Takes the figures of a partition that is about to go out of ours; they are no more than that. */
+static void expire_count(struct mno_series *s, int64_t day)
+{
+	struct mno_env *e;
+	MDB_cursor *c;
+	MDB_val k, v;
+	MDB_txn *t;
+
+	if (mno_store_env(s->env, MNO_CLASS_TS, day, false, &e) < 0)
+		return;
+	if (mno_read_begin(e, &t) == 0) {
+		if (mdb_cursor_open(t, e->dbi[MNO_DB_PACK], &c) == 0) {
+			while (mdb_cursor_get(c, &k, &v, MDB_NEXT) == 0)
+				expire_account(s, &k, &v);
+			mdb_cursor_close(c);
+		}
+		mno_read_end(e, t);
+	}
+	mno_env_unref(e);
+}
+
+/* Partitions that end before @t_ms; how many are left, and the first of them. */
+static int expire_days(struct mno_series *s, int64_t t_ms, size_t *ret_left, int64_t *ret_first)
+{
+	_cleanup_free_ int64_t *days = NULL;
+	size_t n, dropped, left = 0;
+	int64_t a, b;
+	int r = mno_store_partitions(s->env, MNO_CLASS_TS, INT64_MIN, INT64_MAX, &days, &n);
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		mno_class_bounds(MNO_CLASS_TS, days[i], &a, &b);
+		if (b <= t_ms)
+			expire_count(s, days[i]);
+		else if (left++ == 0)
+			*ret_first = days[i];
+	}
+	if (r == 0 && left < n)
+		r = mno_store_drop(s->env, MNO_CLASS_TS, t_ms, &dropped);
+	*ret_left = left;
+	return r;
+}
+
+static int64_t first_block(struct mno_series *s, int64_t day)
+{
+	_cleanup_buf_ struct mno_buf key = {0};
+	uint8_t from[BLOCK_KEY] = {0};
+	int64_t t = INT64_MIN;
+	struct mno_env *e;
+
+	if (mno_store_env(s->env, MNO_CLASS_TS, day, false, &e) < 0)
+		return t;
+	if (mno_env_fetch(e, MNO_DB_PACK, MNO_SEEK_GE, from, sizeof(from), &key, NULL) == 0 &&
+		key.len == BLOCK_KEY)
+		t = block_key_time(key.data);
+	mno_env_unref(e);
+	return t;
+}
+
+/* In the only partition there is: for a retention that is shorter than a day. */
+static int expire_within(
+	struct mno_series *s, struct mno_txn *txn, int64_t day, int64_t t_ms, bool *ret_more)
+{
+	struct mno_txn *part;
+	MDB_cursor *c;
+	int r = mno_txn_part(txn, MNO_CLASS_TS, day, &part);
+
+	if (r == 0)
+		r = mno_lmdb_error(mdb_cursor_open(part->t, part->e->dbi[MNO_DB_PACK], &c));
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < EXPIRE_BLOCKS && r == 0; i++)
+		r = expire_first(s, part, c, t_ms);
+	mdb_cursor_close(c);
+	*ret_more |= r == 0;
+	return MNO_MIN(r, 0);
 }
 
 static int expire_blocks(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, bool *ret_more)
 {
-	struct expiry x = {.s = s, .t_ms = t_ms};
-	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->main->dbi[MNO_DB_BLOCK], &x.c));
+	int64_t day = 0, first;
+	size_t left;
+	int r;
 
-	if (r < 0)
+	s->now.first_ms = s->part_t0 != INT64_MIN ? s->part_t0 : s->head->n ? s->head->t[0] : 0;
+	r = expire_days(s, t_ms, &left, &day);
+	if (r < 0 || !left)
 		return r;
-	if (s->expire_group == 0)
-		s->expire_first = s->head->n ? s->head->t[0] : INT64_MAX;
-	r = expire_groups(&x);
-	mdb_cursor_close(x.c);
-	if (r == 0) {
-		*ret_more = true;
-		return 0;
-	}
-	if (r != -ENOENT)
-		return r;
-	s->expire_group = 0;
-	s->now.first_ms = s->expire_first == INT64_MAX ? 0 : s->expire_first;
-	return 0;
+	first = first_block(s, day);
+	if (first != INT64_MIN)
+		s->now.first_ms = first;
+	return left == 1 && first < t_ms ? expire_within(s, txn, day, t_ms, ret_more) : 0;
 }
 
 int mno_series_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, bool *ret_more)

@@ -3,14 +3,16 @@
 #pragma once
 
 #include "../store/store_internal.h"
+#include "../store/codec.h"
 #include "mno/map.h"
 #include "mno/series.h"
 
 #define GROUP_SERIES  64u  /* columns of a block */
-#define HEAD_ROWS     256u /* ticks of a block */
+#define HEAD_ROWS     256u /* ticks of a window */
 #define CHUNK_ROWS    32u  /* head memory is taken in steps of this many ticks */
 #define HEAD_CHUNKS   (HEAD_ROWS / CHUNK_ROWS)
 #define PENDING_MAX   8u /* blocks' worth of rows in one transaction */
+#define MS_PER_DAY    86400000
 #define KEY_MAX       32768u
 #define KEY_LABELS    64u /* labels of a series, the name included */
 #define SERIES_ID_MAX (UINT32_MAX - GROUP_SERIES)
@@ -52,19 +54,79 @@ int match_text(const struct mno_matcher *m, const char *value);
 /* All of @m against a parsed key. Same results. */
 int match_labels(const struct mno_matcher *m, size_t n, const struct key_labels *k);
 
-/* --- block.c: 64 columns x up to HEAD_ROWS ticks as bytes ------------------------------------- */
-struct block_in {
-	size_t n; /* ticks */
-	const int64_t *t;
-	/* per column: which ticks have a value, and the values of all ticks (others ignored) */
-	const uint64_t (*present)[HEAD_ROWS / 64];
-	const double (*v)[HEAD_ROWS];
-	uint64_t columns; /* bit per column that has any */
+/* --- bits.c: packed integers ------------------------------------------------------------------ */
+#define WIDTH_MAX 56u /* an unaligned 8-byte load holds any value */
+struct fit {
+	unsigned width;
+	bool zigzag; /* else what is above the lowest */
+	uint64_t low;
+	size_t bits; /* about, exceptions included */
 };
-/* Appends the encoding; errors stick in @out. */
-void block_encode(const struct block_in *in, struct mno_buf *out);
+/* The best width for up to HEAD_ROWS values; it may be over WIDTH_MAX: do not put it then. */
+struct fit fit_lowest(const int64_t *v, size_t n);
+struct fit fit_zigzag(const int64_t *v, size_t n);
+void fit_put(struct mno_buf *out, const int64_t *v, size_t n, const struct fit *f);
+/* What is read must be followed by 8 readable bytes. false: malformed. */
+bool fit_get(struct mno_reader *r, int64_t *v, size_t n);
+
+/* --- column.c: values of one series in one window of up to HEAD_ROWS ticks -------------------- */
+struct column {
+	size_t first, n;    /* first tick, values */
+	const uint8_t *map; /* a bit for each tick if they are not in a row; into the bytes */
+	bool constant;      /* all values have the same bits */
+};
+/* Appends the encoding; errors stick in @out. @v has room for @ticks values and is used up. */
+void column_encode(double *v, const uint64_t *present, size_t ticks, struct mno_buf *out);
+/* @p is followed by 8 readable bytes; @v has room for @ticks. -MNO_ECORRUPT, never a bad read. */
+int column_decode(const uint8_t *p, size_t len, size_t ticks, struct column *ret, double *v);
+/* Ticks of the values into @idx, which has room for @ticks. */
+size_t column_ticks(const struct column *c, size_t ticks, uint16_t *idx);
+
+/* --- block.c: groups of series x windows of ticks as bytes ------------------------------------ */
+#define BLOCK_WINDOWS 4u
+#define BLOCK_GROUPS  64u
+#define BLOCK_TARGET  (30u << 10) /* bytes at which a block gets no more groups */
+struct window {
+	size_t n; /* ticks */
+	int64_t t[HEAD_ROWS];
+};
+/* The columns of one group in one window, encoded. */
+struct piece {
+	uint64_t columns;
+	const uint8_t *p[GROUP_SERIES];
+	uint32_t len[GROUP_SERIES];
+};
+struct block_maker {
+	size_t n_windows, n_groups;
+	uint32_t first, last; /* group */
+	uint64_t samples;
+	uint32_t series;
+	struct mno_buf table, body, out;
+};
+void block_maker_done(struct block_maker *m);
+void block_begin(struct block_maker *m, size_t n_windows);
+/* Groups ascend. Errors stick in the maker's buffers. */
+void block_add(struct block_maker *m, uint32_t group, const struct piece *pieces);
+/* The bytes are in m->out; error of any step. */
+int block_end(struct block_maker *m, const struct window *w);
 
 struct block {
+	size_t n_windows, n_groups;
+	struct window w[BLOCK_WINDOWS];
+	struct block_group {
+		uint32_t group;
+		uint64_t columns[BLOCK_WINDOWS];
+		const uint8_t *p; /* into the raw bytes */
+		uint32_t len;
+	} g[BLOCK_GROUPS];
+};
+/* @raw must be followed by 8 readable bytes and outlive @ret. -MNO_ECORRUPT, never a bad read. */
+int block_open(const uint8_t *raw, size_t len, struct block *ret);
+/* One group's columns, borrowed from the raw bytes. -MNO_ECORRUPT. */
+int block_pieces(const struct block *b, size_t i, struct piece ret[BLOCK_WINDOWS]);
+
+/* --- block_v1.c: what format 1 wrote: one group, one window (read only, for migration) --------- */
+struct block_v1 {
 	size_t n;
 	int64_t t[HEAD_ROWS];
 	uint64_t columns;
@@ -72,12 +134,13 @@ struct block {
 	uint32_t body_len[GROUP_SERIES];
 };
 /* @raw must be followed by 8 readable bytes and outlive @ret. -MNO_ECORRUPT, never a bad read. */
-int block_open(const uint8_t *raw, size_t len, struct block *ret);
+int block_v1_open(const uint8_t *raw, size_t len, struct block_v1 *ret);
 /*
  * Values of one column: positions (ticks) into @idx, values into @v, both of HEAD_ROWS.
  * *@ret_n = 0 if the block does not have it. -MNO_ECORRUPT.
  */
-int block_column(const struct block *b, unsigned col, uint16_t *idx, double *v, size_t *ret_n);
+int block_v1_column(
+	const struct block_v1 *b, unsigned col, uint16_t *idx, double *v, size_t *ret_n);
 
 /* --- index.c: labels of the series in the head ------------------------------------------------ */
 struct sym {
@@ -153,8 +216,8 @@ struct mno_series {
 	void *free_chunks;
 	size_t n_free_chunks;
 	struct mno_buf raw, key;
-	uint32_t expire_group;
-	int64_t expire_first; /* oldest block seen in this pass */
+	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
+	ZSTD_DCtx *z;
 };
 
 struct sym *sym_get(struct symtab *t, const char *text); /* a new reference; NULL: no memory */
@@ -209,7 +272,35 @@ void rows_free(struct mno_series *s, struct rows *rw);
 /* Which columns of row @r (0-based) carry a value that is no staleness mark. */
 uint64_t rows_alive_at(const struct rows *rw, size_t r);
 
-int head_seal(struct mno_series *s, struct mno_txn *txn);
+int head_seal(struct mno_series *s, struct mno_txn *txn, bool day_ends);
+/* The day (UTC) of a time: no block spans two. */
+static inline int64_t day_of(int64_t t_ms)
+{
+	return t_ms / MS_PER_DAY - (t_ms % MS_PER_DAY < 0);
+}
+
+/* --- merge.c: windows to blocks ---------------------------------------------------------------- */
+#define BLOCK_KEY 12 /* first tick u64 | first group u32 */
+static inline void block_key(uint8_t key[BLOCK_KEY], int64_t t0, uint32_t group)
+{
+	mno_be64(key, mno_time_key(t0));
+	mno_be32(key + 8, group);
+}
+static inline int64_t block_key_time(const void *key)
+{
+	return mno_time_unkey(mno_get_be64(key));
+}
+static inline uint32_t block_key_group(const void *key)
+{
+	return mno_get_be32((const uint8_t *)key + 8);
+}
+/*
+ * Puts @h (NULL: none) as a window of its own beside the others in PART; when there are four, or
+ * @all, they become blocks. Memory: one block of each window, and one being made.
+ */
+int merge_windows(struct mno_series *s, struct mno_txn *txn, const struct head *h, bool all);
+/* Sets s->part_t0 from what is committed. */
+int merge_load(struct mno_series *s);
 
 int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms);
 int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h);

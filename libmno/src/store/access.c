@@ -166,32 +166,39 @@ int mno_cursor_seek(MDB_cursor *c, enum mno_seek dir, MDB_val *key, MDB_val *val
 	return mdb_cursor_get(c, key, val, MDB_PREV);
 }
 
-int mno_env_fetch(struct mno_env *e, enum mno_db db, enum mno_seek dir, const void *from,
-	size_t from_len, struct mno_buf *key, struct mno_buf *val)
+int mno_read_fetch(struct mno_env *e, MDB_txn *t, enum mno_db db, enum mno_seek dir,
+	const void *from, size_t from_len, struct mno_buf *key, struct mno_buf *val)
 {
 	MDB_val k = {from_len, (void *)from}, v;
 	MDB_cursor *c;
-	MDB_txn *t;
-	int r;
+	int r = mno_lmdb_error(mdb_cursor_open(t, e->dbi[db], &c));
 
-	r = mno_read_begin(e, &t);
 	if (r < 0)
 		return r;
-	r = mno_lmdb_error(mdb_cursor_open(t, e->dbi[db], &c));
-	if (r == 0) {
-		r = mno_lmdb_error(mno_cursor_seek(c, dir, &k, &v));
-		if (r == 0 && val) {
-			mno_buf_reset(val);
-			mno_buf_add(val, v.mv_data, v.mv_size);
-			r = val->err;
-		}
-		if (r == 0 && key) {
-			mno_buf_reset(key);
-			mno_buf_add(key, k.mv_data, k.mv_size);
-			r = key->err;
-		}
-		mdb_cursor_close(c);
+	r = mno_lmdb_error(mno_cursor_seek(c, dir, &k, &v));
+	if (r == 0 && val) {
+		mno_buf_reset(val);
+		mno_buf_add(val, v.mv_data, v.mv_size);
+		r = val->err;
 	}
+	if (r == 0 && key) {
+		mno_buf_reset(key);
+		mno_buf_add(key, k.mv_data, k.mv_size);
+		r = key->err;
+	}
+	mdb_cursor_close(c);
+	return r;
+}
+
+int mno_env_fetch(struct mno_env *e, enum mno_db db, enum mno_seek dir, const void *from,
+	size_t from_len, struct mno_buf *key, struct mno_buf *val)
+{
+	MDB_txn *t;
+	int r = mno_read_begin(e, &t);
+
+	if (r < 0)
+		return r;
+	r = mno_read_fetch(e, t, db, dir, from, from_len, key, val);
 	mno_read_end(e, t);
 	return r;
 }

@@ -188,6 +188,9 @@ enum mno_seek { MNO_SEEK_EQ, MNO_SEEK_GE, MNO_SEEK_GT, MNO_SEEK_LE, MNO_SEEK_LT 
  */
 int mno_env_fetch(struct mno_env *e, enum mno_db db, enum mno_seek dir, const void *from,
 	size_t from_len, struct mno_buf *key, struct mno_buf *val);
+/* The same in a read transaction that is open. */
+int mno_read_fetch(struct mno_env *e, MDB_txn *t, enum mno_db db, enum mno_seek dir,
+	const void *from, size_t from_len, struct mno_buf *key, struct mno_buf *val);
 /* The same in the main environment. */
 int mno_store_fetch(struct mno_store *s, enum mno_db db, enum mno_seek dir, const void *from,
 	size_t from_len, struct mno_buf *key, struct mno_buf *val);

@@ -474,13 +474,13 @@ static void damage(struct fixture *f)
 		append(f, txn, T0 + i * 10000, "xxxx", 1);
 	assert_int_equal(mno_store_commit(f->env, txn), 0);
 	mno_series_committed(f->series);
-	assert_int_equal(mno_store_fetch(f->env, MNO_DB_BLOCK, MNO_SEEK_GE, from, sizeof(from),
-				 &key, &value),
+	assert_int_equal(
+		mno_store_fetch(f->env, MNO_DB_PART, MNO_SEEK_GE, from, sizeof(from), &key, &value),
 		0);
 	value.data[value.len - 1] ^= 1;
 	assert_int_equal(mno_store_begin(f->env, &txn), 0);
 	assert_int_equal(
-		mno_txn_put(txn, MNO_DB_BLOCK, key.data, key.len, value.data, value.len), 0);
+		mno_txn_put(txn, MNO_DB_PART, key.data, key.len, value.data, value.len), 0);
 	assert_int_equal(mno_store_commit(f->env, txn), 0);
 }
 

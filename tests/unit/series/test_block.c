@@ -100,31 +100,26 @@ static uint64_t make_cols(struct cols *c, size_t n, uint64_t *seed)
 	return columns;
 }
 
-static void encode(const struct cols *c, size_t n, uint64_t columns, struct mno_buf *out)
+/* The columns as pieces of one window; their bytes in @buf. */
+static void encode(
+	const struct cols *c, size_t n, uint64_t columns, struct mno_buf *buf, struct piece *p)
 {
-	struct block_in in = {
-		.n = n, .t = c->t, .present = c->present, .v = c->v, .columns = columns};
-
-	block_encode(&in, out);
-	assert_int_equal(out->err, 0);
-}
-
-static void check_column(const struct cols *c, size_t n, const struct block *b, unsigned col)
-{
-	uint16_t idx[HEAD_ROWS];
+	size_t at[GROUP_SERIES];
 	double v[HEAD_ROWS];
-	size_t got, k = 0;
 
-	assert_int_equal(block_column(b, col, idx, v, &got), 0);
-	for (size_t i = 0; i < n; i++) {
-		if (!(c->present[col][i / 64] >> (i % 64) & 1))
+	*p = (struct piece){.columns = columns};
+	for (unsigned col = 0; col < GROUP_SERIES; col++) {
+		if (!(columns >> col & 1))
 			continue;
-		assert_true(k < got);
-		assert_int_equal(idx[k], i);
-		assert_true(bits_of(v[k]) == bits_of(c->v[col][i]));
-		k++;
+		at[col] = buf->len;
+		memcpy(v, c->v[col], sizeof(v));
+		column_encode(v, c->present[col], n, buf);
+		p->len[col] = (uint32_t)(buf->len - at[col]);
 	}
-	assert_int_equal(k, got);
+	assert_int_equal(buf->err, 0);
+	for (unsigned col = 0; col < GROUP_SERIES; col++)
+		if (columns >> col & 1)
+			p->p[col] = (uint8_t *)buf->data + at[col];
 }
 
 static void pad(struct mno_buf *b)
@@ -132,107 +127,267 @@ static void pad(struct mno_buf *b)
 	memset(mno_buf_reserve(b, 8), 0, 8);
 }
 
+static void check_column(const struct cols *c, size_t n, const struct piece *p, unsigned col)
+{
+	uint16_t idx[HEAD_ROWS];
+	double v[HEAD_ROWS];
+	struct column got;
+	size_t k = 0;
+	bool same = true;
+
+	assert_int_equal(column_decode(p->p[col], p->len[col], n, &got, v), 0);
+	assert_int_equal(column_ticks(&got, n, idx), got.n);
+	for (size_t i = 0; i < n; i++) {
+		if (!(c->present[col][i / 64] >> (i % 64) & 1))
+			continue;
+		assert_true(k < got.n);
+		assert_int_equal(idx[k], i);
+		assert_true(bits_of(v[k]) == bits_of(c->v[col][i]));
+		same = same && bits_of(v[k]) == bits_of(v[0]);
+		k++;
+	}
+	assert_int_equal(k, got.n);
+	assert_true(!got.constant || same);
+}
+
+#define T_GROUPS 3
+struct many {
+	size_t n_windows, n[BLOCK_WINDOWS];
+	uint64_t columns[T_GROUPS][BLOCK_WINDOWS];
+	struct cols c[T_GROUPS][BLOCK_WINDOWS];
+};
+
+static void make_many(struct many *q, uint64_t *seed)
+{
+	static const size_t sizes[] = {1, 2, 3, 9, 63, 64, 65, 200, 255, 256};
+	int64_t t = (int64_t)rnd(seed) >> 8;
+
+	q->n_windows = 1 + rnd(seed) % BLOCK_WINDOWS;
+	for (size_t w = 0; w < q->n_windows; w++) {
+		q->n[w] = sizes[rnd(seed) % ARRAY_SIZE(sizes)];
+		for (size_t g = 0; g < T_GROUPS; g++)
+			q->columns[g][w] =
+				rnd(seed) % 5 ? make_cols(&q->c[g][w], q->n[w], seed) : 0;
+		for (size_t i = 0; i < q->n[w]; i++)
+			q->c[0][w].t[i] = t += 1 + (int64_t)(rnd(seed) % 2000);
+	}
+}
+
+static void check_many(const struct many *q, const struct mno_buf *raw)
+{
+	struct piece p[BLOCK_WINDOWS];
+	struct block b;
+
+	assert_int_equal(block_open((uint8_t *)raw->data, raw->len, &b), 0);
+	assert_int_equal(b.n_windows, q->n_windows);
+	assert_int_equal(b.n_groups, T_GROUPS);
+	for (size_t w = 0; w < b.n_windows; w++) {
+		assert_int_equal(b.w[w].n, q->n[w]);
+		assert_memory_equal(b.w[w].t, q->c[0][w].t, q->n[w] * sizeof(int64_t));
+	}
+	for (size_t g = 0; g < T_GROUPS; g++) {
+		assert_int_equal(b.g[g].group, g * 1000 + 7);
+		assert_int_equal(block_pieces(&b, g, p), 0);
+		for (size_t w = 0; w < b.n_windows; w++) {
+			assert_true(p[w].columns == q->columns[g][w]);
+			for (unsigned col = 0; col < GROUP_SERIES; col++)
+				if (p[w].columns >> col & 1)
+					check_column(&q->c[g][w], q->n[w], &p[w], col);
+		}
+	}
+}
+
 static void test_round_trip(void **state)
 {
-	static const size_t sizes[] = {1, 2, 3, 63, 64, 65, 200, 255, 256};
-	struct cols *c = malloc(sizeof(*c));
+	struct many *q = calloc(1, sizeof(*q));
 	uint64_t seed = 4711;
 
-	for (unsigned round = 0; round < 300; round++) {
-		size_t n = sizes[round % ARRAY_SIZE(sizes)];
-		uint64_t columns = make_cols(c, n, &seed);
-		_cleanup_buf_ struct mno_buf out = {0};
-		struct block b;
+	for (unsigned round = 0; round < 100; round++) {
+		_cleanup_(block_maker_done)
+		struct block_maker m = {0};
+		struct window w[BLOCK_WINDOWS];
 
-		if (!columns)
-			continue;
-		encode(c, n, columns, &out);
-		pad(&out);
-		assert_int_equal(block_open((uint8_t *)out.data, out.len, &b), 0);
-		assert_int_equal(b.n, n);
-		assert_true(b.columns == columns);
-		assert_memory_equal(b.t, c->t, n * sizeof(*c->t));
-		for (unsigned col = 0; col < GROUP_SERIES; col++)
-			check_column(c, n, &b, col);
+		make_many(q, &seed);
+		block_begin(&m, q->n_windows);
+		for (size_t g = 0; g < T_GROUPS; g++) {
+			struct mno_buf buf[BLOCK_WINDOWS] = {0};
+			struct piece p[BLOCK_WINDOWS];
+
+			for (size_t i = 0; i < q->n_windows; i++)
+				encode(&q->c[g][i], q->n[i], q->columns[g][i], &buf[i], &p[i]);
+			block_add(&m, (uint32_t)g * 1000 + 7, p);
+			for (size_t i = 0; i < q->n_windows; i++)
+				mno_buf_done(&buf[i]);
+		}
+		for (size_t i = 0; i < q->n_windows; i++) {
+			w[i].n = q->n[i];
+			memcpy(w[i].t, q->c[0][i].t, sizeof(w[i].t));
+		}
+		assert_int_equal(block_end(&m, w), 0);
+		pad(&m.out);
+		check_many(q, &m.out);
 	}
-	free(c);
+	free(q);
+}
+
+/* One group of one window. */
+static void make_one(const struct cols *c, size_t n, uint64_t columns, struct block_maker *m)
+{
+	_cleanup_buf_ struct mno_buf buf = {0};
+	struct window w = {.n = n};
+	struct piece p;
+
+	memcpy(w.t, c->t, n * sizeof(*w.t));
+	encode(c, n, columns, &buf, &p);
+	block_begin(m, 1);
+	block_add(m, 0, &p);
+	assert_int_equal(block_end(m, &w), 0);
+	pad(&m->out);
 }
 
 /* Times as far apart as they can be. */
 static void test_far_times(void **state)
 {
 	struct cols *c = calloc(1, sizeof(*c));
-	_cleanup_buf_ struct mno_buf out = {0};
+	_cleanup_(block_maker_done)
+	struct block_maker m = {0};
 	struct block b;
 
 	c->t[0] = INT64_MIN / 2;
 	c->t[1] = -1;
 	c->t[2] = INT64_MAX / 2;
 	c->present[3][0] = 7;
-	encode(c, 3, 1 << 3, &out);
-	pad(&out);
-	assert_int_equal(block_open((uint8_t *)out.data, out.len, &b), 0);
-	assert_memory_equal(b.t, c->t, 3 * sizeof(*c->t));
+	make_one(c, 3, 1 << 3, &m);
+	assert_int_equal(block_open((uint8_t *)m.out.data, m.out.len, &b), 0);
+	assert_memory_equal(b.w[0].t, c->t, 3 * sizeof(*c->t));
 	free(c);
 }
 
-/* Constants, counters at a constant rate and small integers must be small. */
+/* What a program makes of m thousandths or millionths, in the ways that they use. */
+static double decimal(unsigned way, uint64_t m)
+{
+	switch (way) {
+	case 0:
+		return (double)m / 1000;
+	case 1:
+		return (double)m * 0.001;
+	case 2:
+		return (double)m / 1000 / 1000;
+	case 3:
+		return (double)m / 1e9;
+	case 4:
+		return (double)(m * 4096);
+	default:
+		return (double)(m * 60) - 1e12;
+	}
+}
+
+/* Constants, counters at a constant rate, small integers and decimals must be small. */
 static void test_sizes(void **state)
 {
 	static const struct {
 		unsigned kind;
 		size_t max;
-	} cases[] = {
-		{0, 400}, {1, 700}, {3, 64 * 256 * 17 / 8 + 1000}, {10, 64 * 256 * 3 / 8 + 8000}};
+	} cases[] = {{0, 600}, {1, 1200}, {3, 64 * 256 * 17 / 8 + 1000},
+		{10, 64 * 256 * 3 / 8 + 8000}, {100, 64 * 256 * 10 / 8 + 1200},
+		{101, 64 * 256 * 10 / 8 + 1200}, {102, 64 * 256 * 10 / 8 + 1200},
+		{103, 64 * 256 * 10 / 8 + 1200}, {104, 64 * 256 * 10 / 8 + 1200},
+		{105, 64 * 256 * 10 / 8 + 1200}};
 	struct cols *c = malloc(sizeof(*c));
 
 	for (size_t k = 0; k < ARRAY_SIZE(cases); k++) {
-		_cleanup_buf_ struct mno_buf out = {0};
+		_cleanup_(block_maker_done)
+		struct block_maker m = {0};
 		uint64_t seed = 1;
 
 		memset(c->present, 0xff, sizeof(c->present));
 		for (size_t i = 0; i < HEAD_ROWS; i++) {
 			c->t[i] = (int64_t)i * 1000;
 			for (unsigned col = 0; col < GROUP_SERIES; col++)
-				c->v[col][i] = make_value(cases[k].kind, i, 0, &seed);
+				c->v[col][i] = cases[k].kind < 100
+						       ? make_value(cases[k].kind, i, 0, &seed)
+						       : decimal(cases[k].kind - 100,
+								 123456789 + rnd(&seed) % 1000);
 		}
-		encode(c, HEAD_ROWS, ~0ULL, &out);
-		printf("kind %u: %zu bytes\n", cases[k].kind, out.len);
-		assert_true(out.len <= cases[k].max);
+		make_one(c, HEAD_ROWS, ~0ULL, &m);
+		printf("kind %u: %zu bytes\n", cases[k].kind, m.out.len);
+		assert_true(m.out.len <= cases[k].max);
 	}
 	free(c);
 }
 
-/* Whatever the bytes say: an error or values, no crash, no more than HEAD_ROWS of anything. */
+/* Any bits in any arrangement, of any number of ticks. */
+static void test_any_bits(void **state)
+{
+	struct cols *c = calloc(1, sizeof(*c));
+	uint64_t seed = 31;
+
+	for (unsigned round = 0; round < 4000; round++) {
+		_cleanup_buf_ struct mno_buf buf = {0};
+		size_t n = 1 + rnd(&seed) % HEAD_ROWS, any = 0;
+		unsigned keep = (unsigned)(rnd(&seed) % 64), move = (unsigned)(rnd(&seed) % 64);
+		uint64_t base = rnd(&seed);
+		struct piece p;
+
+		memset(c->present[0], 0, sizeof(c->present[0]));
+		for (size_t i = 0; i < n; i++) {
+			uint64_t r = rnd(&seed);
+
+			/* some of the bits change, at some of the ticks */
+			if (r % 16 > round % 17)
+				base ^= (rnd(&seed) >> keep) << move;
+			c->v[0][i] = of_bits(round % 3 ? base : r % 5 ? base : MNO_STALE_BITS);
+			if (round % 2 || r % 7)
+				c->present[0][i / 64] |= 1ULL << (i % 64), any++;
+		}
+		if (!any)
+			continue;
+		encode(c, n, 1, &buf, &p);
+		pad(&buf);
+		p.p[0] = (uint8_t *)buf.data;
+		check_column(c, n, &p, 0);
+	}
+	free(c);
+}
+
+/* Whatever the bytes say: an error or values, no crash, no more than there are ticks. */
+static void decode_any(const uint8_t *raw, size_t len, size_t *refused)
+{
+	struct piece p[BLOCK_WINDOWS];
+	struct block b;
+
+	if (block_open(raw, len, &b) < 0 || block_pieces(&b, 0, p) < 0) {
+		++*refused;
+		return;
+	}
+	for (unsigned col = 0; col < GROUP_SERIES; col++) {
+		double v[HEAD_ROWS];
+		struct column c;
+
+		if (p[0].columns >> col & 1 &&
+			column_decode(p[0].p[col], p[0].len[col], b.w[0].n, &c, v) == 0)
+			assert_true(c.n && c.n <= b.w[0].n && c.first + c.n <= b.w[0].n);
+	}
+}
+
 static void test_damage(void **state)
 {
 	struct cols *c = malloc(sizeof(*c));
+	_cleanup_(block_maker_done)
+	struct block_maker m = {0};
 	uint64_t seed = 5, columns = make_cols(c, 100, &seed);
-	_cleanup_buf_ struct mno_buf out = {0};
 	size_t refused = 0;
 
-	encode(c, 100, columns, &out);
+	make_one(c, 100, columns, &m);
 	for (unsigned round = 0; round < 4000; round++) {
-		size_t len = round % 4 ? out.len : rnd(&seed) % out.len;
+		size_t len = round % 4 ? m.out.len : rnd(&seed) % m.out.len;
 		uint8_t *copy = malloc(len + 8);
-		struct block b;
 
-		memcpy(copy, out.data, len);
+		memcpy(copy, m.out.data, len);
 		memset(copy + len, 0, 8);
 		for (unsigned k = 0; len && k < 1 + round % 5; k++)
 			copy[rnd(&seed) % len] ^= (uint8_t)(1 << rnd(&seed) % 8);
-		if (block_open(copy, len, &b) < 0) {
-			refused++;
-		} else {
-			for (unsigned col = 0; col < GROUP_SERIES; col++) {
-				uint16_t idx[HEAD_ROWS];
-				double v[HEAD_ROWS];
-				size_t n = 0;
-
-				if (block_column(&b, col, idx, v, &n) == 0)
-					assert_true(n <= b.n && (n == 0 || idx[n - 1] < b.n));
-			}
-		}
+		decode_any(copy, len, &refused);
 		free(copy);
 	}
 	assert_true(refused > 100);
@@ -245,6 +400,7 @@ int main(void)
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_far_times),
 		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_any_bits),
 		cmocka_unit_test(test_damage),
 	};
 

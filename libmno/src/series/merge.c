@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Windows become blocks. A sealed head is one window of up to 256 ticks; three of them wait in
+ * PART as small blocks, with the fourth they are put together, group by group as they come, into
+ * blocks of about BLOCK_TARGET bytes. Nothing is decoded for that: columns are moved as bytes.
+ * Done twice with the same windows, it puts the same blocks under the same keys.
+ */
+#include <errno.h>
+#include "mno/err.h"
+#include "mno/log.h"
+#include "series_internal.h"
+
+#define WINDOWS_MAX 64 /* in PART: 3 but for a store that was written by something else */
+#define NO_GROUP    UINT32_MAX
+
+/* A window in PART, read block by block. Its memory: one block. */
+struct part {
+	int64_t t0;
+	uint8_t key[BLOCK_KEY];
+	struct mno_buf raw;
+	struct block b;
+	size_t at; /* group of the block */
+	bool end;
+	uint64_t samples; /* of blocks opened and not yet accounted for */
+};
+
+struct columns {
+	uint64_t present[GROUP_SERIES][HEAD_ROWS / 64];
+	double v[GROUP_SERIES][HEAD_ROWS];
+};
+
+struct merge {
+	struct mno_series *s;
+	struct mno_txn *txn;
+	struct mno_txn *to; /* main's: into PART; else a partition's, into PACK */
+	const struct head *h;
+	uint32_t h_group; /* next of the head with rows */
+	size_t n_parts;
+	struct part part[BLOCK_WINDOWS];
+	struct window w[BLOCK_WINDOWS];
+	struct piece piece[BLOCK_WINDOWS], own[BLOCK_WINDOWS];
+	struct block_maker maker;
+	struct mno_buf enc;
+	struct columns c;
+};
+
+static void merge_free(struct merge *m)
+{
+	for (size_t i = 0; i < BLOCK_WINDOWS; i++)
+		mno_buf_done(&m->part[i].raw);
+	block_maker_done(&m->maker);
+	mno_buf_done(&m->enc);
+	free(m);
+}
+MNO_DEFINE_CLEANUP(struct merge *, merge_free)
+
+/* --- windows in PART --------------------------------------------------------------------------- */
+
+static int seek(struct mno_txn *txn, enum mno_db db, enum mno_seek dir, const uint8_t *from,
+	MDB_val *k, MDB_val *v)
+{
+	MDB_cursor *c;
+	int r = mno_lmdb_error(mdb_cursor_open(txn->t, txn->e->dbi[db], &c));
+
+	if (r < 0)
+		return r;
+	*k = (MDB_val){BLOCK_KEY, (void *)from};
+	r = mno_lmdb_error(mno_cursor_seek(c, dir, k, v));
+	mdb_cursor_close(c);
+	if (r == 0 && k->mv_size != BLOCK_KEY)
+		r = -MNO_ECORRUPT;
+	return r;
+}
+
+/* A damaged one is kept as it is among the blocks: reads go on to tell of it. */
+static int part_keep(struct merge *m, const struct part *p, const MDB_val *v)
+{
+	_cleanup_buf_ struct mno_buf copy = {0};
+	uint8_t key[BLOCK_KEY];
+
+	mno_err("series: a stored block of group %u and later ones is damaged",
+		block_key_group(p->key));
+	m->s->env->damaged++;
+	mno_buf_add(&copy, v->mv_data, v->mv_size);
+	if (copy.err)
+		return copy.err;
+	/* a tick later: it must not be in the way of what the other windows have */
+	block_key(key, p->t0 + 1, block_key_group(p->key));
+	return mno_txn_put(m->to, MNO_DB_PACK, key, sizeof(key), copy.data, copy.len);
+}
+
+static int part_open(struct merge *m, struct part *p, const MDB_val *v)
+{
+	struct mno_seal info;
+	int r = mno_seal_open(m->txn->e, MNO_DB_PART, m->s->z, p->key, BLOCK_KEY, v->mv_data,
+		v->mv_size, MNO_SEAL_BLOCK, &info, &p->raw);
+
+	if (r == 0)
+		r = block_open((uint8_t *)p->raw.data, p->raw.len, &p->b);
+	if (r == 0 && p->b.n_windows != 1)
+		r = -MNO_ECORRUPT;
+	if (r < 0)
+		return r;
+	p->samples += info.b;
+	p->at = 0;
+	return 0;
+}
+
+/* The next readable block of the window, or its end. */
+static int part_next(struct merge *m, struct part *p, enum mno_seek dir)
+{
+	MDB_val k, v;
+	int r;
+
+	for (;; dir = MNO_SEEK_GT) {
+		r = seek(m->txn, MNO_DB_PART, dir, p->key, &k, &v);
+		if (r == -ENOENT || (r == 0 && block_key_time(k.mv_data) != p->t0)) {
+			p->end = true;
+			return 0;
+		}
+		if (r < 0)
+			return r;
+		memcpy(p->key, k.mv_data, BLOCK_KEY);
+		r = part_open(m, p, &v);
+		if (r != -MNO_ECORRUPT)
+			return r;
+		r = part_keep(m, p, &v);
+		if (r < 0)
+			return r;
+	}
+}
+
+static int part_skip(struct merge *m, struct part *p)
+{
+	return ++p->at < p->b.n_groups ? 0 : part_next(m, p, MNO_SEEK_GT);
+}
+
+static uint32_t part_group(const struct part *p)
+{
+	return p->end ? NO_GROUP : p->b.g[p->at].group;
+}
+
+/* First ticks of the windows in PART, ascending. */
+static int part_list(struct mno_txn *txn, int64_t *t0, size_t *ret_n)
+{
+	uint8_t from[BLOCK_KEY] = {0};
+	size_t n = 0;
+	MDB_val k, v;
+	int r = seek(txn, MNO_DB_PART, MNO_SEEK_GE, from, &k, &v);
+
+	for (; r == 0; r = seek(txn, MNO_DB_PART, MNO_SEEK_GT, from, &k, &v)) {
+		if (n == WINDOWS_MAX)
+			return -MNO_ECORRUPT;
+		t0[n] = block_key_time(k.mv_data);
+		block_key(from, t0[n++], UINT32_MAX);
+	}
+	*ret_n = n;
+	return r == -ENOENT ? 0 : r;
+}
+
+int merge_load(struct mno_series *s)
+{
+	_cleanup_buf_ struct mno_buf key = {0};
+	uint8_t from[BLOCK_KEY] = {0};
+	int r = mno_store_fetch(s->env, MNO_DB_PART, MNO_SEEK_GE, from, sizeof(from), &key, NULL);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	s->part_t0 = s->part_t0_committed =
+		r == 0 && key.len == BLOCK_KEY ? block_key_time(key.data) : INT64_MIN;
+	return 0;
+}
+
+/* --- the head ---------------------------------------------------------------------------------- */
+
+/* Rows to columns, chunk by chunk; *@ret_samples counts what is present. */
+static uint64_t transpose(const struct rows *rw, size_t n, struct columns *c, uint64_t *ret_samples)
+{
+	uint64_t any = 0, all = ~0ULL, samples = 0;
+
+	for (size_t r = 0; r < n; r++) {
+		any |= rw->present[r + 1];
+		all &= rw->present[r + 1];
+		samples += (uint64_t)__builtin_popcountll(rw->present[r + 1]);
+	}
+	for (uint64_t left = any; left; left &= left - 1)
+		for (size_t i = 0; i < HEAD_ROWS / 64; i++)
+			c->present[__builtin_ctzll(left)][i] =
+				!(all & left & -left) || n <= i * 64 ? 0
+				: n >= i * 64 + 64                   ? ~0ULL
+								     : (1ULL << n % 64) - 1;
+	for (size_t r = 0; any != all && r < n; r++)
+		for (uint64_t here = rw->present[r + 1] & ~all; here; here &= here - 1)
+			c->present[__builtin_ctzll(here)][r / 64] |= 1ULL << (r % 64);
+	for (size_t r0 = 0; r0 < n; r0 += 8) {
+		const double(*in)[GROUP_SERIES] = rw->chunk[r0 / CHUNK_ROWS];
+
+		if (!in)
+			continue;
+		in += r0 % CHUNK_ROWS;
+		for (unsigned col = 0; col < GROUP_SERIES; col++)
+			for (size_t r = 0; r < 8; r++)
+				c->v[col][r0 + r] = in[r][col];
+	}
+	*ret_samples = samples;
+	return any;
+}
+
+static uint32_t head_group(const struct head *h, uint32_t from)
+{
+	while (h && from < h->n_rows && !h->rows[from])
+		from++;
+	return h && from < h->n_rows ? from : NO_GROUP;
+}
+
+static int head_piece(struct merge *m, uint32_t group, struct piece *p)
+{
+	uint32_t at[GROUP_SERIES];
+	uint64_t samples;
+
+	p->columns = transpose(m->h->rows[group], m->h->n, &m->c, &samples);
+	m->maker.samples += samples;
+	mno_buf_reset(&m->enc);
+	for (uint64_t left = p->columns; left; left &= left - 1) {
+		unsigned c = (unsigned)__builtin_ctzll(left);
+
+		at[c] = (uint32_t)m->enc.len;
+		column_encode(m->c.v[c], m->c.present[c], m->h->n, &m->enc);
+		p->len[c] = (uint32_t)(m->enc.len - at[c]);
+	}
+	for (uint64_t left = p->columns; left; left &= left - 1) {
+		unsigned c = (unsigned)__builtin_ctzll(left);
+
+		p->p[c] = (uint8_t *)m->enc.data + at[c];
+	}
+	return m->enc.err;
+}
+
+/* --- both -------------------------------------------------------------------------------------- */
+
+static int flush(struct merge *m)
+{
+	size_t n = m->n_parts + (m->h != NULL), bytes;
+	const struct window *last = &m->w[n - 1];
+	struct mno_seal info = {.kind = MNO_SEAL_BLOCK,
+		.count = m->maker.series,
+		.a = mno_time_key(last->t[last->n - 1]),
+		.b = m->maker.samples};
+	uint8_t key[BLOCK_KEY];
+	int r;
+
+	if (!m->maker.n_groups)
+		return 0;
+	for (size_t i = 0; i < m->n_parts; i++) {
+		info.b += m->part[i].samples;
+		m->part[i].samples = 0;
+	}
+	r = block_end(&m->maker, m->w);
+	if (r < 0)
+		return r;
+	block_key(key, m->w[0].t[0], m->maker.first);
+	r = mno_seal_put(m->to, m->to == m->txn ? MNO_DB_PART : MNO_DB_PACK, key, sizeof(key),
+		&info, m->maker.out.data, m->maker.out.len, &bytes);
+	if (r < 0)
+		return r;
+	m->s->now.block_bytes += bytes;
+	block_begin(&m->maker, n);
+	return 0;
+}
+
+/* Fills m->piece with what each window has of @group, and goes on behind it. */
+static int take_group(struct merge *m, uint32_t group, uint64_t *ret_any)
+{
+	uint64_t any = 0;
+	int r;
+
+	for (size_t i = 0; i < m->n_parts; i++) {
+		struct part *p = &m->part[i];
+
+		m->piece[i].columns = 0;
+		if (part_group(p) != group)
+			continue;
+		r = block_pieces(&p->b, p->at, m->own);
+		if (r < 0)
+			return r;
+		m->piece[i] = m->own[0];
+		any |= m->piece[i].columns;
+	}
+	if (m->h)
+		m->piece[m->n_parts].columns = 0;
+	if (m->h_group == group) {
+		r = head_piece(m, group, &m->piece[m->n_parts]);
+		if (r < 0)
+			return r;
+		any |= m->piece[m->n_parts].columns;
+	}
+	*ret_any = any;
+	return 0;
+}
+
+static int skip_group(struct merge *m, uint32_t group)
+{
+	for (size_t i = 0; i < m->n_parts; i++) {
+		int r = part_group(&m->part[i]) == group ? part_skip(m, &m->part[i]) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	if (m->h_group == group)
+		m->h_group = head_group(m->h, group + 1);
+	return 0;
+}
+
+static int merge_groups(struct merge *m)
+{
+	int r = 0;
+
+	block_begin(&m->maker, m->n_parts + (m->h != NULL));
+	while (r == 0) {
+		uint32_t group = m->h_group;
+		uint64_t any = 0;
+
+		for (size_t i = 0; i < m->n_parts; i++)
+			group = MNO_MIN(group, part_group(&m->part[i]));
+		if (group == NO_GROUP)
+			break;
+		r = take_group(m, group, &any);
+		if (r == 0 && any)
+			block_add(&m->maker, group, m->piece);
+		/* behind this the pieces are void */
+		if (r == 0)
+			r = skip_group(m, group);
+		if (r == 0 &&
+			(m->maker.body.len >= BLOCK_TARGET || m->maker.n_groups == BLOCK_GROUPS))
+			r = flush(m);
+	}
+	return r < 0 ? r : flush(m);
+}
+
+static int merge_open(struct merge *m, const int64_t *t0, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct part *p = &m->part[i];
+		int r;
+
+		p->t0 = t0[i];
+		p->end = false;
+		block_key(p->key, p->t0, 0);
+		r = part_next(m, p, MNO_SEEK_GE);
+		if (r < 0)
+			return r;
+		if (p->end) { /* all of it damaged */
+			m->w[i] = (struct window){.n = 1, .t = {p->t0}};
+			continue;
+		}
+		m->w[i] = p->b.w[0];
+	}
+	m->n_parts = n;
+	if (m->h) {
+		m->w[n].n = m->h->n;
+		memcpy(m->w[n].t, m->h->t, m->h->n * sizeof(*m->h->t));
+	}
+	m->h_group = head_group(m->h, 0);
+	return 0;
+}
+
+static int part_clear(struct mno_series *s, struct mno_txn *txn)
+{
+	uint8_t from[BLOCK_KEY] = {0};
+	MDB_val k, v;
+	int r = seek(txn, MNO_DB_PART, MNO_SEEK_GE, from, &k, &v);
+
+	for (; r == 0; r = seek(txn, MNO_DB_PART, MNO_SEEK_GT, from, &k, &v)) {
+		memcpy(from, k.mv_data, BLOCK_KEY);
+		s->now.block_bytes -= MNO_MIN(v.mv_size, s->now.block_bytes);
+	}
+	if (r != -ENOENT)
+		return r;
+	return mno_txn_error(txn, mdb_drop(txn->t, txn->e->dbi[MNO_DB_PART], 0));
+}
+
+/* What a partition got before a crash that main did not: it comes again, perhaps cut otherwise. */
+static int drop_stale(struct mno_txn *to, int64_t t0)
+{
+	uint8_t from[BLOCK_KEY];
+	MDB_val k, v;
+	int r;
+
+	block_key(from, t0, 0);
+	while ((r = seek(to, MNO_DB_PACK, MNO_SEEK_GE, from, &k, &v)) == 0) {
+		r = mno_txn_del(to, MNO_DB_PACK, k.mv_data, k.mv_size);
+		if (r < 0)
+			return r;
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
+static int merge_some(struct mno_series *s, struct mno_txn *txn, const int64_t *t0, size_t n,
+	const struct head *h)
+{
+	_cleanup_(merge_free_p)
+	struct merge *m = calloc(1, sizeof(*m));
+	int r;
+
+	if (!m)
+		return -ENOMEM;
+	m->s = s;
+	m->txn = txn;
+	m->to = txn;
+	m->h = h;
+	if (t0) {
+		int64_t first = n ? t0[0] : h->t[0];
+
+		r = mno_txn_part(txn, MNO_CLASS_TS, first, &m->to);
+		if (r == 0)
+			r = drop_stale(m->to, first);
+		if (r < 0)
+			return r;
+	}
+	r = merge_open(m, t0, n);
+	return r < 0 ? r : merge_groups(m);
+}
+
+int merge_windows(struct mno_series *s, struct mno_txn *txn, const struct head *h, bool all)
+{
+	int64_t t0[WINDOWS_MAX];
+	size_t n, at = 0;
+	int r = part_list(txn, t0, &n);
+
+	if (r < 0)
+		return r;
+	if (h && !all && n + 1 < BLOCK_WINDOWS) {
+		if (n == 0)
+			s->part_t0 = h->t[0];
+		return merge_some(s, txn, NULL, 0, h);
+	}
+	for (; r == 0 && n - at > BLOCK_WINDOWS - 1; at += BLOCK_WINDOWS)
+		r = merge_some(s, txn, t0 + at, BLOCK_WINDOWS, NULL);
+	if (r == 0 && (at < n || h))
+		r = merge_some(s, txn, t0 + at, n - at, h);
+	if (r == 0 && n)
+		r = part_clear(s, txn);
+	if (r == 0)
+		s->part_t0 = INT64_MIN;
+	return r;
+}

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Windows to blocks, days to partitions, and a process that dies between two commits. */
+#include <stdio.h>
+#include "rig.h"
+
+#define DAY     86400000LL
+#define M_IDS   150
+#define M_LIMIT 20000
+
+/* Rows by what they were made from: a series has a value in each row, but some rest for long. */
+struct rows_model {
+	uint32_t ids[M_IDS];
+	int64_t t[M_LIMIT];
+	size_t n;
+};
+
+static bool has(size_t k, size_t row)
+{
+	return k % 11 != 3 || row / 300 % 2 == 0;
+}
+
+static uint64_t bits(size_t k, size_t row)
+{
+	uint64_t seed = row * 2654435761u + k + 1, r = rnd(&seed);
+
+	switch (k % 6) {
+	case 0:
+		return bits_of((double)k);
+	case 1:
+		return bits_of((double)(row * k * 4096));
+	case 2:
+		return bits_of((double)(r % 5000) / 100);
+	case 3:
+		return bits_of((double)(row / 20) * 0.001);
+	case 4:
+		return r & ~(1ULL << 62);
+	default:
+		return bits_of(
+			(double)(1795422974237 + (int64_t)row * 1000 + (int64_t)(r % 9)) / 1e3);
+	}
+}
+
+static void add(struct rows_model *m, struct st *s, struct mno_txn *txn, int64_t t)
+{
+	uint32_t ids[M_IDS];
+	double v[M_IDS];
+	size_t n = 0;
+
+	for (size_t k = 0; k < M_IDS; k++)
+		if (has(k, m->n)) {
+			ids[n] = m->ids[k];
+			v[n++] = of_bits(bits(k, m->n));
+		}
+	assert_int_equal(mno_series_append(s->s, txn, t, ids, v, n), 0);
+	m->t[m->n++] = t;
+}
+
+static struct rows_model *make(struct st *s)
+{
+	struct rows_model *m = calloc(1, sizeof(*m));
+	struct mno_txn *t = begin(s);
+	char key[32];
+
+	for (unsigned i = 0; i < M_IDS; i++) {
+		snprintf(key, sizeof(key), "w{i=\"%u\"}", i);
+		m->ids[i] = resolve(s, t, key);
+	}
+	commit(s, t);
+	return m;
+}
+
+static int check_column(void *arg, const struct mno_column *c)
+{
+	const struct rows_model *m = arg;
+	size_t k = 0, at = 0;
+
+	while (m->ids[k] != c->id)
+		k++;
+	assert_int_equal(c->damaged, 0);
+	for (size_t row = 0; row < m->n; row++) {
+		bool mark = !has(k, row) && row && has(k, row - 1);
+
+		if (!has(k, row) && !mark)
+			continue;
+		assert_true(at < c->n);
+		assert_int_equal(c->t_ms[at], m->t[row]);
+		assert_true(bits_of(c->v[at]) == (mark ? MNO_STALE_BITS : bits(k, row)));
+		at++;
+	}
+	assert_int_equal(at, c->n);
+	return 0;
+}
+
+struct sums {
+	const struct rows_model *m;
+	size_t runs, samples;
+	int64_t last[M_IDS];
+};
+
+static int check_run(void *arg, const struct mno_run *r)
+{
+	struct sums *q = arg;
+	size_t k = 0, row = 0;
+
+	while (q->m->ids[k] != r->id)
+		k++;
+	assert_true(r->n > 0 && r->t_ms[0] > q->last[k]);
+	while (q->m->t[row] != r->t_ms[0])
+		row++;
+	for (size_t i = 0; i < r->n; i++, row++) {
+		while (q->m->t[row] != r->t_ms[i])
+			row++;
+		assert_true(bits_of(r->v[i]) == (has(k, row) ? bits(k, row) : MNO_STALE_BITS));
+		assert_true(!r->constant || bits_of(r->v[i]) == bits_of(r->v[0]));
+	}
+	q->last[k] = r->t_ms[r->n - 1];
+	q->samples += r->n;
+	q->runs++;
+	return 0;
+}
+
+static void check(struct rows_model *m, struct st *s)
+{
+	struct sums q = {.m = m};
+	size_t want = 0;
+	uint64_t damaged = 1;
+
+	for (size_t k = 0; k < M_IDS; k++)
+		q.last[k] = INT64_MIN;
+	assert_int_equal(mno_series_read(s->s, m->ids, M_IDS, INT64_MIN, INT64_MAX, SIZE_MAX,
+				 check_column, m),
+		0);
+	assert_int_equal(
+		mno_series_scan(s->s, m->ids, M_IDS, INT64_MIN, INT64_MAX, check_run, &q, &damaged),
+		0);
+	assert_int_equal(damaged, 0);
+	for (size_t k = 0; k < M_IDS; k++)
+		for (size_t row = 0; row < m->n; row++)
+			want += has(k, row) || (row && has(k, row - 1));
+	assert_int_equal(q.samples, want);
+}
+
+static size_t count(struct st *s, struct mno_env *e, enum mno_db db)
+{
+	MDB_txn *t;
+	MDB_stat st;
+
+	assert_int_equal(mno_read_begin(e, &t), 0);
+	assert_int_equal(mdb_stat(t, e->dbi[db], &st), 0);
+	mno_read_end(e, t);
+	return st.ms_entries;
+}
+
+static size_t partitions(struct st *s)
+{
+	int64_t *days = NULL;
+	size_t n;
+
+	assert_int_equal(
+		mno_store_partitions(s->e, MNO_CLASS_TS, INT64_MIN, INT64_MAX, &days, &n), 0);
+	free(days);
+	return n;
+}
+
+/* --- windows ------------------------------------------------------------------------------------ */
+
+static void test_windows(void **state)
+{
+	struct st *s = *state;
+	struct rows_model *m = make(s);
+	size_t most = 0;
+
+	for (int64_t t = 1; m->n < 3000; t += 1000) {
+		struct mno_txn *txn = begin(s);
+
+		for (int i = 0; i < 61; i++)
+			add(m, s, txn, t += 997 + i % 5);
+		commit(s, txn);
+		most = MNO_MAX(most, count(s, s->e->main, MNO_DB_PART));
+		if (m->n % 7 == 0) {
+			down(s);
+			up(s);
+		}
+		if (m->n % 4 == 0)
+			check(m, s);
+	}
+	check(m, s);
+	assert_true(most >= 3 && most <= 9); /* three windows, a few blocks each */
+	free(m);
+}
+
+static void test_seal(void **state)
+{
+	struct st *s = *state;
+	struct rows_model *m = make(s);
+	struct mno_series_stat st;
+
+	for (int64_t t = 1; m->n < 2000;) {
+		struct mno_txn *txn = begin(s);
+
+		for (size_t i = 0; i < 1 + m->n % 400; i++)
+			add(m, s, txn, t++);
+		assert_int_equal(mno_series_seal(s->s, txn), 0);
+		assert_int_equal(mno_series_seal(s->s, txn), 0); /* nothing is left to do */
+		if (m->n % 3 == 0) {
+			mno_store_abort(s->e, txn);
+			mno_series_rollback(s->s);
+			txn = begin(s);
+			/* the rows are gone with it: once more */
+			mno_series_stat(s->s, &st);
+			while (m->n && m->t[m->n - 1] > st.last_ms)
+				m->n--;
+			t = m->n ? m->t[m->n - 1] + 1 : 1;
+			add(m, s, txn, t++);
+		}
+		commit(s, txn);
+		check(m, s);
+	}
+	down(s);
+	up(s);
+	check(m, s);
+	free(m);
+}
+
+/* --- days ---------------------------------------------------------------------------------------- */
+
+static void test_days(void **state)
+{
+	struct st *s = *state;
+	struct rows_model *m = make(s);
+	int64_t t = 20000 * DAY - 200 * 1000;
+
+	for (int day = 0; day < 3; day++, t = (20000 + day) * DAY - 150 * 1000) {
+		for (int i = 0; i < 8; i++) {
+			struct mno_txn *txn = begin(s);
+
+			for (int k = 0; k < 50; k++)
+				add(m, s, txn, t += 1000);
+			commit(s, txn);
+		}
+		check(m, s);
+		down(s);
+		up(s);
+		check(m, s);
+	}
+	assert_int_equal(partitions(s), 3);
+	/* a day in which nothing ran: what waited goes to its own day */
+	struct mno_txn *txn = begin(s);
+
+	assert_int_equal(mno_series_seal(s->s, txn), 0);
+	add(m, s, txn, 20010 * DAY + 5);
+	commit(s, txn);
+	assert_int_equal(count(s, s->e->main, MNO_DB_PART), 0);
+	check(m, s);
+	free(m);
+}
+
+static void test_expire_days(void **state)
+{
+	struct st *s = *state;
+	struct rows_model *m = make(s);
+	struct mno_series_stat st;
+	struct mno_txn *txn;
+	bool more = true;
+
+	for (int day = 0; day < 4; day++) {
+		txn = begin(s);
+		for (int i = 0; i < 300; i++)
+			add(m, s, txn, (20000 + day) * DAY + i * 1000);
+		assert_int_equal(mno_series_seal(s->s, txn), 0);
+		commit(s, txn);
+	}
+	mno_series_stat(s->s, &st);
+	assert_int_equal(st.first_ms, 20000 * DAY);
+	uint64_t before = st.samples, bytes = st.block_bytes;
+
+	txn = begin(s);
+	assert_int_equal(mno_series_expire(s->s, txn, 20002 * DAY + 5000, &more), 0);
+	commit(s, txn);
+	assert_false(more);
+	assert_int_equal(partitions(s), 2);
+	mno_series_stat(s->s, &st);
+	assert_int_equal(st.first_ms, 20002 * DAY);
+	assert_true(st.samples > before * 45 / 100 && st.samples < before * 55 / 100);
+	assert_true(st.block_bytes > bytes / 4 && st.block_bytes < bytes);
+	free(m);
+}
+
+/* --- crashes --------------------------------------------------------------------------------------- */
+
+static void copy_file(const char *from, const char *to)
+{
+	static char buf[1 << 16];
+	FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+	size_t n;
+
+	assert_non_null(in);
+	assert_non_null(out);
+	while ((n = fread(buf, 1, sizeof(buf), in)) > 0)
+		assert_int_equal(fwrite(buf, 1, n, out), n);
+	fclose(in);
+	assert_int_equal(fclose(out), 0);
+}
+
+/*
+ * The partition's commit is on disk, main's is not: main's file is put back to what it was. Then
+ * the same rows come again, and others after them, so that blocks are cut in other places.
+ */
+static void crash_between(struct st *s, struct rows_model *m, size_t rows, bool other)
+{
+	char saved[128];
+	struct mno_txn *txn;
+	size_t n = m->n;
+
+	snprintf(saved, sizeof(saved), "%s/saved", s->tmp.dir);
+	copy_file(s->tmp.data, saved);
+	txn = begin(s);
+	for (size_t i = 0; i < rows; i++)
+		add(m, s, txn, m->t[m->n - 1] + 1);
+	assert_int_equal(mno_series_seal(s->s, txn), 0);
+	commit(s, txn);
+	assert_true(partitions(s) > 0);
+	down(s);
+	copy_file(saved, s->tmp.data);
+	unlink(saved);
+	m->n = n;
+	up(s);
+	check(m, s);
+	txn = begin(s);
+	for (size_t i = 0; i < rows * (other ? 3 : 1); i++)
+		add(m, s, txn, m->t[m->n - 1] + 1 + (other && i == 0));
+	commit(s, txn);
+	check(m, s);
+}
+
+static void test_crash_between(void **state)
+{
+	struct st *s = *state;
+	struct rows_model *m = make(s);
+	struct mno_txn *txn = begin(s);
+
+	add(m, s, txn, 1000);
+	commit(s, txn);
+	for (unsigned i = 0; i < 14; i++)
+		crash_between(s, m, 1 + i * 73 % 500, i % 2);
+	txn = begin(s);
+	assert_int_equal(mno_series_seal(s->s, txn), 0);
+	commit(s, txn);
+	check(m, s);
+	free(m);
+}
+
+/* A partition that is away is told of, and the rest is served. */
+static int count_damage(void *arg, const struct mno_column *c)
+{
+	size_t *n = arg;
+
+	n[0] += c->n;
+	n[1] += c->damaged;
+	return 0;
+}
+
+static void test_bad_partition(void **state)
+{
+	struct st *s = *state;
+	struct rows_model *m = make(s);
+	size_t seen[2] = {0};
+	struct mno_txn *txn;
+	char path[160];
+
+	for (int day = 0; day < 2; day++) {
+		txn = begin(s);
+		for (int i = 0; i < 300; i++)
+			add(m, s, txn, (20000 + day) * DAY + i * 1000);
+		assert_int_equal(mno_series_seal(s->s, txn), 0);
+		commit(s, txn);
+	}
+	down(s);
+	snprintf(path, sizeof(path), "%s/ts-20241004/data.mdb", s->tmp.dir);
+	assert_int_equal(truncate(path, 5000), 0);
+	up(s);
+	assert_int_equal(mno_series_read(s->s, m->ids, M_IDS, INT64_MIN, INT64_MAX, SIZE_MAX,
+				 count_damage, seen),
+		0);
+	assert_true(seen[0] > 0 && seen[1] == M_IDS);
+	free(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_windows),
+		T(test_seal),
+		T(test_days),
+		T(test_expire_days),
+		T(test_crash_between),
+		T(test_bad_partition),
+	};
+
+	return cmocka_run_group_tests_name("merge", tests, NULL, NULL);
+}
