@@ -7,15 +7,16 @@
 #include "mno/err.h"
 #include "mno/time.h"
 
-#define SLICE_NS   (50 * NS_PER_MS)
-#define LOOK_EVERY 16u /* candidates between looks at the clock */
-#define LIMIT_DEF  100u
-#define MAX_NS_DEF (10 * NS_PER_SEC)
-#define ARENA_MAX  (1u << 20)
-#define CURSOR_VER 1u
+#define SLICE_NS    (50 * NS_PER_MS)
+#define LOOK_EVERY  16u /* candidates between looks at the clock */
+#define LIMIT_DEF   100u
+#define MAX_NS_DEF  (10 * NS_PER_SEC)
+#define ARENA_MAX   (1u << 20)
+#define CURSOR_VER  1
+#define CURSOR_HEAD (8u + DOCS_GROUPS_MAX)
 
-struct place {          /* where to go on: after this key of a range */
-	uint32_t index; /* 0: documents */
+struct place {                 /* where to go on: after this key of a range */
+	struct docs_choice by; /* as it was decided */
 	uint8_t group;
 	bool set; /* false: from the start of the group */
 	uint16_t len;
@@ -32,7 +33,7 @@ struct find {
 	struct docs_entries entries;
 	struct mno_buf value;
 	struct place at;
-	bool planned; /* at.index is decided */
+	bool planned; /* at.by is decided */
 	size_t limit;
 	struct mno_docs_found found;
 };
@@ -44,30 +45,36 @@ static int place_read(const char *s, struct place *ret)
 	_cleanup_buf_ struct mno_buf b = {.max = 1024};
 	const uint8_t *p;
 
-	if (strlen(s) >= MNO_DOC_CURSOR_MAX || mno_base64_read(s, strlen(s), &b) < 0 || b.len < 7)
+	if (strlen(s) >= MNO_DOC_CURSOR_MAX || mno_base64_read(s, strlen(s), &b) < 0 ||
+		b.len < CURSOR_HEAD)
 		return -EINVAL;
 	p = (const uint8_t *)b.data;
-	ret->index = mno_get_be32(p + 1);
-	ret->group = p[5];
-	ret->set = p[6];
-	if (p[0] != CURSOR_VER || b.len - 7 > sizeof(ret->key) || ret->group >= DOCS_GROUPS_MAX ||
-		(ret->set && b.len < 8))
+	ret->by.index = mno_get_be32(p + 1);
+	ret->by.cond = p[5];
+	memcpy(ret->by.term, p + 6, DOCS_GROUPS_MAX);
+	p += 6 + DOCS_GROUPS_MAX;
+	ret->group = p[0];
+	ret->set = p[1];
+	ret->len = (uint16_t)(b.len - CURSOR_HEAD);
+	if (b.data[0] != CURSOR_VER || ret->len > sizeof(ret->key) ||
+		ret->group >= DOCS_GROUPS_MAX || (ret->set && !ret->len))
 		return -EINVAL;
-	ret->len = (uint16_t)(b.len - 7);
-	memcpy(ret->key, p + 7, ret->len);
+	memcpy(ret->key, p + 2, ret->len);
 	return 0;
 }
 
 static int place_write(const struct place *at, char *ret)
 {
 	_cleanup_buf_ struct mno_buf text = {0};
-	uint8_t b[7 + DOCS_IDX_LEN] = {CURSOR_VER};
+	uint8_t b[CURSOR_HEAD + DOCS_IDX_LEN] = {CURSOR_VER}, *p = b + 6 + DOCS_GROUPS_MAX;
 
-	mno_be32(b + 1, at->index);
-	b[5] = at->group;
-	b[6] = at->set;
-	memcpy(b + 7, at->key, at->len);
-	mno_base64_add(&text, b, 7u + at->len, true);
+	mno_be32(b + 1, at->by.index);
+	b[5] = at->by.cond;
+	memcpy(b + 6, at->by.term, DOCS_GROUPS_MAX);
+	p[0] = at->group;
+	p[1] = at->set;
+	memcpy(p + 2, at->key, at->len);
+	mno_base64_add(&text, b, (size_t)CURSOR_HEAD + at->len, true);
 	if (text.err || text.len >= MNO_DOC_CURSOR_MAX)
 		return text.err ?: -E2BIG;
 	memcpy(ret, text.data, text.len);
@@ -129,7 +136,7 @@ static int is_turn(struct find *f, const struct docs_cat_coll *c, const struct c
 	const struct docs_range *range = &f->plan.r[f->at.group];
 	int r;
 
-	if (x->type == MNO_DOC_FULLTEXT && docs_match_before(&f->m.v[f->plan.cond], f->at.group))
+	if (x->type == MNO_DOC_FULLTEXT && docs_match_group(&f->m.v[f->plan.cond]) != f->at.group)
 		return 0;
 	r = docs_entries_read(&f->entries, c, f->plan.pos, doc->kind, doc->value, doc->len, NULL);
 	if (r < 0)
@@ -252,14 +259,14 @@ static int make_plan(struct find *f, MDB_txn *t, const struct docs_cat_coll *c)
 {
 	const struct docs_cat_index *building;
 	int r = docs_plan_make(
-		f->d, t, c, &f->m, f->planned ? &f->at.index : NULL, &f->plan, &building);
+		f->d, t, c, &f->m, f->planned ? &f->at.by : NULL, &f->plan, &building);
 
 	if (r < 0)
 		return r;
 	if (f->plan.x && f->at.group >= f->plan.n)
 		return -EINVAL;
 	f->planned = true;
-	f->at.index = f->plan.x ? f->plan.x->id : 0;
+	f->at.by = f->plan.by;
 	snprintf(f->found.index, sizeof(f->found.index), "%s", f->plan.x ? f->plan.x->name : "");
 	return building ? 1 : 0;
 }

@@ -139,12 +139,13 @@ static bool group_holds(const struct docs_match_cond *c, unsigned g)
 	return c->found[g] == (1u << c->groups->g[g].n) - 1;
 }
 
-bool docs_match_before(const struct docs_match_cond *c, unsigned g)
+unsigned docs_match_group(const struct docs_match_cond *c)
 {
-	for (unsigned i = 0; i < g; i++)
-		if (group_holds(c, i))
-			return true;
-	return false;
+	unsigned g = 0;
+
+	while (g < c->groups->n && !group_holds(c, g))
+		g++;
+	return g;
 }
 
 static bool holds(const struct docs_match_cond *c)
@@ -155,7 +156,7 @@ static bool holds(const struct docs_match_cond *c)
 	case MNO_DOC_NE:
 		return c->some && !c->hit;
 	case MNO_DOC_WORDS:
-		return docs_match_before(c, c->groups->n);
+		return docs_match_group(c) < c->groups->n;
 	default:
 		return c->hit;
 	}

@@ -90,7 +90,8 @@ static uint64_t probe(struct mno_docs *d, MDB_txn *t, const struct docs_cat_inde
 
 /* The rarest word of an alternative; false when none can be looked up. */
 static bool range_words(struct mno_docs *d, MDB_txn *t, const struct docs_cat_index *x,
-	const struct docs_groups *q, unsigned g, struct docs_range *ret)
+	const struct docs_groups *q, unsigned g, const uint8_t *forced, struct docs_range *ret,
+	uint8_t *ret_term)
 {
 	uint64_t best = UINT64_MAX;
 
@@ -100,7 +101,7 @@ static bool range_words(struct mno_docs *d, MDB_txn *t, const struct docs_cat_in
 		struct docs_key k;
 		uint64_t n;
 
-		if (x->secret && w->prefix)
+		if ((x->secret && w->prefix) || (forced && *forced != i))
 			continue;
 		if (x->secret)
 			docs_key_secret(&k, x->key, w->word, w->n);
@@ -111,18 +112,20 @@ static bool range_words(struct mno_docs *d, MDB_txn *t, const struct docs_cat_in
 		if (n < best) {
 			best = n;
 			*ret = r;
+			*ret_term = (uint8_t)i;
 		}
 	}
 	return best != UINT64_MAX;
 }
 
 static bool plan_words(struct mno_docs *d, MDB_txn *t, const struct docs_cat_index *x,
-	const struct docs_match_cond *c, struct docs_plan *p)
+	const struct docs_match_cond *c, const struct docs_choice *forced, struct docs_plan *p)
 {
 	if (x->type != MNO_DOC_FULLTEXT || c->c.cmp != MNO_DOC_WORDS)
 		return false;
 	for (p->n = 0; p->n < c->groups->n; p->n++)
-		if (!range_words(d, t, x, c->groups, p->n, &p->r[p->n]))
+		if (!range_words(d, t, x, c->groups, p->n, forced ? &forced->term[p->n] : NULL,
+			    &p->r[p->n], &p->by.term[p->n]))
 			return false;
 	return true;
 }
@@ -161,29 +164,51 @@ static bool same_path(const struct docs_path *a, const struct docs_path *b)
 }
 
 static bool plan_for(struct mno_docs *d, MDB_txn *t, const struct docs_cat_index *x,
-	const struct docs_match_cond *c, struct docs_plan *p)
+	const struct docs_match_cond *c, const struct docs_choice *forced, struct docs_plan *p)
 {
-	if (!same_path(&x->path, &c->path) || !(plan_words(d, t, x, c, p) || plan_ordered(x, c, p)))
+	*p = (struct docs_plan){.x = x};
+	if (!same_path(&x->path, &c->path) ||
+		!(plan_words(d, t, x, c, forced, p) || plan_ordered(x, c, p)))
 		return false;
-	p->x = x;
-	p->cost = 0;
 	for (unsigned i = 0; i < p->n && p->cost < PROBE_MAX; i++)
 		p->cost += probe(d, t, x, &p->r[i], PROBE_MAX - p->cost);
 	return true;
 }
 
+/* Other conditions on the same path cut the range from both sides, where there is one value. */
+static void narrow(const struct docs_cat_index *x, const struct docs_match *m, unsigned but,
+	struct docs_plan *p)
+{
+	struct docs_range *r = &p->r[0];
+
+	for (unsigned k = 0; k < m->n && !x->multi && x->type == MNO_DOC_ORDERED; k++) {
+		struct docs_plan o = {.n = 0};
+		struct docs_range *b = &o.r[0];
+
+		if (k == but || !same_path(&x->path, &m->v[k].path) ||
+			!plan_ordered(x, &m->v[k], &o))
+			continue;
+		if (docs_bytes_compare(b->from, b->from_len, r->from, r->from_len) > 0)
+			set_from(r, b->from, b->from_len);
+		if (b->to_len &&
+			(!r->to_len || docs_bytes_compare(b->to, b->to_len, r->to, r->to_len) < 0))
+			set_to(r, b->to, b->to_len);
+	}
+}
+
 int docs_plan_make(struct mno_docs *d, MDB_txn *t, const struct docs_cat_coll *c,
-	const struct docs_match *m, const uint32_t *forced, struct docs_plan *ret,
+	const struct docs_match *m, const struct docs_choice *forced, struct docs_plan *ret,
 	const struct docs_cat_index **ret_building)
 {
 	struct docs_plan p, best = {.cost = UINT64_MAX};
 
 	*ret_building = NULL;
-	for (unsigned i = 0; i < c->n_idx && (!forced || *forced); i++)
+	for (unsigned i = 0; i < c->n_idx && (!forced || forced->index); i++)
 		for (unsigned k = 0; k < m->n; k++) {
 			const struct docs_cat_index *x = c->idx[i];
 
-			if ((forced && *forced != x->id) || !plan_for(d, t, x, &m->v[k], &p))
+			if ((forced && (forced->index != x->id || forced->cond != k)) ||
+				!plan_for(d, t, x, &m->v[k], forced, &p))
 				continue;
 			if (x->state == MNO_DOC_INDEX_BUILDING)
 				*ret_building = x;
@@ -191,9 +216,12 @@ int docs_plan_make(struct mno_docs *d, MDB_txn *t, const struct docs_cat_coll *c
 				continue;
 			p.pos = i;
 			p.cond = k;
+			p.by.index = x->id;
+			p.by.cond = (uint8_t)k;
+			narrow(x, m, k, &p);
 			best = p;
 		}
-	if (forced && *forced && !best.x)
+	if (forced && forced->index && !best.x)
 		return -MNO_EGONE;
 	if (best.x)
 		*ret_building = NULL;

@@ -140,8 +140,8 @@ int docs_match_new(struct mno_arena *a, const struct mno_doc_cond *conds, size_t
 void docs_match_done(struct docs_match *m);
 /* 1 when all conditions hold, 0 when not, or an error. */
 int docs_match_test(struct docs_match *m, enum mno_doc_kind kind, const char *s, size_t len);
-/* Whether an alternative before number @g held in the last test. */
-bool docs_match_before(const struct docs_match_cond *c, unsigned g);
+/* The first alternative of words that held in the last test. */
+unsigned docs_match_group(const struct docs_match_cond *c);
 
 int docs_fail(struct mno_docs_error *err, int r, const char *fmt, ...) _printf_(3, 4);
 bool docs_name_ok(const char *s);
