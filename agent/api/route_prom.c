@@ -179,6 +179,7 @@ int api_query_range(struct mno_req *q)
 struct matches {
 	struct mno_selector *v[MATCH_MAX];
 	size_t n;
+	int64_t start, end;
 	bool empty; /* the window holds no data */
 };
 
@@ -188,25 +189,27 @@ static void matches_done(struct matches *m)
 		mno_selector_free(m->v[i]);
 }
 
-/* start= and end= choose by what the store holds as a whole, not sample by sample. */
-static int read_window(struct mno_req *q, bool *ret_empty)
+/* start= and end= choose by the lives of series, not sample by sample. */
+static int read_window(struct mno_req *q, struct matches *m)
 {
 	const char *s = param(q, "start"), *e = param(q, "end");
-	int64_t start = INT64_MIN, end = INT64_MAX;
 	struct mno_series_stat st;
 
-	if (*s && api_parse_time(s, &start) < 0)
+	m->start = INT64_MIN;
+	m->end = INT64_MAX;
+	if (*s && api_parse_time(s, &m->start) < 0)
 		return BAD_PARAM(q, "start",
 			"Invalid time value for 'start': cannot parse \"%.100s\" to a valid "
 			"timestamp",
 			s);
-	if (*e && api_parse_time(e, &end) < 0)
+	if (*e && api_parse_time(e, &m->end) < 0)
 		return BAD_PARAM(q, "end",
 			"Invalid time value for 'end': cannot parse \"%.100s\" to a valid "
 			"timestamp",
 			e);
 	mno_series_stat(q->agent->series, &st);
-	*ret_empty = end < start || (st.first_ms && (end < st.first_ms || start > st.last_ms));
+	m->empty = m->end < m->start ||
+		   (st.first_ms && (m->end < st.first_ms || m->start > st.last_ms));
 	return 0;
 }
 
@@ -215,7 +218,7 @@ static int read_matches(struct mno_req *q, struct matches *m)
 	struct mno_promql_error err;
 	const char *text;
 	size_t pos = 0;
-	int r = read_window(q, &m->empty);
+	int r = read_window(q, m);
 
 	while (r == 0 && (text = mno_params_next(&q->params, "match[]", &pos))) {
 		if (m->n == MATCH_MAX)
@@ -241,7 +244,8 @@ int api_series(struct mno_req *q)
 	if (r)
 		return r;
 	open_success(q);
-	if (mno_promql_series(q->agent->series, m.v, m.empty ? 0 : m.n, &lim, &q->j, &err) < 0)
+	if (mno_promql_series(q->agent->series, m.v, m.empty ? 0 : m.n, m.start, m.end, &lim, &q->j,
+		    &err) < 0)
 		return prom_error(q, &err, "");
 	return close_success(q, 0);
 }
@@ -316,8 +320,9 @@ static int list_texts(struct mno_req *q, const char *label)
 		const struct mno_matcher *v = m.n ? m.v[i]->matchers : NULL;
 		size_t n = m.n ? m.v[i]->n : 0;
 
-		r = label ? mno_series_label_values(s, label, v, n, take_text, &t)
-			  : mno_series_label_names(s, v, n, take_text, &t);
+		r = label ? mno_series_label_values_range(
+				    s, label, v, n, m.start, m.end, take_text, &t)
+			  : mno_series_label_names_range(s, v, n, m.start, m.end, take_text, &t);
 	}
 	return put_texts(q, &t, r);
 }

@@ -1,297 +1,206 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * series-size: bytes of the store per sample, all included, for a recorded host (1 Hz, jittered).
- * series-ingest: resolved series to committed rows. series-scan: all columns read once.
- * CPU time of this process. Arguments: [path of host_metrics.csv.zst]
+ * A fleet of 8 copies of the recorded host, 10,152 series, and the host alone.
+ * series-size: bytes of all files a sample, the host's rows committed one by one, sealed and closed.
+ * series-ingest: resolved series to rows that are committed (64 a transaction) and sealed.
+ * series-scan: sum and rate of every series over all of it; -2threads: how much sooner two have it,
+ * by the wall clock, best of seven each. CPU time of this process but for that.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-#include <time.h>
-#include <zstd.h>
+#include <math.h>
+#include <pthread.h>
 
-#include "../support/tmpstate.h"
-#include "mno/err.h"
-#include "mno/series.h"
-#include "mno/time.h"
+#include "../support/benchkit.h"
 
-#define DATA_FILE  "../shared/data/host_metrics.csv.zst"
-#define SERIES_MAX 4096
-#define SYNTHETIC  10000
+#define COPIES  8
+#define ROUNDS  7
+#define THREADS 2
 
-struct store {
-	struct tmpstate tmp;
-	struct mno_store *e;
-	struct mno_series *s;
-};
-
-static double cpu_seconds(void)
+static size_t load(struct bench_series *b, const struct hostdata *h, unsigned copies, size_t a_txn)
 {
-	struct timespec t;
+	uint32_t *ids = bench_series_ids(b, h, copies);
+	uint32_t *row = bench_alloc(h->n_series * copies, sizeof(*row));
+	double *v = bench_alloc(h->n_series * copies, sizeof(*v));
+	size_t samples = 0;
 
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
+	for (size_t tick = 0; tick < h->n_ticks; tick++) {
+		size_t n = 0;
 
-static void die(const char *what, int r)
-{
-	fprintf(stderr, "bench series: %s: %s\n", what, mno_strerror(r));
-	exit(1);
-}
-
-static void open_store(struct store *st)
-{
-	int r;
-
-	tmpstate_new(&st->tmp);
-	r = mno_store_open(st->tmp.dir, NULL, &st->e);
-	if (r == 0)
-		r = mno_series_open(st->e, &st->s);
-	if (r < 0)
-		die("open", r);
-}
-
-static void close_store(struct store *st)
-{
-	mno_series_close(st->s);
-	mno_store_close(st->e);
-	tmpstate_done(&st->tmp);
-}
-
-static void write_row(
-	struct store *st, int64_t t_ms, const uint32_t *ids, const double *v, size_t n)
-{
-	struct mno_txn *t;
-	int r = mno_store_begin(st->e, &t);
-
-	if (r == 0)
-		r = mno_series_append(st->s, t, t_ms, ids, v, n);
-	if (r == 0)
-		r = mno_store_commit(st->e, t);
-	if (r < 0)
-		die("append", r);
-	mno_series_committed(st->s);
-}
-
-static void resolve_all(struct store *st, char *const *keys, uint32_t *ids, size_t n)
-{
-	struct mno_txn *t;
-	int r = mno_store_begin(st->e, &t);
-
-	for (size_t i = 0; i < n && r == 0; i++)
-		r = mno_series_resolve(st->s, t, keys[i], strlen(keys[i]), &ids[i]);
-	if (r == 0)
-		r = mno_store_commit(st->e, t);
-	if (r < 0)
-		die("resolve", r);
-	mno_series_committed(st->s);
-}
-
-/* --- the recorded host ---------------------------------------------------------------------- */
-
-/* Samples of all series in order of time; a scrape's samples are within a second. */
-struct sample {
-	int64_t t;
-	uint32_t series;
-	double v;
-};
-struct host {
-	char *keys[SERIES_MAX];
-	size_t n_series, n, cap;
-	struct sample *v;
-};
-
-static char *read_file(const char *path, size_t *ret_len)
-{
-	FILE *f = fopen(path, "rb");
-	size_t n = 0, cap = 4 << 20, out;
-	char *z = malloc(cap), *text;
-
-	if (!f || !z) {
-		free(z);
-		return NULL;
+		if (!b->txn)
+			bench_series_begin(b);
+		for (unsigned c = 0; c < copies; c++)
+			n += hostdata_row(h, tick, ids + c * h->n_series, row + n, v + n);
+		bench_must("append", mno_series_append(b->s, b->txn, h->t_ms[tick], row, v, n));
+		samples += n;
+		if (tick == h->n_ticks - 1)
+			bench_must("seal", mno_series_seal(b->s, b->txn));
+		if (tick % a_txn == a_txn - 1 || tick == h->n_ticks - 1)
+			bench_series_commit(b);
 	}
-	n = fread(z, 1, cap, f);
-	fclose(f);
-	out = (size_t)256 << 20;
-	text = malloc(out);
-	out = text ? ZSTD_decompress(text, out - 1, z, n) : 0;
-	free(z);
-	if (!text || ZSTD_isError(out)) {
-		free(text);
-		return NULL;
-	}
-	text[out] = '\0';
-	*ret_len = out;
-	return text;
+	free(ids);
+	free(row);
+	free(v);
+	return samples;
 }
 
-static void add_sample(struct host *h, int64_t t, double v)
-{
-	if (h->n == h->cap) {
-		h->cap = h->cap ? h->cap * 2 : 1 << 20;
-		h->v = realloc(h->v, h->cap * sizeof(*h->v));
-		if (!h->v)
-			die("memory", -ENOMEM);
-	}
-	h->v[h->n++] = (struct sample){t, (uint32_t)h->n_series - 1, v};
-}
-
-static int by_time(const void *a, const void *b)
-{
-	const struct sample *x = a, *y = b;
-
-	if (x->t != y->t)
-		return x->t < y->t ? -1 : 1;
-	return x->series < y->series ? -1 : x->series > y->series;
-}
-
-static void parse_host(char *text, struct host *h)
-{
-	int64_t t = 0;
-
-	for (char *line = text, *next; line && *line; line = next) {
-		next = strchr(line, '\n');
-		if (next)
-			*next++ = '\0';
-		if (line[0] == 'S') {
-			if (h->n_series == SERIES_MAX)
-				die("too many series", -E2BIG);
-			h->keys[h->n_series++] = line + 2;
-			t = 0;
-		} else {
-			char *comma;
-
-			t += strtoll(line, &comma, 10);
-			if (*comma == ',')
-				add_sample(h, t, strtod(comma + 1, NULL));
-		}
-	}
-	qsort(h->v, h->n, sizeof(*h->v), by_time);
-}
-
-/* Rows as an agent makes them: one time for all that one tick reads. */
-static size_t write_host(struct store *st, const struct host *h)
-{
-	static uint32_t ids[SERIES_MAX], row_ids[SERIES_MAX];
-	static double values[SERIES_MAX];
-	static size_t row_of[SERIES_MAX];
-	size_t n = 0, rows = 0, stored = 0;
-	int64_t t = 0;
-
-	resolve_all(st, h->keys, ids, h->n_series);
-	for (size_t i = 0; i < h->n; i++) {
-		const struct sample *s = &h->v[i];
-
-		if (n && (s->t - t > 500 || row_of[s->series] == rows + 1)) {
-			write_row(st, t, row_ids, values, n);
-			rows++;
-			stored += n;
-			n = 0;
-		}
-		if (!n)
-			t = s->t;
-		row_of[s->series] = rows + 1;
-		row_ids[n] = ids[s->series];
-		values[n++] = s->v;
-	}
-	if (n)
-		write_row(st, t, row_ids, values, n);
-	return stored + n;
-}
-
-static void bench_size(const char *path)
+static void bench_size(const struct hostdata *h)
 {
 	struct mno_series_stat ss;
 	struct mno_store_stat es;
-	static struct host h;
-	struct store st;
-	size_t len, stored;
-	char *text = read_file(path, &len);
+	struct bench_series b;
+	struct workdir w;
+	size_t n;
 
-	if (!text) {
-		printf("skip series-size: no %s\n", path);
-		return;
-	}
-	parse_host(text, &h);
-	open_store(&st);
-	stored = write_host(&st, &h);
-	mno_series_stat(st.s, &ss);
-	if (mno_store_stat(st.e, &es) < 0 || stored != h.n || ss.samples < h.n)
-		die("samples are missing", -MNO_ECORRUPT);
-	/* rivals on the same data: Prometheus 2.42, VictoriaMetrics 1.79 (values and index) */
-	printf("bench series-size %.3f B ratio %.2f peer prometheus\n",
-		(double)es.used_bytes / (double)h.n, 2.08 * (double)h.n / (double)es.used_bytes);
-	printf("# %zu samples of %zu series; blocks alone %.3f B a sample; memory %.1f MiB\n", h.n,
-		h.n_series, (double)ss.block_bytes / (double)h.n,
-		(double)ss.memory_bytes / (1 << 20));
-	close_store(&st);
-	free(h.v);
-	free(text);
+	workdir_new(&w, "series");
+	bench_series_open(&b, w.path);
+	n = load(&b, h, 1, 1);
+	mno_series_stat(b.s, &ss);
+	bench_must("figures", mno_store_stat(b.store, &es));
+	bench_series_close(&b);
+	bench_series_open(&b, w.path); /* what a start makes smaller is in the figure */
+	bench_series_close(&b);
+	printf("bench series-size %.3f B\n", (double)workdir_bytes(&w) / (double)n);
+	printf("# blocks alone %.3f B, pages in use %.3f B a sample\n",
+		(double)ss.block_bytes / (double)n, (double)es.used_bytes / (double)n);
+	workdir_done(&w);
 }
 
-/* --- synthetic ---------------------------------------------------------------------------------- */
+/* --- scan -------------------------------------------------------------------------------------- */
 
-static int scan_column(void *arg, const struct mno_column *c)
+struct tally {
+	double sum, gain, last;
+	int64_t t0, t1;
+	size_t n;
+};
+struct part {
+	struct mno_series *s;
+	const uint32_t *ids;
+	size_t n;
+	struct tally *v; /* by id */
+};
+
+static int add_run(void *arg, const struct mno_run *r)
 {
-	double sum = 0;
+	struct tally *t = &((struct part *)arg)->v[r->id];
+	double sum = 0, gain = 0, last = t->n ? t->last : r->v[0];
 
-	for (size_t i = 0; i < c->n; i++)
-		sum += c->v[i];
-	*(double *)arg += sum;
+	if (isnan(last))
+		last = 0;
+	if (r->constant && !isnan(r->v[0])) { /* a reset at its begin at most */
+		sum = r->v[0] * (double)r->n;
+		gain = r->v[0] >= last ? r->v[0] - last : r->v[0];
+		last = r->v[0];
+	} else {
+		for (size_t i = 0; i < r->n; i++) {
+			double v = isnan(r->v[i]) ? last : r->v[i]; /* a mark: nothing gained */
+
+			sum += isnan(r->v[i]) ? 0 : v;
+			gain += v >= last ? v - last : v;
+			last = v;
+		}
+	}
+	if (!t->n)
+		t->t0 = r->t_ms[0];
+	t->t1 = r->t_ms[r->n - 1];
+	t->sum += sum;
+	t->gain += gain;
+	t->last = last;
+	t->n += r->n;
 	return 0;
 }
 
-/* The mix of a host: three of five constant, one in six changes a tick. */
-static void next_values(double *v, size_t n, uint64_t *seed)
+static void *scan_part(void *arg)
 {
+	struct part *p = arg;
+
+	bench_must("scan",
+		mno_series_scan(p->s, p->ids, p->n, INT64_MIN, INT64_MAX, add_run, p, NULL));
+	return NULL;
+}
+
+/* Sum of all sums and rates; *@ret_n: samples. */
+static double scan(
+	struct mno_series *s, const uint32_t *ids, size_t n, size_t threads, size_t *ret_n)
+{
+	struct tally *v = bench_alloc((size_t)ids[n - 1] + 1, sizeof(*v));
+	struct part part[THREADS];
+	pthread_t th[THREADS];
+	double all = 0;
+
+	for (size_t i = 0; i < threads; i++) {
+		size_t from = i * n / threads;
+
+		part[i] = (struct part){s, ids + from, (i + 1) * n / threads - from, v};
+		if (i)
+			bench_must("thread", -pthread_create(&th[i], NULL, scan_part, &part[i]));
+	}
+	scan_part(&part[0]);
+	for (size_t i = 1; i < threads; i++)
+		pthread_join(th[i], NULL);
+	*ret_n = 0;
 	for (size_t i = 0; i < n; i++) {
-		if (i % 5 < 3)
-			continue;
-		if (rnd(seed) % 10 < 4)
-			v[i] += i % 5 == 3 ? (double)(rnd(seed) % 1000)
-					   : (double)(rnd(seed) % 100) / 100;
+		const struct tally *t = &v[ids[i]];
+
+		*ret_n += t->n;
+		all += t->sum + (t->t1 > t->t0 ? t->gain * 1e3 / (double)(t->t1 - t->t0) : 0);
 	}
+	free(v);
+	return all;
 }
 
-static void bench_speed(void)
+static void bench_scan(struct bench_series *b, size_t samples)
 {
-	enum { ROWS = 768 };
-	static char *keys[SYNTHETIC];
-	static uint32_t ids[SYNTHETIC];
-	static double v[SYNTHETIC];
-	uint64_t seed = 42;
-	double t0, ingest = 0, scan, sum = 0;
-	struct store st;
-	int r;
+	double cpu = INFINITY, wall[THREADS] = {INFINITY, INFINITY}, want = 0;
+	struct mno_ids ids = {0};
+	size_t n = 0;
 
-	open_store(&st);
-	for (size_t i = 0; i < SYNTHETIC; i++)
-		if (asprintf(&keys[i], "m%zu{i=\"%zu\"}", i % 100, i) < 0)
-			die("memory", -ENOMEM);
-	resolve_all(&st, keys, ids, SYNTHETIC);
-	for (int64_t t = 1; t <= ROWS; t++) {
-		next_values(v, SYNTHETIC, &seed);
-		t0 = cpu_seconds();
-		write_row(&st, t * 1000, ids, v, SYNTHETIC);
-		ingest += cpu_seconds() - t0;
+	bench_must("select", mno_series_select(b->s, NULL, 0, SIZE_MAX, &ids));
+	for (size_t i = 0; i < ROUNDS * THREADS; i++) {
+		double c = bench_cpu(), t = bench_clock(CLOCK_MONOTONIC);
+		double got = scan(b->s, ids.v, ids.n, 1 + i % THREADS, &n);
+
+		t = bench_clock(CLOCK_MONOTONIC) - t;
+		c = bench_cpu() - c;
+		wall[i % THREADS] = fmin(wall[i % THREADS], t);
+		if (i % THREADS == 0)
+			cpu = fmin(cpu, c);
+		if (i && got != want)
+			bench_must("the same sum", -EILSEQ);
+		want = got;
 	}
-	printf("bench series-ingest %.2f M/s\n", (double)SYNTHETIC * ROWS / ingest / 1e6);
-	t0 = cpu_seconds();
-	r = mno_series_read(st.s, ids, SYNTHETIC, 0, INT64_MAX, SIZE_MAX, scan_column, &sum);
-	scan = cpu_seconds() - t0;
-	if (r < 0)
-		die("read", r);
-	printf("bench series-scan %.1f M/s\n", (double)SYNTHETIC * ROWS / scan / 1e6);
-	close_store(&st);
-	for (size_t i = 0; i < SYNTHETIC; i++)
-		free(keys[i]);
+	if (n < samples)
+		bench_must("samples are missing", -MNO_ECORRUPT);
+	printf("bench series-scan %.1f M/s\n", (double)n / cpu / 1e6);
+	printf("bench series-scan-2threads %.2f x\n", wall[0] / wall[1]);
+	printf("# %zu samples: %.1f ms of CPU time, %.1f ms by the clock, %.1f with two threads\n",
+		n, cpu * 1e3, wall[0] * 1e3, wall[1] * 1e3);
+	mno_ids_done(&ids);
 }
 
-int main(int argc, char **argv)
+static void bench_speed(const struct hostdata *h)
 {
-	bench_size(argc > 1 ? argv[1] : DATA_FILE);
-	bench_speed();
+	struct bench_series b;
+	struct workdir w;
+	double t0;
+	size_t n;
+
+	workdir_new(&w, "series");
+	bench_series_open(&b, w.path);
+	t0 = bench_cpu();
+	n = load(&b, h, COPIES, 64);
+	printf("bench series-ingest %.2f M/s\n", (double)n / (bench_cpu() - t0) / 1e6);
+	bench_scan(&b, n);
+	bench_series_close(&b);
+	workdir_done(&w);
+}
+
+int main(void)
+{
+	struct hostdata h;
+
+	hostdata_need(&h);
+	bench_size(&h);
+	bench_speed(&h);
+	hostdata_done(&h);
 	return 0;
 }

@@ -6,6 +6,7 @@
  * host8-2threads: how much sooner two threads have it, best of five each, by the wall clock.
  * host8-check is the sum over the answer, to be held against Prometheus' own.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
@@ -230,6 +231,27 @@ static void bench_query(struct bench_series *b, const struct hostdata *h)
 	free(q);
 }
 
+/* "# main 0.21 B a sample, ts-20261123 0.34": where the bytes are */
+static void tell_parts(const struct workdir *w, size_t samples)
+{
+	DIR *d = opendir(w->path);
+	const char *sep = "#";
+
+	for (struct dirent *e; d && (e = readdir(d));) {
+		struct workdir part;
+
+		if (e->d_name[0] == '.' || e->d_type != DT_DIR)
+			continue;
+		snprintf(part.path, sizeof(part.path), "%.100s/%.100s", w->path, e->d_name);
+		printf("%s %s %.3f B a sample", sep, e->d_name,
+			(double)workdir_bytes(&part) / (double)samples);
+		sep = ",";
+	}
+	puts(sep[0] == ',' ? "" : "# one file");
+	if (d)
+		closedir(d);
+}
+
 static void bench_host(const struct hostdata *h, unsigned copies)
 {
 	struct bench_series b;
@@ -254,6 +276,7 @@ static void bench_host(const struct hostdata *h, unsigned copies)
 	printf("bench host%u-ingest %.2f M/s\n", copies, (double)n / t0 / 1e6);
 	printf("# %zu samples; %.3f B of pages in use a sample; peak memory %.1f MiB\n", n,
 		(double)es.used_bytes / (double)n, (double)bench_status_kib("VmHWM") / 1024);
+	tell_parts(&w, n);
 	workdir_done(&w);
 }
 

@@ -36,7 +36,11 @@ probe() { ctl -j status | jq -e --arg p "$1" --arg s "$2" 'any(.probes[]; .name 
 priced() { ctl -j status | jq -e 'any(.probes[]; .cost_ns_per_event > 0)'; }
 level() { ctl -j doctor | jq -e '.level | test("^L[0-4]$")'; }
 
+no_core() { grep -E '^Max core file size +0 +0 ' "/proc/$AGENT/limits"; }
+undumpable() { [ "$(stat -c %u "/proc/$AGENT/maps")" = 0 ]; } # root's, whoever the process runs as
+
 ok "starts" start_agent
+ok "dumps no core" no_core
 ok "doctor is done" level
 ok "every thread has dropped" until_ok threads_dropped
 ok "the broker has CAP_SYS_ADMIN only" broker_has_one
@@ -56,6 +60,8 @@ ok "starts as another user" start_agent --user nobody
 is_nobody() { [ "$(field "$AGENT" Uid | cut -f1)" = "$(id -u nobody)" ]; }
 ok "is that user" is_nobody
 ok "with the same rights" until_ok threads_dropped
+ok "dumps no core, too" no_core
+ok "and that user's other programs cannot look into it" until_ok undumpable
 ok "and loads a probe on demand" ctl probes enable syscall --for 20s
 ok "which is pinned, too" pinned syscall
 ok "ends cleanly, too" end_agent TERM

@@ -79,6 +79,8 @@ int mno_promql_instant(struct mno_series *s, const struct mno_selector *sel, int
 int mno_promql_range(struct mno_series *s, const struct mno_selector *sel, int64_t start_ms,
 	int64_t end_ms, int64_t step_ms, const struct mno_promql_limits *lim, struct mno_json *j,
 	struct mno_promql_error *err);
-/* The label sets of the series that match any of @sels, sorted, each once, as a JSON array. */
+/* The label sets of the series that match any of @sels and lived in [start_ms, end_ms] (INT64_MIN,
+ * INT64_MAX: ever), sorted, each once, as a JSON array. */
 int mno_promql_series(struct mno_series *s, struct mno_selector *const *sels, size_t n,
-	const struct mno_promql_limits *lim, struct mno_json *j, struct mno_promql_error *err);
+	int64_t start_ms, int64_t end_ms, const struct mno_promql_limits *lim, struct mno_json *j,
+	struct mno_promql_error *err);

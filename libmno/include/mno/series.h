@@ -14,6 +14,10 @@
 
 struct mno_series;
 
+#define MNO_SERIES_KEY_MAX    (256u << 10) /* bytes of a key */
+#define MNO_SERIES_VALUE_MAX  (64u << 10)  /* bytes of a label's value */
+#define MNO_SERIES_LABELS_MAX 128u         /* labels of a series, the metric name included */
+
 /* The float that marks "the series ended here" (Prometheus' stale NaN). */
 #define MNO_STALE_BITS 0x7ff0000000000002ULL
 
@@ -25,7 +29,7 @@ MNO_DEFINE_CLEANUP(struct mno_series *, mno_series_close)
 /*
  * Id of the series with this key, made on first use inside @txn. Writer thread. Labels may come
  * in any order. The id stays valid if @txn is aborted: the series is then written by the next one.
- * -EINVAL (malformed key, over 32 KiB, over 63 labels, a label twice), -ENOSPC, -ENOMEM.
+ * -EINVAL (malformed key, over one of the limits above, a label twice), -ENOSPC, -ENOMEM.
  */
 int mno_series_resolve(
 	struct mno_series *s, struct mno_txn *txn, const char *key, size_t len, uint32_t *ret_id);
@@ -81,6 +85,12 @@ void mno_ids_done(struct mno_ids *ids);
  */
 int mno_series_select(struct mno_series *s, const struct mno_matcher *m, size_t n, size_t limit,
 	struct mno_ids *ret);
+/*
+ * The same, of those only whose life (from first to last sample) touches [@t0, @t1]; there may be no
+ * sample of them in it. What it costs follows the series alive in the window, not all there were.
+ */
+int mno_series_select_range(struct mno_series *s, const struct mno_matcher *m, size_t n, int64_t t0,
+	int64_t t1, size_t limit, struct mno_ids *ret);
 
 /* Labels of a series: calls @fn for each, name-sorted, "__name__" first. -ENOENT. Any thread. */
 typedef int (*mno_label_fn)(void *arg, const char *name, const char *value);
@@ -93,6 +103,12 @@ int mno_series_label_names(struct mno_series *s, const struct mno_matcher *m, si
 	int (*fn)(void *arg, const char *text), void *arg);
 int mno_series_label_values(struct mno_series *s, const char *label, const struct mno_matcher *m,
 	size_t n, int (*fn)(void *arg, const char *text), void *arg);
+/* The same, of series chosen as by mno_series_select_range(). */
+int mno_series_label_names_range(struct mno_series *s, const struct mno_matcher *m, size_t n,
+	int64_t t0, int64_t t1, int (*fn)(void *arg, const char *text), void *arg);
+int mno_series_label_values_range(struct mno_series *s, const char *label,
+	const struct mno_matcher *m, size_t n, int64_t t0, int64_t t1,
+	int (*fn)(void *arg, const char *text), void *arg);
 
 /* One series' samples; borrowed by the callback. Staleness marks are kept as they are. */
 struct mno_column {
@@ -129,12 +145,17 @@ int mno_series_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t
 	int (*fn)(void *arg, const struct mno_run *run), void *arg, uint64_t *ret_damaged);
 
 struct mno_series_stat {
-	uint64_t series;           /* in the dictionary */
-	uint64_t samples;          /* stored, head included */
-	uint64_t block_bytes;      /* sealed blocks, payload */
-	uint64_t memory_bytes;     /* head and dictionary */
-	uint64_t head_series;      /* in memory: seen since the last sealed block but one */
-	uint64_t damaged_blocks;   /* met by reads since open */
+	uint64_t series;          /* in the dictionary */
+	uint64_t samples;         /* stored, head included */
+	uint64_t block_bytes;     /* sealed blocks, payload */
+	uint64_t memory_bytes;    /* head and dictionary */
+	uint64_t head_series;     /* in memory: seen since the last sealed block but one */
+	uint64_t damaged_blocks;  /* met by reads since open */
+	uint64_t damaged_records; /* of the dictionary, the same: series that have no labels left */
+	uint64_t damaged_lists;   /* of the label index, the same: made anew from the records */
+	uint64_t index_bytes;     /* of memory_bytes: labels of the series in the head */
+	uint64_t index_lag;       /* series that wait to be in the stored label index */
+	uint64_t ids_left;        /* new series until ids end; then they are refused (-ENOSPC) */
 	int64_t first_ms, last_ms; /* 0 if empty */
 };
 /* Any thread. */

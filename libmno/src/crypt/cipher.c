@@ -52,6 +52,7 @@ int mno_cipher_seal(struct mno_cipher *c, const void *aad, size_t aad_len, const
 	void *out, struct mno_seal_tag *ret)
 {
 	struct mno_seal_tag t = {0};
+	uint8_t none[1] = {0}; /* the library wants addresses also of nothing */
 	const struct suite *u;
 	struct hold h;
 	struct slot *s = hold_current(c, &h, &t.key_id);
@@ -62,7 +63,7 @@ int mno_cipher_seal(struct mno_cipher *c, const void *aad, size_t aad_len, const
 	if (u->nonce)
 		r = nonce_take(c->nonces, t.nonce, u->nonce);
 	if (r == 0) {
-		u->seal(h.dek, &t, aad, aad_len, in, n, out);
+		u->seal(h.dek, &t, aad, aad_len, n ? in : none, n, n ? out : none);
 		atomic_fetch_add_explicit(&s->sealed, 1, memory_order_relaxed);
 		*ret = t;
 	}
@@ -74,6 +75,7 @@ int mno_cipher_open_value(struct mno_cipher *c, const struct mno_seal_tag *t, co
 	size_t aad_len, const void *in, size_t n, void *out)
 {
 	struct slot *s = c->slots[t->key_id];
+	uint8_t none[1] = {0};
 	struct hold h;
 	int r;
 
@@ -83,8 +85,10 @@ int mno_cipher_open_value(struct mno_cipher *c, const struct mno_seal_tag *t, co
 	if (t->suite != h.dek->suite)
 		r = -MNO_ECORRUPT;
 	else
-		r = suite_get(t->suite)->open(h.dek, t, aad, aad_len, in, n, out) ? -MNO_ECORRUPT
-										  : 0;
+		r = suite_get(t->suite)->open(
+			    h.dek, t, aad, aad_len, n ? in : none, n, n ? out : none)
+			    ? -MNO_ECORRUPT
+			    : 0;
 	hold_end(&h);
 	return r;
 }

@@ -136,7 +136,8 @@ enum mno_suite mno_cipher_suite(const struct mno_cipher *c);
 
 /*
  * Seals @n bytes with the current DEK. @out: @n bytes, may be @in itself, else may not overlap it.
- * @aad is authenticated with it: bind environment, database, key and version there. Any thread.
+ * @in and @out may be NULL if @n is 0, @aad if @aad_len is. @aad is authenticated with it: bind
+ * environment, database, key and version there. Any thread.
  * -ENOMEM, -errno of getrandom; @ret and @out are of no use then.
  *
  * Nonces are random, not counted: a state directory that was rolled back or restored would count

@@ -120,7 +120,7 @@ static int add_item(struct eval *e, uint32_t id, size_t off)
 
 struct label_list {
 	struct mno_arena *arena;
-	struct label v[MNO_LABELS_MAX + 1];
+	struct label v[MNO_SERIES_LABELS_MAX];
 	uint32_t n;
 };
 
@@ -134,7 +134,7 @@ static int take_label(void *arg, const char *name, const char *value)
 	if (!n || !v)
 		return -E2BIG;
 	if (l->n == ARRAY_SIZE(l->v))
-		return 0;
+		return -E2BIG;
 	for (; i > 0 && strcmp(l->v[i - 1].name, n) > 0; i--)
 		l->v[i] = l->v[i - 1];
 	l->v[i] = (struct label){n, v};
@@ -151,7 +151,8 @@ static int load_labels(struct eval *e)
 		struct item *it = &e->items[i];
 		int r = mno_series_labels(e->series, it->id, take_label, &l);
 
-		if (r == -ENOENT) /* expired meanwhile */
+		if (r == -ENOENT ||
+			r == -MNO_ECORRUPT) /* expired meanwhile; or lost, and said so */
 			continue;
 		if (r < 0)
 			return r;
@@ -330,7 +331,8 @@ static int read_columns(struct eval *e)
 	struct mno_ids ids = {};
 	int64_t back = e->sel->range_ms ? e->sel->range_ms : MNO_PROMQL_LOOKBACK_MS;
 	int64_t t0 = moment(e, e->start) - back, t1 = moment(e, e->end);
-	int r = mno_series_select(e->series, e->sel->matchers, e->sel->n, e->lim.max_series, &ids);
+	int r = mno_series_select_range(
+		e->series, e->sel->matchers, e->sel->n, t0, t1, e->lim.max_series, &ids);
 
 	for (size_t i = 0, n; r == 0 && i < ids.n; i += n) {
 		for (n = 1; i + n < ids.n && ids.v[i + n] / READ_SERIES == ids.v[i] / READ_SERIES;
@@ -423,7 +425,8 @@ static int add_matching(struct eval *e, const struct mno_selector *sel, struct m
 {
 	_cleanup_(mno_ids_done)
 	struct mno_ids ids = {};
-	int r = mno_series_select(e->series, sel->matchers, sel->n, e->lim.max_series, &ids);
+	int r = mno_series_select_range(
+		e->series, sel->matchers, sel->n, e->start, e->end, e->lim.max_series, &ids);
 	uint32_t *v;
 
 	if (r < 0 || !ids.n)
@@ -438,10 +441,11 @@ static int add_matching(struct eval *e, const struct mno_selector *sel, struct m
 }
 
 int mno_promql_series(struct mno_series *s, struct mno_selector *const *sels, size_t n,
-	const struct mno_promql_limits *lim, struct mno_json *j, struct mno_promql_error *err)
+	int64_t start_ms, int64_t end_ms, const struct mno_promql_limits *lim, struct mno_json *j,
+	struct mno_promql_error *err)
 {
 	_cleanup_(eval_done)
-	struct eval e = {.series = s, .err = err};
+	struct eval e = {.series = s, .err = err, .start = start_ms, .end = end_ms};
 	_cleanup_(mno_ids_done)
 	struct mno_ids all = {};
 	int r = eval_init(&e, lim);

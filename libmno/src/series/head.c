@@ -67,42 +67,36 @@ void rows_free(struct mno_series *s, struct rows *rw)
 
 void head_free(struct mno_series *s, struct head *h)
 {
+	struct rows *rw;
+
 	if (!h)
 		return;
-	for (size_t i = 0; i < h->n_rows; i++)
-		rows_free(s, h->rows[i]);
-	s->head_bytes -= sizeof(*h) + h->n_rows * sizeof(*h->rows);
-	free(h->rows);
+	SPARSE_EACH(&h->rows, no, rw)
+	rows_free(s, rw);
+	s->head_bytes -= sizeof(*h) + h->rows.bytes;
+	sparse_done(&h->rows);
 	free(h);
 }
 
-static struct rows *rows_make(struct mno_series *s, struct head *h, uint32_t group)
+struct rows *rows_make(struct mno_series *s, struct head *h, uint32_t group)
 {
-	struct rows *rw;
+	struct rows *rw = calloc(1, sizeof(*rw));
+	size_t before = h->rows.bytes;
 
-	if (group >= h->n_rows) {
-		size_t n = MNO_MAX((size_t)group + 1, h->n_rows + h->n_rows / 4);
-		struct rows **p = realloc(h->rows, n * sizeof(*p));
-
-		if (!p)
-			return NULL;
-		memset(p + h->n_rows, 0, (n - h->n_rows) * sizeof(*p));
-		s->head_bytes += (n - h->n_rows) * sizeof(*p);
-		h->rows = p;
-		h->n_rows = n;
-	}
-	rw = calloc(1, sizeof(*rw));
 	if (!rw)
 		return NULL;
-	s->head_bytes += sizeof(*rw);
-	h->rows[group] = rw;
+	if (sparse_put(&h->rows, group, rw) < 0) {
+		free(rw);
+		return NULL;
+	}
+	s->head_bytes += sizeof(*rw) + h->rows.bytes - before;
 	return rw;
 }
 
 struct rows *head_rows(struct mno_series *s, uint32_t group)
 {
 	struct head *h = s->head;
-	struct rows *rw = group < h->n_rows ? h->rows[group] : NULL;
+	struct rows *rw = sparse_get(&h->rows, group);
 
 	if (rw)
 		return rw;
@@ -144,15 +138,16 @@ uint64_t rows_alive_at(const struct rows *rw, size_t r)
 
 static void row_clear(struct head *h, size_t r)
 {
-	for (size_t g = 0; g < h->n_rows; g++)
-		if (h->rows[g])
-			h->rows[g]->present[r + 1] = 0;
+	struct rows *rw;
+
+	SPARSE_EACH(&h->rows, no, rw)
+	rw->present[r + 1] = 0;
 }
 
 /* Makes sure that a series given by its id may be added to. */
 static int row_admit(struct mno_series *s, struct mno_txn *txn, uint32_t id)
 {
-	struct group *g = id / GROUP_SERIES < s->n_groups ? s->groups[id / GROUP_SERIES] : NULL;
+	struct group *g = group_at(s, id / GROUP_SERIES);
 	uint64_t bit = 1ULL << (id % GROUP_SERIES);
 	struct hot *h;
 
@@ -182,7 +177,7 @@ static int row_fill(struct mno_series *s, struct mno_txn *txn, size_t r, const u
 			if (err < 0)
 				return err;
 			group = ids[i] / GROUP_SERIES;
-			g = s->groups[group];
+			g = group_at(s, group);
 			rw = head_rows(s, group);
 			if (!rw || rows_reserve(s, rw, r) < 0)
 				return -ENOMEM;
@@ -197,15 +192,12 @@ static int row_fill(struct mno_series *s, struct mno_txn *txn, size_t r, const u
 /* Series that were there in the row before and are not in this one end here. */
 static int row_end_missing(struct mno_series *s, size_t r)
 {
-	struct head *h = s->head;
+	struct rows *rw;
 
-	for (size_t i = 0; i < h->n_rows; i++) {
-		struct rows *rw = h->rows[i];
-		uint64_t gone;
+	SPARSE_EACH(&s->head->rows, no, rw)
+	{
+		uint64_t gone = rw->alive & ~rw->present[r + 1];
 
-		if (!rw)
-			continue;
-		gone = rw->alive & ~rw->present[r + 1];
 		if (!gone)
 			continue;
 		if (rows_reserve(s, rw, r) < 0)
@@ -220,13 +212,11 @@ static int row_end_missing(struct mno_series *s, size_t r)
 static void row_publish(struct mno_series *s, size_t r, int64_t t_ms)
 {
 	struct head *h = s->head;
+	struct rows *rw;
 	uint64_t samples = 0;
 
-	for (size_t i = 0; i < h->n_rows; i++) {
-		struct rows *rw = h->rows[i];
-
-		if (!rw)
-			continue;
+	SPARSE_EACH(&h->rows, no, rw)
+	{
 		rw->alive = rw->present[r + 1] ? rows_alive_at(rw, r) : 0;
 		samples += (uint64_t)__builtin_popcountll(rw->present[r + 1]);
 	}
@@ -301,24 +291,21 @@ int mno_series_append(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, c
 
 static void head_truncate(struct mno_series *s, struct head *h, size_t n)
 {
+	struct rows *rw;
+
 	for (size_t r = n; r < HEAD_ROWS; r++)
 		row_clear(h, r);
 	h->n = n;
-	for (size_t i = 0; i < h->n_rows; i++) {
-		struct rows *rw = h->rows[i];
-
-		if (rw)
-			rw->alive = n == 0           ? rw->present[0]
-				    : rw->present[n] ? rows_alive_at(rw, n - 1)
-						     : 0;
-	}
+	SPARSE_EACH(&h->rows, no, rw)
+	rw->alive = n == 0 ? rw->present[0] : rw->present[n] ? rows_alive_at(rw, n - 1) : 0;
 }
 
 static void cooling_clear(struct mno_series *s)
 {
-	for (size_t i = 0; i < s->n_groups; i++)
-		if (s->groups[i])
-			s->groups[i]->cooling = 0;
+	struct group *g;
+
+	SPARSE_EACH(&s->groups, no, g)
+	g->cooling = 0;
 }
 
 void mno_series_rollback(struct mno_series *s)
@@ -354,12 +341,13 @@ void mno_series_rollback(struct mno_series *s)
 /* Series put away by the transaction leave the index, unless a row after the seal has them. */
 static void cooling_finish(struct mno_series *s)
 {
-	for (size_t i = 0; i < s->n_groups; i++) {
-		struct group *g = s->groups[i];
-		uint64_t left = g ? g->cooling : 0;
+	struct group *g;
 
-		if (left)
-			g->cooling = 0;
+	SPARSE_EACH(&s->groups, no, g)
+	{
+		uint64_t left = g->cooling;
+
+		g->cooling = 0;
 		for (; left; left &= left - 1)
 			hot_remove(s, g->hot[__builtin_ctzll(left)]);
 	}

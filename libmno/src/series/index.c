@@ -59,22 +59,30 @@ void sym_put(struct symtab *t, struct sym *s)
 
 static int group_get(struct mno_series *s, uint32_t no, struct group **ret)
 {
-	if (no >= s->n_groups) {
-		size_t n = MNO_MAX((size_t)no + 1, s->n_groups * 2);
-		struct group **p = realloc(s->groups, n * sizeof(*p));
+	struct group *g = group_at(s, no);
+	int r;
 
-		if (!p)
+	if (!g) {
+		g = calloc(1, sizeof(*g));
+		if (!g)
 			return -ENOMEM;
-		memset(p + s->n_groups, 0, (n - s->n_groups) * sizeof(*p));
-		s->groups = p;
-		s->n_groups = n;
+		r = sparse_put(&s->groups, no, g);
+		if (r < 0) {
+			free(g);
+			return r;
+		}
 	}
-	if (!s->groups[no])
-		s->groups[no] = calloc(1, sizeof(struct group));
-	if (!s->groups[no])
-		return -ENOMEM;
-	*ret = s->groups[no];
+	*ret = g;
 	return 0;
+}
+
+/* A group leaves with its last series. */
+static void group_put(struct mno_series *s, uint32_t no, struct group *g)
+{
+	if (g->hot_mask)
+		return;
+	sparse_put(&s->groups, no, NULL);
+	free(g);
 }
 
 static void hot_free(struct mno_series *s, struct hot *h)
@@ -119,14 +127,17 @@ static int hot_add_locked(struct mno_series *s, uint32_t id, uint64_t fp,
 	if (r < 0)
 		return r;
 	h = hot_make(s, k);
-	if (!h)
+	if (!h) {
+		group_put(s, id / GROUP_SERIES, g);
 		return -ENOMEM;
+	}
 	h->id = id;
 	h->fp = fp;
 	h->next_fp = mno_map_get(s->by_fp, &fp, sizeof(fp));
 	r = mno_map_put(s->by_fp, &fp, sizeof(fp), h, NULL);
 	if (r < 0) {
 		hot_free(s, h);
+		group_put(s, id / GROUP_SERIES, g);
 		return r;
 	}
 	g->hot[id % GROUP_SERIES] = h;
@@ -170,7 +181,7 @@ static void unlink_fp(struct mno_series *s, struct hot *h)
 void hot_remove(struct mno_series *s, struct hot *h)
 {
 	uint32_t no = h->id / GROUP_SERIES;
-	struct group *g = s->groups[no];
+	struct group *g = group_at(s, no);
 
 	unlink_fp(s, h);
 	g->hot[h->id % GROUP_SERIES] = NULL;
@@ -178,16 +189,12 @@ void hot_remove(struct mno_series *s, struct hot *h)
 	s->n_hot--;
 	s->hot_bytes -= hot_size(h->n_labels);
 	hot_free(s, h);
-	if (!g->hot_mask) {
-		free(g);
-		s->groups[no] = NULL;
-	}
+	group_put(s, no, g);
 }
 
 struct hot *hot_by_id(const struct mno_series *s, uint32_t id)
 {
-	const struct group *g =
-		id / GROUP_SERIES < s->n_groups ? s->groups[id / GROUP_SERIES] : NULL;
+	const struct group *g = group_at(s, id / GROUP_SERIES);
 
 	return g ? g->hot[id % GROUP_SERIES] : NULL;
 }
@@ -223,13 +230,16 @@ void hot_key(const struct hot *h, struct mno_buf *out)
 
 void hot_free_all(struct mno_series *s)
 {
-	for (size_t i = 0; i < s->n_groups; i++)
-		for (unsigned c = 0; s->groups[i] && c < GROUP_SERIES; c++)
-			if (s->groups[i]->hot[c])
-				hot_free(s, s->groups[i]->hot[c]);
-	for (size_t i = 0; i < s->n_groups; i++)
-		free(s->groups[i]);
-	free(s->groups);
+	struct group *g;
+
+	SPARSE_EACH(&s->groups, no, g)
+	{
+		for (unsigned c = 0; c < GROUP_SERIES; c++)
+			if (g->hot[c])
+				hot_free(s, g->hot[c]);
+		free(g);
+	}
+	sparse_done(&s->groups);
 	free(s->syms.free_ids);
 	mno_map_free(s->syms.map, NULL);
 	mno_map_free(s->by_fp, NULL);

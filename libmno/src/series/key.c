@@ -80,6 +80,8 @@ static const char *parse_label(const char *p, const char *end, struct key_labels
 		return NULL;
 	if (!*l.value)
 		return p;
+	if (*w - l.value > (ptrdiff_t)MNO_SERIES_VALUE_MAX + 1)
+		return NULL;
 	if (k->n == KEY_LABELS)
 		return NULL;
 	k->v[k->n++] = l;

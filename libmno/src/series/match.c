@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Label matchers; regular expressions are PCRE2 kept to what RE2 also has, with bounded work. */
 #define PCRE2_CODE_UNIT_WIDTH 8
+#include <ctype.h>
 #include <errno.h>
 #include <pcre2.h>
 #include <stdio.h>
@@ -11,9 +12,13 @@
 #define MATCH_STEPS 100000
 #define MATCH_DEPTH 2000
 #define MATCH_HEAP  1024 /* KiB */
+#define OPTIONS                                                                                    \
+	(PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOTALL | PCRE2_DOLLAR_ENDONLY |                \
+		PCRE2_NEVER_BACKSLASH_C)
 
 struct regex {
 	pcre2_code *code;
+	pcre2_code *bytes; /* for values that are no UTF-8; NULL if the expression needs UTF-8 */
 	pcre2_match_context *ctx;
 	pcre2_match_data *data;
 };
@@ -25,6 +30,7 @@ static void *regex_free(struct regex *re)
 	pcre2_match_data_free(re->data);
 	pcre2_match_context_free(re->ctx);
 	pcre2_code_free(re->code);
+	pcre2_code_free(re->bytes);
 	free(re);
 	return NULL;
 }
@@ -95,9 +101,7 @@ static int regex_new(const char *pattern, char *err, size_t err_size, struct reg
 		return -MNO_ESYNTAX;
 	}
 	re->code = pcre2_compile((PCRE2_SPTR)pattern, len,
-		PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_DOTALL | PCRE2_UTF |
-			PCRE2_DOLLAR_ENDONLY | PCRE2_MATCH_INVALID_UTF | PCRE2_NEVER_BACKSLASH_C,
-		&code, &at, NULL);
+		OPTIONS | PCRE2_UTF | PCRE2_MATCH_INVALID_UTF, &code, &at, NULL);
 	if (!re->code) {
 		char text[160] = "";
 
@@ -106,6 +110,7 @@ static int regex_new(const char *pattern, char *err, size_t err_size, struct reg
 			text, at);
 		return -MNO_ESYNTAX;
 	}
+	re->bytes = pcre2_compile((PCRE2_SPTR)pattern, len, OPTIONS, &code, &at, NULL);
 	re->ctx = pcre2_match_context_create(NULL);
 	re->data = pcre2_match_data_create(1, NULL);
 	if (!re->ctx || !re->data)
@@ -140,18 +145,128 @@ void mno_matchers_done(struct mno_matcher *m, size_t n)
 		m[i].re = regex_free(m[i].re);
 }
 
-static int regex_match(const struct regex *re, const char *value)
+/* Whether the bytes are UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF. */
+static bool is_utf8(const char *text)
 {
+	const uint8_t *p = (const uint8_t *)text;
+
+	while (*p) {
+		unsigned n = *p < 0x80 ? 0 : *p < 0xc2 ? 4 : *p < 0xe0 ? 1 : *p < 0xf0 ? 2 : 3;
+		uint8_t lead = *p++, low = 0x80, high = 0xbf;
+
+		if (n == 4 || lead > 0xf4)
+			return false;
+		if (lead == 0xe0)
+			low = 0xa0;
+		if (lead == 0xf0)
+			low = 0x90;
+		if (lead == 0xed)
+			high = 0x9f;
+		if (lead == 0xf4)
+			high = 0x8f;
+		for (; n; n--, low = 0x80, high = 0xbf)
+			if (*p < low || *p++ > high)
+				return false;
+	}
+	return true;
+}
+
+int match_regex(const struct mno_matcher *m, const char *value)
+{
+	const struct regex *re = m->re;
+	const pcre2_code *code;
 	int r;
 
 	if (!re)
 		return -EINVAL; /* not compiled */
-	r = pcre2_match(re->code, (PCRE2_SPTR)value, strlen(value), 0, 0, re->data, re->ctx);
+	code = re->bytes && !is_utf8(value) ? re->bytes : re->code;
+	r = pcre2_match(code, (PCRE2_SPTR)value, strlen(value), 0, 0, re->data, re->ctx);
 	if (r >= 0)
 		return 1;
 	if (r == PCRE2_ERROR_NOMATCH)
 		return 0;
 	return r == PCRE2_ERROR_NOMEMORY ? -ENOMEM : -MNO_ELIMIT;
+}
+
+/* --- what an expression begins with -------------------------------------------------------- */
+
+/* One literal byte of a pattern; 0: it is something else. */
+static char literal(const char **p)
+{
+	const char *q = *p;
+
+	if (!*q || strchr(".*+?()[]{}^$|", *q))
+		return '\0';
+	if (*q == '\\') {
+		q++;
+		if (!*q || !ispunct((unsigned char)*q))
+			return '\0';
+	}
+	*p = q + 1;
+	return *q;
+}
+
+/* A repeat after the last character makes it no part of the prefix. */
+static void drop_character(struct mno_buf *out, size_t from)
+{
+	while (out->len > from && ((uint8_t)out->data[out->len - 1] & 0xc0) == 0x80)
+		out->len--;
+	if (out->len > from)
+		out->len--;
+}
+
+/* Whether another alternative may begin outside of all parentheses. */
+static bool may_branch(const char *p)
+{
+	unsigned depth = 0;
+
+	if (strchr(p, '|') && strchr(p, '['))
+		return true; /* a class may hide parentheses */
+	for (; *p; p++) {
+		if (*p == '\\' && p[1])
+			p++;
+		else if (*p == '(')
+			depth++;
+		else if (*p == ')')
+			depth -= depth > 0;
+		else if (*p == '|' && !depth)
+			return true;
+	}
+	return false;
+}
+
+int match_literals(const char *pattern, struct mno_buf *out, bool *ret_exact)
+{
+	const char *p = pattern;
+	size_t from = 0;
+	char c;
+
+	*ret_exact = false;
+	if (strstr(pattern, "\\Q"))
+		return 0;
+	while (*p) {
+		while ((c = literal(&p)))
+			mno_buf_addc(out, c);
+		if (*p != '|' && *p)
+			break;
+		mno_buf_addc(out, '\0');
+		from = out->len;
+		if (*p == '|' && !*++p)
+			mno_buf_addc(out, '\0'); /* an empty last alternative */
+	}
+	if (out->err)
+		return out->err;
+	if (!*p) {
+		*ret_exact = true;
+		return 0;
+	}
+	if (from || may_branch(p)) {
+		mno_buf_reset(out);
+		return 0;
+	}
+	if (strchr("*+?{", *p))
+		drop_character(out, 0);
+	return 0;
 }
 
 int match_text(const struct mno_matcher *m, const char *value)
@@ -164,9 +279,9 @@ int match_text(const struct mno_matcher *m, const char *value)
 	case MNO_MATCH_NE:
 		return strcmp(m->value, value) != 0;
 	case MNO_MATCH_RE:
-		return regex_match(m->re, value);
+		return match_regex(m, value);
 	case MNO_MATCH_NRE:
-		r = regex_match(m->re, value);
+		r = match_regex(m, value);
 		return r < 0 ? r : !r;
 	}
 	return -EINVAL;

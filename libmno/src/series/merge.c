@@ -208,9 +208,7 @@ static uint64_t transpose(const struct rows *rw, size_t n, struct columns *c, ui
 
 static uint32_t head_group(const struct head *h, uint32_t from)
 {
-	while (h && from < h->n_rows && !h->rows[from])
-		from++;
-	return h && from < h->n_rows ? from : NO_GROUP;
+	return h && sparse_next(&h->rows, &from) ? from : NO_GROUP;
 }
 
 static int head_piece(struct merge *m, uint32_t group, struct piece *p)
@@ -218,7 +216,7 @@ static int head_piece(struct merge *m, uint32_t group, struct piece *p)
 	uint32_t at[GROUP_SERIES];
 	uint64_t samples;
 
-	p->columns = transpose(m->h->rows[group], m->h->n, &m->c, &samples);
+	p->columns = transpose(sparse_get(&m->h->rows, group), m->h->n, &m->c, &samples);
 	m->maker.samples += samples;
 	mno_buf_reset(&m->enc);
 	for (uint64_t left = p->columns; left; left &= left - 1) {

@@ -197,9 +197,12 @@ static int from_head(struct gather *g, const struct head *h)
 		g->head_t = h->t[0];
 	if (h->t[0] > g->t1 || h->t[h->n - 1] < g->t0)
 		return 0;
-	for (size_t i = 0; i < g->n_groups && r == 0; i++)
-		if (g->group[i] < h->n_rows && h->rows[g->group[i]])
-			r = from_rows(g, i, h, h->rows[g->group[i]]);
+	for (size_t i = 0; i < g->n_groups && r == 0; i++) {
+		const struct rows *rw = sparse_get(&h->rows, g->group[i]);
+
+		if (rw)
+			r = from_rows(g, i, h, rw);
+	}
 	return r;
 }
 

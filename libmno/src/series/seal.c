@@ -7,7 +7,7 @@
 static int cool_group(struct mno_series *s, struct mno_txn *txn, const struct head *h,
 	uint32_t group, uint64_t seen)
 {
-	struct group *g = group < s->n_groups ? s->groups[group] : NULL;
+	struct group *g = group_at(s, group);
 	uint64_t idle = g ? g->hot_mask & ~seen & ~g->cooling : 0;
 
 	for (; idle; idle &= idle - 1) {
@@ -27,34 +27,26 @@ static int cool_group(struct mno_series *s, struct mno_txn *txn, const struct he
 /* The next head begins with the last row of @old as what to compare with. */
 static int head_after(struct mno_series *s, const struct head *old, struct head **ret)
 {
+	const struct rows *from;
 	struct head *h;
 	int r = head_new(s, &h);
 
 	if (r < 0)
 		return r;
 	h->base_t = old->t[old->n - 1];
-	h->rows = calloc(old->n_rows ? old->n_rows : 1, sizeof(*h->rows));
-	if (!h->rows) {
-		head_free(s, h);
-		return -ENOMEM;
-	}
-	h->n_rows = old->n_rows;
-	s->head_bytes += h->n_rows * sizeof(*h->rows);
-	for (size_t i = 0; i < old->n_rows; i++) {
-		const struct rows *from = old->rows[i];
+	SPARSE_EACH(&old->rows, no, from)
+	{
 		struct rows *to;
 
-		if (!from || !from->alive)
+		if (!from->alive)
 			continue;
-		to = calloc(1, sizeof(*to));
+		to = rows_make(s, h, no);
 		if (!to) {
 			head_free(s, h);
 			return -ENOMEM;
 		}
-		s->head_bytes += sizeof(*to);
 		to->alive = to->present[0] = from->alive;
 		memcpy(to->base, rows_at(from, old->n - 1), sizeof(to->base));
-		h->rows[i] = to;
 	}
 	*ret = h;
 	return 0;
@@ -71,12 +63,17 @@ static uint64_t rows_seen(const struct rows *rw, size_t n)
 
 static int cool_all(struct mno_series *s, struct mno_txn *txn, const struct head *h)
 {
-	int r = 0;
+	const struct group *g;
 
-	for (size_t i = 0; i < MNO_MAX(h->n_rows, s->n_groups) && r == 0; i++)
-		r = cool_group(s, txn, h, (uint32_t)i,
-			i < h->n_rows && h->rows[i] ? rows_seen(h->rows[i], h->n) : 0);
-	return r;
+	SPARSE_EACH(&s->groups, no, g)
+	{
+		const struct rows *rw = sparse_get(&h->rows, no);
+		int r = cool_group(s, txn, h, no, rw ? rows_seen(rw, h->n) : 0);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 int head_seal(struct mno_series *s, struct mno_txn *txn, bool day_ends)

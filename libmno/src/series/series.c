@@ -82,19 +82,16 @@ void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret)
 		.series = s->now.series,
 		.samples = s->shown.c.samples,
 		.block_bytes = s->shown.c.block_bytes,
-		.memory_bytes = s->shown.head_bytes + s->hot_bytes + s->syms.bytes +
-				mno_map_bytes(s->syms.map) + mno_map_bytes(s->by_fp) +
-				s->n_groups * sizeof(*s->groups),
+		.memory_bytes = s->shown.head_bytes,
 		.head_series = s->n_hot,
 		.damaged_blocks = __atomic_load_n(&s->damaged_blocks, __ATOMIC_RELAXED),
 		.first_ms = s->shown.c.first_ms,
 	};
+	dict_stat(s, ret);
 	if (s->head->n)
 		ret->last_ms = s->head->t[s->head->n - 1];
 	else if (s->head->base_t != INT64_MIN)
 		ret->last_ms = s->head->base_t;
-	for (size_t i = 0; i < s->n_groups; i++)
-		ret->memory_bytes += s->groups[i] ? sizeof(struct group) : 0;
 	pthread_rwlock_unlock(&s->lock);
 }
 

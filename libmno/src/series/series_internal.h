@@ -6,6 +6,8 @@
 #include "../store/codec.h"
 #include "mno/map.h"
 #include "mno/series.h"
+#include "labels_internal.h"
+#include "sparse.h"
 
 #define GROUP_SERIES  64u  /* columns of a block */
 #define HEAD_ROWS     256u /* ticks of a window */
@@ -13,8 +15,8 @@
 #define HEAD_CHUNKS   (HEAD_ROWS / CHUNK_ROWS)
 #define PENDING_MAX   8u /* blocks' worth of rows in one transaction */
 #define MS_PER_DAY    86400000
-#define KEY_MAX       32768u
-#define KEY_LABELS    64u /* labels of a series, the name included */
+#define KEY_MAX       MNO_SERIES_KEY_MAX
+#define KEY_LABELS    MNO_SERIES_LABELS_MAX
 #define SERIES_ID_MAX (UINT32_MAX - GROUP_SERIES)
 
 static inline uint64_t bits_of(double v)
@@ -51,6 +53,13 @@ void key_format(const struct key_label *v, size_t n, struct mno_buf *out);
 /* --- match.c ---------------------------------------------------------------------------------- */
 /* 1 matches, 0 does not, -MNO_ELIMIT (regular expression too costly), -ENOMEM */
 int match_text(const struct mno_matcher *m, const char *value);
+/* Whether the expression of a compiled matcher takes @value, negated or not. Same results. */
+int match_regex(const struct mno_matcher *m, const char *value);
+/*
+ * The texts that an expression takes if it is an alternation of literals (*@ret_exact), each ended
+ * by a NUL; else what all texts that it takes begin with (may be nothing), not ended. -ENOMEM.
+ */
+int match_literals(const char *pattern, struct mno_buf *out, bool *ret_exact);
 /* All of @m against a parsed key. Same results. */
 int match_labels(const struct mno_matcher *m, size_t n, const struct key_labels *k);
 
@@ -152,6 +161,7 @@ struct hot {
 	uint16_t n_labels;
 	bool dirty; /* its record must be (re)written as hot */
 	uint64_t fp;
+	int64_t first_ms; /* no sample before; 0: not known */
 	struct hot *next_fp, *next_dirty;
 	struct hot_label {
 		struct sym *name, *value;
@@ -182,8 +192,7 @@ struct head {
 	size_t n;
 	int64_t base_t; /* time of the base row; INT64_MIN: none */
 	int64_t t[HEAD_ROWS];
-	size_t n_rows; /* length of rows, by group number; NULL where a group has none */
-	struct rows **rows;
+	struct sparse rows; /* struct rows by group number */
 };
 
 struct counters {
@@ -197,8 +206,8 @@ struct mno_series {
 	pthread_rwlock_t lock;
 	struct symtab syms;
 	struct mno_map *by_fp; /* fingerprint -> struct hot chain */
-	size_t n_groups, n_hot;
-	struct group **groups;
+	size_t n_hot;
+	struct sparse groups; /* struct group by number: those of the head */
 	struct head *head;
 	struct head *pending[PENDING_MAX]; /* sealed by the open transaction, oldest first */
 	size_t n_pending;
@@ -207,8 +216,11 @@ struct mno_series {
 	struct shown {
 		struct counters c;
 		size_t head_bytes;
-	} shown;                 /* as of the last row, commit or abort */
-	uint64_t damaged_blocks; /* met by reads since open; atomic */
+	} shown;                                 /* as of the last row, commit or abort */
+	uint64_t damaged_blocks;                 /* met by reads since open; atomic */
+	uint64_t damaged_records, damaged_lists; /* of the dictionary; the same */
+	uint64_t indexed;                        /* index_state.next as of the last step; atomic */
+	bool index_bad;                          /* the label index is to be made anew; atomic */
 	/* The writer's own. */
 	size_t n_committed; /* rows of the oldest head that are committed */
 	struct hot *dirty, *inflight;
@@ -228,6 +240,10 @@ void sym_put(struct symtab *t, struct sym *s);
 int hot_add(struct mno_series *s, uint32_t id, uint64_t fp, const struct key_labels *k,
 	struct hot **ret);
 void hot_remove(struct mno_series *s, struct hot *h); /* caller holds the write lock */
+static inline struct group *group_at(const struct mno_series *s, uint32_t no)
+{
+	return sparse_get(&s->groups, no);
+}
 struct hot *hot_by_id(const struct mno_series *s, uint32_t id);
 struct hot *hot_by_key(const struct mno_series *s, uint64_t fp, const struct key_labels *k);
 void hot_key(const struct hot *h, struct mno_buf *out);
@@ -235,26 +251,55 @@ void hot_free_all(struct mno_series *s);
 
 /* --- dict.c: the stored dictionary ------------------------------------------------------------- */
 uint64_t dict_fingerprint(const struct mno_series *s, const char *key, size_t len);
-/* Checks and splits a stored record; *@ret_key is in @raw. */
+struct record {
+	int64_t first_ms, last_ms; /* samples are in between; INT64_MAX: it is in the head */
+	const char *key;
+	size_t len;
+};
+/* Checks and splits a stored record; the key is in @raw. -MNO_ECORRUPT */
 int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len,
-	struct mno_buf *raw, int64_t *ret_last_ms, const char **ret_key, size_t *ret_len);
+	struct mno_buf *raw, struct record *ret);
+/* Its times only, without unpacking. */
+int record_times(const uint8_t id_be[4], const void *val, size_t len, struct record *ret);
+/* Says that a record is damaged, once, and counts it. Any thread. */
+void dict_damaged(struct mno_series *s, const uint8_t id_be[4]);
+/* Makes a series found by windows from @t_ms on: for samples older than its first. Writer thread. */
+int dict_widen(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t_ms);
 /* Brings a stored series back into the head. -ENOENT. @txn may be NULL: reads by itself. */
 int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot **ret);
 void dict_mark_dirty(struct mno_series *s, struct hot *h);
 int dict_flush(struct mno_series *s, struct mno_txn *txn);
 int dict_cool(struct mno_series *s, struct mno_txn *txn, struct hot *h, int64_t last_ms);
 int dict_load(struct mno_series *s);
+/* Adds its figures. Caller holds the lock. */
+void dict_stat(const struct mno_series *s, struct mno_series_stat *ret);
 /* Forgets stored series last seen before @t_ms; at most @max steps. */
 int dict_expire(
 	struct mno_series *s, struct mno_txn *txn, int64_t t_ms, size_t max, bool *ret_more);
 int counters_save(struct mno_series *s, struct mno_txn *txn);
 int counters_load(struct mno_series *s);
 
+/* --- select.c, cold.c ------------------------------------------------------------------------ */
+struct select {
+	const struct mno_matcher *m;
+	size_t n, limit;
+	int64_t t0, t1;
+	bool windowed;
+};
+int ids_add(struct mno_ids *ids, uint32_t id, size_t limit); /* -MNO_ELIMIT, -ENOMEM */
+/* Adds series that are not in @hot, the set of those in the head. */
+int select_cold(struct mno_series *s, const struct select *q, const struct id_set *hot,
+	struct mno_ids *ids);
+/* Adds those among them that the label index does not have yet. */
+int select_unindexed(struct mno_series *s, const struct id_set *hot, struct mno_ids *ids);
+
 /* --- head.c, seal.c, tail.c -------------------------------------------------------------------- */
 /* Makes the figures of now visible to other threads. Caller holds the write lock. */
 void head_show(struct mno_series *s);
 int head_new(struct mno_series *s, struct head **ret);
 void head_free(struct mno_series *s, struct head *h);
+/* New rows of a group in @h. Caller holds the write lock, or has @h alone. NULL: no memory. */
+struct rows *rows_make(struct mno_series *s, struct head *h, uint32_t group);
 /* Rows of a group, made on first use. Takes the write lock to do so. NULL: no memory. */
 struct rows *head_rows(struct mno_series *s, uint32_t group);
 /* Room for row number @r of the group's values. -ENOMEM. */

@@ -91,22 +91,22 @@ static int put_entry(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, ui
 
 int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms)
 {
-	const struct head *h = s->head;
+	const struct rows *rw;
 	uint32_t last = 0;
 
 	mno_buf_reset(&s->raw);
-	for (size_t i = 0; i < h->n_rows; i++) {
-		const struct rows *rw = h->rows[i];
-
-		if (rw && rw->present[r + 1])
-			put_group(&s->raw, (uint32_t)i, &last, rows_before(rw, r), rw->alive,
-				rows_at(rw, r), rw->present[r + 1]);
+	SPARSE_EACH(&s->head->rows, no, rw)
+	{
+		if (rw->present[r + 1])
+			put_group(&s->raw, no, &last, rows_before(rw, r), rw->alive, rows_at(rw, r),
+				rw->present[r + 1]);
 	}
 	return put_entry(s, txn, t_ms, 0);
 }
 
 int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h)
 {
+	const struct rows *rw;
 	uint32_t last = 0;
 	int r;
 
@@ -114,12 +114,10 @@ int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h
 	if (r < 0)
 		return r;
 	mno_buf_reset(&s->raw);
-	for (size_t i = 0; i < h->n_rows; i++) {
-		const struct rows *rw = h->rows[i];
-
-		if (rw && rw->alive)
-			put_group(&s->raw, (uint32_t)i, &last, NULL, 0, rows_at(rw, h->n - 1),
-				rw->alive);
+	SPARSE_EACH(&h->rows, no, rw)
+	{
+		if (rw->alive)
+			put_group(&s->raw, no, &last, NULL, 0, rows_at(rw, h->n - 1), rw->alive);
 	}
 	return put_entry(s, txn, h->t[h->n - 1], CARRY);
 }
@@ -156,12 +154,11 @@ int tail_trim(struct mno_series *s, struct mno_txn *txn)
 /* Same values as in the row before for all that were alive. */
 static int carry_rows(struct mno_series *s, size_t r)
 {
-	struct head *h = s->head;
+	struct rows *rw;
 
-	for (size_t i = 0; i < h->n_rows; i++) {
-		struct rows *rw = h->rows[i];
-
-		if (!rw || !rw->alive)
+	SPARSE_EACH(&s->head->rows, no, rw)
+	{
+		if (!rw->alive)
 			continue;
 		if (rows_reserve(s, rw, r) < 0)
 			return -ENOMEM;
@@ -201,12 +198,13 @@ static int replay_group(
 
 static void replay_alive(struct mno_series *s, bool carry, size_t r)
 {
-	for (size_t i = 0; i < s->head->n_rows; i++) {
-		struct rows *rw = s->head->rows[i];
+	struct rows *rw;
 
-		if (rw && carry)
+	SPARSE_EACH(&s->head->rows, no, rw)
+	{
+		if (carry)
 			rw->alive = rw->present[0];
-		else if (rw)
+		else
 			rw->alive = rw->present[r + 1] ? rows_alive_at(rw, r) : 0;
 	}
 }
@@ -227,9 +225,10 @@ static int replay_entry(struct mno_series *s, const struct mno_buf *raw, bool ca
 	while (err == 0 && rd.p < rd.end)
 		err = replay_group(s, &rd, &group, carry, r);
 	if (err < 0) {
-		for (size_t i = 0; i < h->n_rows; i++)
-			if (h->rows[i])
-				h->rows[i]->present[carry ? 0 : r + 1] = 0;
+		struct rows *rw;
+
+		SPARSE_EACH(&h->rows, no, rw)
+		rw->present[carry ? 0 : r + 1] = 0;
 		return err;
 	}
 	replay_alive(s, carry, r);

@@ -205,6 +205,9 @@ enum mno_seal_kind {
 	MNO_SEAL_TAIL = 3,
 	MNO_SEAL_PROC = 4,
 	MNO_SEAL_EVENT = 5,
+	MNO_SEAL_POSTING = 20,
+	MNO_SEAL_VALUES = 21,
+	MNO_SEAL_SPAN = 22,
 	MNO_SEAL_META = 6,
 };
 struct mno_seal {

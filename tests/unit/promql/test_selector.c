@@ -517,7 +517,8 @@ static void test_series_list(void **state)
 		assert_int_equal(
 			mno_selector_parse(texts[i], strlen(texts[i]), true, &s[i], &err), 0);
 	mno_json_init(&j, &out);
-	assert_int_equal(mno_promql_series(f->series, s, 3, NULL, &j, &err), 0);
+	assert_int_equal(
+		mno_promql_series(f->series, s, 3, INT64_MIN, INT64_MAX, NULL, &j, &err), 0);
 	assert_string_equal(mno_buf_cstr(&out),
 		"[{\"__name__\":\"load\"},{\"__name__\":\"up\",\"instance\":\"a\",\"job\":\"x\"},"
 		"{\"__name__\":\"up\",\"instance\":\"b\",\"job\":\"x\"},"

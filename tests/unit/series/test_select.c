@@ -37,25 +37,55 @@ static void test_keys(void **state)
 	mno_series_rollback(s->s);
 }
 
+static int resolve_buf(struct st *s, struct mno_txn *t, const struct mno_buf *key)
+{
+	uint32_t id;
+
+	return mno_series_resolve(s->s, t, key->data, key->len, &id);
+}
+
+static void add_label(struct mno_buf *key, const char *name, size_t n)
+{
+	mno_buf_addf(key, ",%s=\"", name);
+	while (n--)
+		mno_buf_addc(key, 'x');
+	mno_buf_addc(key, '"');
+}
+
 static void test_key_limits(void **state)
 {
 	struct st *s = *state;
 	struct mno_txn *t = begin(s);
 	_cleanup_buf_ struct mno_buf key = {0}, many = {0};
-	uint32_t id;
 
-	mno_buf_adds(&key, "m{a=\"");
-	while (key.len < KEY_MAX - 2)
-		mno_buf_addc(&key, 'x');
-	mno_buf_adds(&key, "\"}");
-	assert_int_equal(mno_series_resolve(s->s, t, key.data, key.len, &id), 0);
-	mno_buf_addc(&key, ' ');
-	assert_int_equal(mno_series_resolve(s->s, t, key.data, key.len, &id), -EINVAL);
-	mno_buf_adds(&many, "m{");
-	for (unsigned i = 0; i < KEY_LABELS; i++)
-		mno_buf_addf(&many, "%sl%02u=\"v\"", i ? "," : "", i);
-	mno_buf_adds(&many, "}");
-	assert_int_equal(mno_series_resolve(s->s, t, many.data, many.len, &id), -EINVAL);
+	mno_buf_adds(&key, "m{z=\"\"");
+	add_label(&key, "a", MNO_SERIES_VALUE_MAX);
+	mno_buf_addc(&key, '}');
+	assert_int_equal(resolve_buf(s, t, &key), 0);
+	mno_buf_reset(&key);
+	mno_buf_adds(&key, "m{z=\"\"");
+	add_label(&key, "a", MNO_SERIES_VALUE_MAX + 1);
+	mno_buf_addc(&key, '}');
+	assert_int_equal(resolve_buf(s, t, &key), -EINVAL);
+	/* a key as long as can be, and one byte more */
+	for (size_t more = 0; more < 2; more++) {
+		mno_buf_reset(&key);
+		mno_buf_adds(&key, "m{z=\"\"");
+		for (unsigned i = 0; i < 4; i++)
+			add_label(&key, (char[2]){(char)('a' + i)}, MNO_SERIES_VALUE_MAX - 200);
+		add_label(&key, "e", KEY_MAX - key.len - 6 + more);
+		mno_buf_addc(&key, '}');
+		assert_int_equal(key.len, KEY_MAX + more);
+		assert_int_equal(resolve_buf(s, t, &key), more ? -EINVAL : 0);
+	}
+	for (unsigned n = KEY_LABELS - 1; n <= KEY_LABELS; n++) {
+		mno_buf_reset(&many);
+		mno_buf_adds(&many, "m{");
+		for (unsigned i = 0; i < n; i++)
+			mno_buf_addf(&many, "%sl%02u=\"v\"", i ? "," : "", i);
+		mno_buf_adds(&many, "}");
+		assert_int_equal(resolve_buf(s, t, &many), n == KEY_LABELS ? -EINVAL : 0);
+	}
 	mno_store_abort(s->e, t);
 	mno_series_rollback(s->s);
 }
