@@ -320,6 +320,7 @@ struct mno_docs_stat {
 	uint64_t feed_oldest, feed_next, feed_bytes;
 	uint64_t snapshots, watchers;
 };
+/* Reads the counters of all namespaces, so not for every request. */
 int mno_docs_stat(struct mno_docs *d, struct mno_docs_stat *ret);
 
 /*
