@@ -2,8 +2,8 @@
 /*
  * Documents and key-value beside raw LMDB with the same rows, in the same process and file system,
  * full sync both. CPU time of the process, its threads included. Each figure is taken with and
- * without encryption. docs-put: 512 B of JSON with 3 indexes, 10,000 a transaction, in random order
- * of ids; docs-get: by id, random, of a million; kv-put, kv-get: 512 B without indexes as percent of
+ * without encryption. docs-put: 512 B of JSON with 3 indexes, 10,000 a transaction, ids
+ * ascending, as those made from a time are; docs-put-random: ids in random order; docs-get: by id, random, of a million; kv-put, kv-get: 512 B without indexes as percent of
  * raw LMDB; commit: one document a transaction, nothing else going on.
  */
 #include <errno.h>
@@ -62,9 +62,9 @@ static uint32_t scatter(uint32_t i)
 	return (i * 0x7f4a7u) & 0xfffff;
 }
 
-static void make_id(uint32_t i, char *id)
+static void make_id(uint32_t i, bool random, char *id)
 {
-	snprintf(id, ID_LEN + 1, "doc-%08u", scatter(i));
+	snprintf(id, ID_LEN + 1, "doc-%08u", random ? scatter(i) : i);
 }
 
 /* VALUE bytes of JSON as an inventory would have. */
@@ -89,10 +89,11 @@ struct batch {
 	char ids[BATCH][ID_LEN + 1], values[BATCH][VALUE + 1];
 };
 
-static void fill_batch(struct batch *b, uint32_t from, uint64_t *rng, enum mno_doc_kind kind)
+static void fill_batch(
+	struct batch *b, uint32_t from, uint64_t *rng, enum mno_doc_kind kind, bool random)
 {
 	for (uint32_t i = 0; i < BATCH; i++) {
-		make_id(from + i, b->ids[i]);
+		make_id(from + i, random, b->ids[i]);
 		make_json(from + i, rng, b->values[i]);
 		b->ops[i] = (struct mno_doc_op){.verb = MNO_DOC_PUT,
 			.ns = "bench",
@@ -106,7 +107,8 @@ static void fill_batch(struct batch *b, uint32_t from, uint64_t *rng, enum mno_d
 }
 
 /* Documents put a CPU second. */
-static double put_docs(struct bench *b, struct batch *batch, uint32_t n, enum mno_doc_kind kind)
+static double put_docs(
+	struct bench *b, struct batch *batch, uint32_t n, enum mno_doc_kind kind, bool random)
 {
 	struct mno_docs_error err;
 	uint64_t rng = 7;
@@ -115,7 +117,7 @@ static double put_docs(struct bench *b, struct batch *batch, uint32_t n, enum mn
 	for (uint32_t at = 0; at < n; at += BATCH) {
 		double t0;
 
-		fill_batch(batch, at, &rng, kind);
+		fill_batch(batch, at, &rng, kind, random);
 		t0 = cpu();
 		bench_must("put", mno_docs_apply(b->d, batch->ops, BATCH, NULL, &err));
 		used += cpu() - t0;
@@ -155,7 +157,7 @@ static double get_docs(struct bench *b, double *ret_p99)
 	for (uint32_t i = 0; i < GETS + SAMPLE; i++) {
 		uint64_t begun;
 
-		make_id((uint32_t)(rnd(&rng) % ROWS), id);
+		make_id((uint32_t)(rnd(&rng) % ROWS), true, id);
 		if (i == SAMPLE)
 			t0 = cpu();
 		if (i >= SAMPLE) {
@@ -252,7 +254,7 @@ static void raw_batch(struct raw *r, const struct batch *b, bool indexes, struct
 	raw_must("commit", mdb_txn_commit(t));
 }
 
-static double raw_put(struct raw *r, struct batch *batch, uint32_t n, bool indexes)
+static double raw_put(struct raw *r, struct batch *batch, uint32_t n, bool indexes, bool random)
 {
 	struct raw_key *keys = calloc((size_t)BATCH * 3, sizeof(*keys));
 	uint64_t rng = 7;
@@ -261,7 +263,7 @@ static double raw_put(struct raw *r, struct batch *batch, uint32_t n, bool index
 	for (uint32_t at = 0; at < n; at += BATCH) {
 		double t0;
 
-		fill_batch(batch, at, &rng, MNO_DOC_JSON);
+		fill_batch(batch, at, &rng, MNO_DOC_JSON, random);
 		t0 = cpu();
 		raw_batch(r, batch, indexes, keys);
 		used += cpu() - t0;
@@ -281,7 +283,7 @@ static double raw_get(struct raw *r)
 	for (uint32_t i = 0; i < GETS + SAMPLE; i++) {
 		MDB_val k = {ID_LEN, id}, v;
 
-		make_id((uint32_t)(rnd(&rng) % ROWS), id);
+		make_id((uint32_t)(rnd(&rng) % ROWS), true, id);
 		if (i == SAMPLE)
 			t0 = cpu();
 		raw_must("begin", mdb_txn_begin(r->env, NULL, MDB_RDONLY, &t));
@@ -301,7 +303,7 @@ static void commits(struct bench *b, struct raw *r, struct batch *batch)
 	struct mno_docs_error err;
 	uint64_t rng = 3;
 
-	fill_batch(batch, 0, &rng, MNO_DOC_JSON);
+	fill_batch(batch, 0, &rng, MNO_DOC_JSON, true);
 	for (uint32_t i = 0; i < COMMITS; i++) {
 		MDB_val k = {ID_LEN, batch->ids[i]}, v = {VALUE, batch->values[i]};
 		uint64_t t0 = mno_now_ns(CLOCK_MONOTONIC);
@@ -324,33 +326,42 @@ static void commits(struct bench *b, struct raw *r, struct batch *batch)
 		(double)theirs[COMMITS - COMMITS / 100] / ours[COMMITS - COMMITS / 100]);
 }
 
-static void documents(struct batch *batch, bool plain)
+static void puts_with_indexes(struct batch *batch, bool plain, bool random)
 {
-	const char *suffix = plain ? "-plain" : "";
+	struct bench b;
+	struct raw r;
+	double put, raw;
+
+	bench_open(&b, plain);
+	raw_open(&r);
+	add_indexes(&b);
+	put = put_docs(&b, batch, PUTS, MNO_DOC_JSON, random);
+	raw = raw_put(&r, batch, PUTS, true, random);
+	printf("bench docs-put%s%s %.1f K/s ratio %.2f peer lmdb\n", random ? "-random" : "",
+		plain ? "-plain" : "", put / 1e3, put / raw);
+	if (!plain && !random)
+		commits(&b, &r, batch);
+	raw_close(&r);
+	bench_close(&b);
+}
+
+static void key_value(struct batch *batch, bool plain)
+{
 	struct bench b;
 	struct raw r;
 	double put, raw, get, p99;
 
 	bench_open(&b, plain);
 	raw_open(&r);
-	add_indexes(&b);
-	put = put_docs(&b, batch, PUTS, MNO_DOC_JSON);
-	raw = raw_put(&r, batch, PUTS, true);
-	printf("bench docs-put%s %.1f K/s ratio %.2f peer lmdb\n", suffix, put / 1e3, put / raw);
-	if (!plain)
-		commits(&b, &r, batch);
-	raw_close(&r);
-	bench_close(&b);
-	bench_open(&b, plain);
-	raw_open(&r);
-	put = put_docs(&b, batch, ROWS, MNO_DOC_BINARY);
-	raw = raw_put(&r, batch, ROWS, false);
+	put = put_docs(&b, batch, ROWS, MNO_DOC_BINARY, true);
+	raw = raw_put(&r, batch, ROWS, false, true);
 	printf("bench kv-put%s %.1f %% ratio %.2f peer lmdb\n", plain ? "" : "-encrypted",
 		100 * put / raw, put / raw);
 	get = get_docs(&b, &p99);
 	raw = raw_get(&r);
-	printf("bench docs-get%s %.1f K/s ratio %.2f peer lmdb\n", suffix, get / 1e3, get / raw);
-	printf("bench docs-get-p99%s %.1f us\n", suffix, p99);
+	printf("bench docs-get%s %.1f K/s ratio %.2f peer lmdb\n", plain ? "-plain" : "", get / 1e3,
+		get / raw);
+	printf("bench docs-get-p99%s %.1f us\n", plain ? "-plain" : "", p99);
 	printf("bench kv-get%s %.1f %% ratio %.2f peer lmdb\n", plain ? "" : "-encrypted",
 		100 * get / raw, get / raw);
 	raw_close(&r);
@@ -363,8 +374,11 @@ int main(void)
 
 	if (!batch)
 		return 1;
-	documents(batch, false);
-	documents(batch, true);
+	for (int plain = 0; plain < 2; plain++) {
+		puts_with_indexes(batch, plain, false);
+		puts_with_indexes(batch, plain, true);
+		key_value(batch, plain);
+	}
 	free(batch);
 	return 0;
 }

@@ -201,32 +201,75 @@ static int load(struct mno_docs *d, MDB_txn *t, uint64_t gen, struct docs_cat **
 	return r;
 }
 
-int docs_cat_get(struct mno_docs *d, MDB_txn *t, struct docs_cat **ret)
+/* A snapshot that was seen before has the same state: its number need not be looked up again. */
+static struct docs_cat *take_seen(struct mno_docs *d, MDB_txn *t)
 {
-	struct docs_cat *c, *old;
+	struct docs_cat *c = NULL;
+
+	pthread_mutex_lock(&d->cat_lock);
+	if (d->cat && d->cat_txn == mdb_txn_id(t)) {
+		c = d->cat;
+		c->refs++;
+	}
+	pthread_mutex_unlock(&d->cat_lock);
+	return c;
+}
+
+static struct docs_cat *take_current(struct mno_docs *d, uint64_t gen)
+{
+	struct docs_cat *c = NULL;
+
+	pthread_mutex_lock(&d->cat_lock);
+	if (d->cat && d->cat->gen == gen) {
+		c = d->cat;
+		c->refs++;
+	}
+	pthread_mutex_unlock(&d->cat_lock);
+	return c;
+}
+
+static void keep(struct mno_docs *d, struct docs_cat *c, size_t txn)
+{
+	struct docs_cat *old = NULL;
+
+	pthread_mutex_lock(&d->cat_lock);
+	if (d->cat != c) {
+		old = d->cat;
+		c->refs++;
+		d->cat = c;
+	}
+	d->cat_txn = txn;
+	pthread_mutex_unlock(&d->cat_lock);
+	docs_cat_unref(old);
+}
+
+static int get(struct mno_docs *d, MDB_txn *t, size_t txn, struct docs_cat **ret)
+{
+	struct docs_cat *c;
 	uint64_t gen;
 	int r = docs_gen_get(d, t, &gen);
 
 	if (r < 0)
 		return r;
-	pthread_mutex_lock(&d->cat_lock);
-	c = d->cat && d->cat->gen == gen ? d->cat : NULL;
-	if (c)
-		c->refs++;
-	pthread_mutex_unlock(&d->cat_lock);
-	if (!c) {
+	c = take_current(d, gen);
+	if (!c)
 		r = load(d, t, gen, &c);
-		if (r < 0)
-			return r;
-		c->refs++;
-		pthread_mutex_lock(&d->cat_lock);
-		old = d->cat;
-		d->cat = c;
-		pthread_mutex_unlock(&d->cat_lock);
-		docs_cat_unref(old);
-	}
+	if (r < 0)
+		return r;
+	keep(d, c, txn);
 	*ret = c;
 	return 0;
+}
+
+int docs_cat_get(struct mno_docs *d, MDB_txn *t, struct docs_cat **ret)
+{
+	*ret = take_seen(d, t);
+	return *ret ? 0 : get(d, t, mdb_txn_id(t), ret);
+}
+
+int docs_cat_get_write(struct mno_docs *d, MDB_txn *t, struct docs_cat **ret)
+{
+	return get(d, t, 0, ret); /* what is not committed has no number of its own */
 }
 
 struct docs_cat_ns *docs_cat_ns(const struct docs_cat *c, const char *ns)

@@ -102,6 +102,7 @@ struct mno_docs {
 	_Atomic uint64_t gen_next;
 	pthread_mutex_t cat_lock;
 	struct docs_cat *cat;
+	size_t cat_txn;               /* the read snapshot that .cat was last seen in, or 0 */
 	ZSTD_CCtx *cctx;              /* the writer's */
 	struct mno_buf plain, packed; /* the writer's */
 	struct mno_docs_txn *txn;     /* the writer's, kept for its memory */
@@ -120,6 +121,8 @@ struct mno_docs {
 
 /* The catalogue as @t sees it; give it back. */
 int docs_cat_get(struct mno_docs *d, MDB_txn *t, struct docs_cat **ret);
+/* The same in a write transaction. */
+int docs_cat_get_write(struct mno_docs *d, MDB_txn *t, struct docs_cat **ret);
 struct docs_cat *docs_cat_unref(struct docs_cat *c);
 MNO_DEFINE_CLEANUP(struct docs_cat *, docs_cat_unref)
 /* NULL when there is none. */

@@ -7,7 +7,10 @@
 #include "mno/err.h"
 
 enum { FLAG_ZSTD = 0x10 };
-#define RAW_MAX (MNO_DOC_VALUE_MAX + 4096u)
+/* Levels of zstd: the feed is written with every change and rarely read. */
+#define VALUE_LEVEL 1
+#define FEED_LEVEL  (-5)
+#define RAW_MAX     (MNO_DOC_VALUE_MAX + 4096u)
 
 static void head_write(uint8_t *p, const struct docs_head *h, uint8_t suite, uint8_t flags)
 {
@@ -33,7 +36,7 @@ int docs_seal_peek(const void *val, size_t len, struct docs_head *ret)
 }
 
 /* Into d->packed when that is a good part smaller. */
-static bool pack(struct mno_docs *d, const void *plain, size_t len)
+static bool pack(struct mno_docs *d, int level, const void *plain, size_t len)
 {
 	size_t cap = len - len / 8, n;
 	char *p;
@@ -44,7 +47,7 @@ static bool pack(struct mno_docs *d, const void *plain, size_t len)
 	p = mno_buf_reserve(&d->packed, cap);
 	if (!p)
 		return false;
-	n = ZSTD_compressCCtx(d->cctx, p, cap, plain, len, 1);
+	n = ZSTD_compressCCtx(d->cctx, p, cap, plain, len, level);
 	if (ZSTD_isError(n))
 		return false;
 	mno_buf_commit(&d->packed, n);
@@ -56,7 +59,7 @@ static bool pack(struct mno_docs *d, const void *plain, size_t len)
 int docs_seal_put(struct mno_docs *d, MDB_txn *t, enum mno_db db, const void *key, size_t klen,
 	const struct docs_head *h, const void *plain, size_t len, unsigned flags, size_t *ret_bytes)
 {
-	bool packed = pack(d, plain, len);
+	bool packed = pack(d, h->kind == DOCS_SEAL_FEED ? FEED_LEVEL : VALUE_LEVEL, plain, len);
 	size_t n = packed ? d->packed.len : len, over = docs_crypt_over(d);
 	MDB_val k = {klen, (void *)key}, v = {DOCS_HEAD + over + n, NULL};
 	int r = mno_lmdb_error(mdb_put(t, d->e->dbi[db], &k, &v, flags | MDB_RESERVE));

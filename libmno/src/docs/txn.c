@@ -36,7 +36,7 @@ int docs_txn_recat(struct mno_docs_txn *t)
 	int r = docs_gen_put(t->d, t->t);
 
 	if (r == 0)
-		r = docs_cat_get(t->d, t->t, &c);
+		r = docs_cat_get_write(t->d, t->t, &c);
 	if (r < 0)
 		return r;
 	docs_cat_unref(t->cat);
@@ -523,7 +523,7 @@ static int txn_begin(
 	mno_buf_reset(&t->feed);
 	r = docs_state_get(d, m, &t->state);
 	if (r == 0)
-		r = docs_cat_get(d, m, &t->cat);
+		r = docs_cat_get_write(d, m, &t->cat);
 	if (r == 0)
 		*ret = t;
 	return r;
