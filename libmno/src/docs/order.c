@@ -98,7 +98,7 @@ static int number_read(const char *s, size_t n, struct number *ret)
 		p--;
 	ret->end = p;
 	ret->n = (size_t)(p - ret->digits) - (ret->digits < i_end && p > i_end ? 1 : 0);
-	if (ret->n > DIGITS_MAX || ret->exp > DOCS_EXP_MAX || ret->exp < -DOCS_EXP_MAX)
+	if (ret->n > DIGITS_MAX || ret->exp > DOCS_EXP_MAX + 1 || ret->exp < -DOCS_EXP_MAX)
 		return -ERANGE;
 	return 0;
 }

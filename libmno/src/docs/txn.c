@@ -231,6 +231,8 @@ static int check_op(struct mno_docs_txn *t, const struct mno_doc_op *op)
 	if (!op->id || !op->id_len || op->id_len > MNO_DOC_ID_MAX)
 		return docs_fail(t->err, -EINVAL, "an id has 1 to %u bytes, this one has %zu",
 			MNO_DOC_ID_MAX, op->id_len);
+	if (!op->ns || !op->coll)
+		return docs_fail(t->err, -EINVAL, "namespace or collection is missing");
 	if (op->verb < MNO_DOC_PUT || op->verb > MNO_DOC_CHECK)
 		return docs_fail(t->err, -EINVAL, "no such operation");
 	if (op->verb != MNO_DOC_PUT)
