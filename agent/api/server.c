@@ -245,12 +245,10 @@ static enum MHD_Result answer(struct mno_req *q)
 
 static bool is_upload(struct mno_req *q, const char *method)
 {
-	_cleanup_free_ char *path = mno_url_unescape(q->uri, strcspn(q->uri, "?"), false);
-	const struct api_route *r;
 	const char *allow;
-	char name[sizeof(q->name)];
+	const struct api_route *r =
+		api_route_find(method, q->uri, strcspn(q->uri, "?"), &q->names, &allow);
 
-	r = path ? api_route_find(method, path, name, sizeof(name), &allow) : NULL;
 	return r && r->upload;
 }
 
