@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Rollups: what a series did in each 10 s, 1 min and 1 h, kept longer than its samples. They are
- * made from the samples in windows of 40 min, 4 h and 1 day, when a window is over; what comes late
+ * made from the samples in windows of 30 min, 3 h and 1 day, when a window is over; what comes late
  * has its window made again. Staleness marks are no samples. Native histograms have none.
  */
 #pragma once
@@ -40,7 +40,7 @@ int mno_rollup_run(struct mno_series *s, struct mno_txn *txn, bool *ret_more);
 int mno_rollup_mark(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t_ms);
 
 /*
- * Points of @t with t0 <= t_ms <= t1 of each id (ascending), in order of time: up to 240 of one
+ * Points of @t with t0 <= t_ms <= t1 of each id (ascending), in order of time: up to 180 of one
  * series a call, series are mixed. @p is borrowed. *@ret_until (may be NULL): up to which time
  * windows have been made; later ones are in the samples only. *@ret_damaged (may be NULL) counts
  * windows that could not be read. Non-zero of @fn stops and is returned. Any thread.

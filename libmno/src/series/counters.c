@@ -15,8 +15,8 @@ int counters_save(struct mno_series *s, struct mno_txn *txn)
 	struct counters c = s->now;
 
 	c.samples -= MNO_MIN(c.samples, head_samples(s->head));
-	return mno_seal_put(txn, MNO_DB_META, COUNTERS_KEY, strlen(COUNTERS_KEY), &info, &c,
-		sizeof(c), NULL);
+	return mno_seal_put(
+		txn, MNO_DB_META, COUNTERS_KEY, strlen(COUNTERS_KEY), &info, &c, sizeof(c), NULL);
 }
 
 /* -ENOENT: none yet. -MNO_ECORRUPT */

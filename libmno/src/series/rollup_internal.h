@@ -5,7 +5,8 @@
 #include "mno/rollup.h"
 #include "series_internal.h"
 
-#define ROLL_POINTS 240u
+#define ROLL_POINTS 180u
+_Static_assert(ROLL_POINTS <= HEAD_ROWS, "a field of a window is one column");
 
 /* One group's window in one tier; fields by column and point. ~ 1 MB. */
 struct roll {

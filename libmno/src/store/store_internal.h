@@ -223,6 +223,8 @@ enum mno_seal_kind {
 	MNO_SEAL_SPAN = 22,
 	MNO_SEAL_META = 6,
 	MNO_SEAL_ROLL = 16,
+	MNO_SEAL_LATE = 7,
+	MNO_SEAL_HIST = 8,
 };
 struct mno_seal {
 	uint8_t kind, flags; /* flags: the kind's own */

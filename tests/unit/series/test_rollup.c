@@ -250,7 +250,7 @@ static void test_damaged_bytes(void **state)
 	uint64_t seed = 9;
 	size_t refused = 0, n = 0;
 
-	roll_begin(r, 240);
+	roll_begin(r, ROLL_POINTS);
 	for (unsigned col = 0; col < 20; col++)
 		for (int64_t t = 0; t < 2400000; t += 1000) {
 			double v;
