@@ -14,6 +14,7 @@
 #include "cgroups.h"
 #include "hub.h"
 #include "probes.h"
+#include "scrub.h"
 #include "writer.h"
 
 struct mno_agent_opts {
@@ -34,6 +35,7 @@ struct mno_agent {
 	struct mno_probes *probes;   /* NULL with --no-bpf */
 	struct mno_writer *writer;
 	struct mno_hub *hub;
+	struct mno_scrub *scrub;
 	struct mno_doctor *doctor; /* findings of the start-up feature probes */
 	uint64_t start_ns;         /* CLOCK_BOOTTIME */
 	int64_t boot_offset_ns;

@@ -72,7 +72,10 @@ static int start_store(struct mno_life *l)
 	struct mno_store_opts eo = {.sz = sizeof(eo)};
 	struct mno_ledger_opts lo = {.sz = sizeof(lo), .boot_offset_ns = l->a.boot_offset_ns};
 	struct mno_writer_opts wo = {.sz = sizeof(wo)};
-	int r = mno_store_open(l->config.state, &eo, &l->a.env);
+	int r;
+
+	eo.key_source = mno_config_key(l->config.store_key, &eo.key_name);
+	r = mno_store_open(l->config.state, &eo, &l->a.env);
 
 	if (r == 0)
 		r = mno_series_open(l->a.env, &l->a.series);
@@ -241,6 +244,8 @@ static int start_threads(struct mno_life *l)
 		r = mno_drain_start(l->a.probes, l->router, &l->drain);
 	if (r == 0)
 		r = mno_tick_start(&l->tick_opts, &l->tick);
+	if (r == 0)
+		r = mno_scrub_start(l->a.env, l->config.scrub_bytes, &l->a.scrub);
 	malloc_trim(0); /* reading the kernel's type information took some 14 MB */
 	return r;
 }
@@ -375,6 +380,7 @@ struct mno_life *mno_life_stop(struct mno_life *l)
 	if (!l)
 		return NULL;
 	mno_api_stop(l->api);
+	mno_scrub_stop(l->a.scrub);
 	mno_tick_stop(l->tick);
 	mno_drain_stop(l->drain);
 	mno_doctor_free(l->a.doctor);
