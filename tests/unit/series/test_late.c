@@ -610,8 +610,8 @@ static void test_dropped(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		T(test_twice), T(test_refused), T(test_catch_up), T(test_model), T(test_trickle), T(test_damage), T(test_dropped)};
+	const struct CMUnitTest tests[] = {T(test_twice), T(test_refused), T(test_catch_up),
+		T(test_model), T(test_trickle), T(test_damage), T(test_dropped)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
