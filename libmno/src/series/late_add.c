@@ -445,8 +445,11 @@ int mno_series_add(struct mno_series *s, struct mno_txn *txn, const struct mno_s
 
 	if (r == 0 && n)
 		r = sort_all(&x, v, n);
-	for (size_t i = 0; i < x.n_slices && r == 0; i++)
+	for (size_t i = 0; i < x.n_slices && r == 0; i++) {
 		r = late_admit(s, txn, x.slices[i].v, x.slices[i].n);
+		if (r == 0)
+			r = rollup_mark_all(s, txn, x.slices[i].v, x.slices[i].n);
+	}
 	if (r == 0 && n)
 		r = dict_flush(s, txn);
 	if (r == 0 && n)

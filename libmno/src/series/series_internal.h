@@ -270,6 +270,9 @@ struct mno_series {
 int rollup_open(struct mno_series *s);
 void rollup_free(struct mno_series *s);
 void rollup_rollback(struct mno_series *s);
+/* mno_rollup_mark() for samples of one group in order of time. */
+int rollup_mark_all(
+	struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n);
 
 struct sym *sym_get(struct symtab *t, const char *text); /* a new reference; NULL: no memory */
 struct sym *sym_find(const struct symtab *t, const char *text);
