@@ -50,10 +50,7 @@ struct gather {
 	double v[HEAD_ROWS];
 	int64_t t[HEAD_ROWS];
 	uint16_t idx[HEAD_ROWS];
-	int64_t *late_days; /* partitions with late samples */
-	size_t n_late_days;
-	struct late_set *late; /* by group; NULL without such partitions */
-	struct late_col merged;
+	struct late_gather late;
 	int (*fn)(void *arg, const struct mno_run *r); /* of a scan */
 	void *arg;
 };
@@ -107,12 +104,7 @@ static void gather_done(struct gather *g)
 		samples_done(&g->old[i]);
 	for (size_t i = 0; g->fresh && i < SCAN_BATCH * GROUP_SERIES; i++)
 		samples_done(&g->fresh[i]);
-	for (size_t i = 0; g->late && i < READ_BATCH; i++)
-		late_set_done(&g->late[i]);
-	free(g->late);
-	free(g->late_days);
-	free(g->merged.t);
-	free(g->merged.v);
+	late_gather_done(&g->late);
 	held_clear(g);
 	free(g->old);
 	free(g->fresh);
@@ -570,20 +562,12 @@ static int join(struct samples *o, struct samples *f)
 
 static int gather_late(struct gather *g)
 {
-	int r = 0;
+	int r = late_gather(
+		&g->late, g->s, g->group, g->want, g->n_groups, g->t0, g->t1, &g->left, g->z);
 
-	if (!g->n_late_days)
-		return 0;
-	if (!g->late)
-		g->late = calloc(READ_BATCH, sizeof(*g->late));
-	if (!g->late)
-		return -ENOMEM;
-	for (size_t i = 0; i < g->n_groups && r == 0; i++) {
-		r = late_gather(g->s, g->late_days, g->n_late_days, g->group[i], g->want[i], g->t0,
-			g->t1, &g->left, g->z, &g->late[i]);
-		for (uint32_t d = 0; d < g->late[i].damaged; d++)
+	for (size_t i = 0; i < g->late.n_sets; i++)
+		for (uint32_t d = 0; d < g->late.set[i].damaged; d++)
 			note_damage(g, i, i + 1);
-	}
 	return r;
 }
 
@@ -604,13 +588,7 @@ static int hand_group(
 		c.n = o->n;
 		c.t_ms = o->t;
 		c.v = o->v;
-		if (g->late && g->late[gi].c[col].n) {
-			r = late_col_merge(&(struct late_col){o->n, o->cap, o->t, o->v},
-				&g->late[gi].c[col], &g->merged);
-			c.n = g->merged.n;
-			c.t_ms = g->merged.t;
-			c.v = g->merged.v;
-		}
+		r = late_over(&g->late, gi, col, &c);
 		if (r < 0)
 			return r;
 		if (c.n || c.damaged)
@@ -635,15 +613,15 @@ static int read_columns(struct gather *g, const uint32_t *ids, size_t n,
 	return r;
 }
 
-int mno_series_read(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
-	size_t max_samples, int (*fn)(void *arg, const struct mno_column *c), void *arg)
+static int read_all(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
+	size_t max_samples, bool late, int (*fn)(void *arg, const struct mno_column *c), void *arg)
 {
 	_cleanup_(gather_done_p)
 	struct gather *g = NULL;
 	int r = gather_new(s, false, &g);
 
-	if (r == 0)
-		r = late_days(s, t0, t1, &g->late_days, &g->n_late_days);
+	if (r == 0 && late)
+		r = late_days(s, t0, t1, &g->late.days, &g->late.n_days);
 	if (r < 0)
 		return r;
 	g->t0 = t0;
@@ -652,19 +630,16 @@ int mno_series_read(struct mno_series *s, const uint32_t *ids, size_t n, int64_t
 	return read_columns(g, ids, n, fn, arg);
 }
 
+int mno_series_read(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
+	size_t max_samples, int (*fn)(void *arg, const struct mno_column *c), void *arg)
+{
+	return read_all(s, ids, n, t0, t1, max_samples, true, fn, arg);
+}
+
 int series_read_rows(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
 	int (*fn)(void *arg, const struct mno_column *c), void *arg)
 {
-	_cleanup_(gather_done_p)
-	struct gather *g = NULL;
-	int r = gather_new(s, false, &g);
-
-	if (r < 0)
-		return r;
-	g->t0 = t0;
-	g->t1 = t1;
-	g->left = SIZE_MAX;
-	return read_columns(g, ids, n, fn, arg);
+	return read_all(s, ids, n, t0, t1, SIZE_MAX, false, fn, arg);
 }
 
 /* --- runs --------------------------------------------------------------------------------------------- */
@@ -696,7 +671,7 @@ int mno_series_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t
 	int r = gather_new(s, true, &g);
 
 	if (r == 0)
-		r = late_days(s, t0, t1, &g->late_days, &g->n_late_days);
+		r = late_days(s, t0, t1, &g->late.days, &g->late.n_days);
 	if (r < 0)
 		return r;
 	g->t0 = t0;
@@ -707,8 +682,7 @@ int mno_series_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t
 	for (size_t i = 0; i < n && r == 0;) {
 		size_t took = gather_begin(g, ids + i, n - i, SCAN_BATCH);
 
-		if (g->n_late_days &&
-			late_any(s, g->late_days, g->n_late_days, g->group, g->n_groups)) {
+		if (late_any(&g->late, s, g->group, g->n_groups)) {
 			r = late_scan(s, ids + i, took, t0, t1, fn, arg, &damaged);
 			i += took;
 			continue;
