@@ -209,6 +209,7 @@ enum mno_seal_kind {
 	MNO_SEAL_VALUES = 21,
 	MNO_SEAL_SPAN = 22,
 	MNO_SEAL_META = 6,
+	MNO_SEAL_AGG = 7,
 };
 struct mno_seal {
 	uint8_t kind, flags; /* flags: the kind's own */
