@@ -381,5 +381,7 @@ int merge_load(struct mno_series *s);
 
 int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms);
 int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h);
+/* Takes away the slots behind the head's rows. */
+int tail_clear(struct mno_series *s, struct mno_txn *txn);
 int tail_trim(struct mno_series *s, struct mno_txn *txn);
 int tail_replay(struct mno_series *s);
