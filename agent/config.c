@@ -30,6 +30,12 @@ static const struct setting {
 		"become this user after loading; empty: stay"},
 	{"retention", T_DURATION, offsetof(struct mno_config, retention_ns), 0, 60e9,
 		3650 * 86400e9, "14d", "how long samples, processes and events are kept"},
+	{"retention_10s", T_DURATION, offsetof(struct mno_config, retention_10s_ns), 0, 60e9,
+		3650 * 86400e9, "60d", "how long rollups of 10 s are kept"},
+	{"retention_1m", T_DURATION, offsetof(struct mno_config, retention_1m_ns), 0, 60e9,
+		3650 * 86400e9, "400d", "how long rollups of 1 min are kept"},
+	{"retention_1h", T_DURATION, offsetof(struct mno_config, retention_1h_ns), 0, 60e9,
+		3650 * 86400e9, "3650d", "how long rollups of 1 h are kept"},
 	{"budget_percent", T_NUMBER, offsetof(struct mno_config, budget_percent), 0, 0.01, 100, "1",
 		"what all BPF programs may take of the host's CPUs before the least valuable probe "
 		"is "
@@ -44,6 +50,9 @@ void mno_config_defaults(struct mno_config *c)
 {
 	*c = (struct mno_config){
 		.retention_ns = 14 * 86400 * NS_PER_SEC,
+		.retention_10s_ns = 60 * 86400 * NS_PER_SEC,
+		.retention_1m_ns = 400 * 86400 * NS_PER_SEC,
+		.retention_1h_ns = 3650 * 86400 * NS_PER_SEC,
 		.budget_percent = 1,
 		.max_series = 20000,
 		.bpf = true,

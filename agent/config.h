@@ -6,7 +6,7 @@
 
 struct mno_config {
 	char state[256], socket[108], user[32];
-	uint64_t retention_ns;
+	uint64_t retention_ns, retention_10s_ns, retention_1m_ns, retention_1h_ns;
 	double budget_percent; /* of all the host's CPUs, for all BPF programs */
 	uint64_t max_series;
 	bool bpf;

@@ -40,6 +40,18 @@ static const struct figure series_figures[] = {
 	GAUGE("mno_store_series", "Series in the dictionary.", mno_series_stat, series),
 	GAUGE("mno_store_memory_bytes", "Memory of head and dictionary.", mno_series_stat,
 		memory_bytes),
+	GAUGE("mno_store_index_bytes", "Memory of labels of series in the head.", mno_series_stat,
+		index_bytes),
+	GAUGE("mno_store_index_lag", "Series that wait to be in the stored label index.",
+		mno_series_stat, index_lag),
+	GAUGE("mno_store_series_ids_left", "New series until ids end.", mno_series_stat, ids_left),
+	COUNTER("mno_store_series_refused_total",
+		"Series refused: no id left, or labels in memory at their bound.", mno_series_stat,
+		refused),
+	COUNTER("mno_store_damaged_records_total", "Damaged records of the dictionary met.",
+		mno_series_stat, damaged_records),
+	COUNTER("mno_store_damaged_lists_total", "Damaged lists of the label index met.",
+		mno_series_stat, damaged_lists),
 	COUNTER("mno_store_samples_total", "Samples stored.", mno_series_stat, samples),
 };
 

@@ -87,6 +87,9 @@ static int start_store(struct mno_life *l)
 	wo.ledger = l->a.ledger;
 	wo.probes = l->a.probes;
 	wo.retention_ms = (int64_t)(l->config.retention_ns / NS_PER_MS);
+	wo.rollup_ms[MNO_TIER_10S] = (int64_t)(l->config.retention_10s_ns / NS_PER_MS);
+	wo.rollup_ms[MNO_TIER_1M] = (int64_t)(l->config.retention_1m_ns / NS_PER_MS);
+	wo.rollup_ms[MNO_TIER_1H] = (int64_t)(l->config.retention_1h_ns / NS_PER_MS);
 	return mno_writer_new(&wo, &l->a.writer);
 }
 

@@ -23,6 +23,9 @@
 #define API_QUERY_NS       (60 * NS_PER_SEC) /* longest evaluation */
 #define API_KEEPALIVE_NS   (15 * NS_PER_SEC)
 #define API_LATER          (-1) /* result of a handler: call me again at q->wake_ns */
+#define API_MORE           0    /* result of an upload's handler: the next piece */
+#define API_UPLOAD_PIECE   (256u << 10)
+#define API_UPLOADS_MAX    4
 #define API_CPU_SAMPLES    11
 #define API_POOL           2            /* threads for answers that may take longer */
 #define API_HELD_MAX       (128u << 20) /* bodies and answers of all clients together */
@@ -62,11 +65,13 @@ struct mno_api {
 	struct mno_req *jobs, **jobs_end; /* suspended requests for the pool, in order */
 	struct mno_req *later;            /* suspended requests with a wake-up time */
 	struct api_stream *streams;
+	struct api_upload *imports; /* running */
 	struct api_cpu {
 		uint64_t mono_ns, used_ns;
 	} cpu[API_CPU_SAMPLES]; /* ring, .n_cpu taken so far */
 	size_t n_cpu;
-	atomic_size_t held; /* bytes of bodies and of answers that are not yet taken */
+	atomic_uint uploads; /* running */
+	atomic_size_t held;  /* bytes of bodies and of answers that are not yet taken */
 };
 
 /* One request; handlers read the upper part and write the lower. */
@@ -89,7 +94,11 @@ struct mno_req {
 	struct mno_req *next; /* among those that wait, for the clock or for the pool */
 	const struct api_route *route; /* set when the request was understood */
 	int result;                    /* the pool's: status to send; 0 = not done */
-	uint64_t deadline_ns;          /* CLOCK_MONOTONIC, of reading the store */
+	bool last;                     /* upload: .body is the last piece, maybe empty */
+	bool counted;                  /* in api->uploads */
+	void *upload;                  /* the handler's own, between pieces */
+	void (*upload_free)(void *upload);
+	uint64_t deadline_ns; /* CLOCK_MONOTONIC, of reading the store */
 
 	struct mno_buf out;
 	struct mno_json j;     /* writes to .out */
@@ -104,7 +113,8 @@ struct api_route {
 	const char *pattern;          /* "<name>" stands for one segment */
 	int (*fn)(struct mno_req *q); /* HTTP status, or API_LATER */
 	const char *summary;
-	bool pool; /* runs on the pool's threads */
+	bool pool;   /* runs on the pool's threads */
+	bool upload; /* is called with each piece of the body: API_MORE, or the status to send */
 };
 
 /* The route of a path: NULL when there is none; *@ret_allow lists the methods of the path when
@@ -181,6 +191,8 @@ void api_put_probe(struct mno_req *q, const struct mno_probe_status *s, bool lon
 /* --- handlers: rows of routes.def ----------------------------------------------------------- */
 #define ROUTE(methods, pattern, fn, summary) int fn(struct mno_req *q);
 #define ROUTE_POOL                           ROUTE
+#define ROUTE_UPLOAD                         ROUTE
 #include "routes.def"
 #undef ROUTE
 #undef ROUTE_POOL
+#undef ROUTE_UPLOAD

@@ -6,11 +6,13 @@
 #include "mno/util.h"
 
 static const struct api_route routes[] = {
-#define ROUTE(methods, pattern, fn, summary)      {methods, pattern, fn, summary, false},
-#define ROUTE_POOL(methods, pattern, fn, summary) {methods, pattern, fn, summary, true},
+#define ROUTE(methods, pattern, fn, summary)        {methods, pattern, fn, summary, false, false},
+#define ROUTE_POOL(methods, pattern, fn, summary)   {methods, pattern, fn, summary, true, false},
+#define ROUTE_UPLOAD(methods, pattern, fn, summary) {methods, pattern, fn, summary, true, true},
 #include "routes.def"
 #undef ROUTE
 #undef ROUTE_POOL
+#undef ROUTE_UPLOAD
 };
 
 /* Whether @path fits @pattern; "<...>" takes one segment, decoded into @name. */

@@ -29,7 +29,9 @@ MNO_DEFINE_CLEANUP(struct mno_series *, mno_series_close)
 /*
  * Id of the series with this key, made on first use inside @txn. Writer thread. Labels may come
  * in any order. The id stays valid if @txn is aborted: the series is then written by the next one.
- * -EINVAL (malformed key, over one of the limits above, a label twice), -ENOSPC, -ENOMEM.
+ * -EINVAL (malformed key, over one of the limits above, a label twice). -EOVERFLOW (all ids
+ * were given out) and -MNO_ELIMIT (labels in memory at their bound, 512 MiB) refuse this series only.
+ * -ENOSPC, -ENOMEM.
  */
 int mno_series_resolve(
 	struct mno_series *s, struct mno_txn *txn, const char *key, size_t len, uint32_t *ret_id);
@@ -45,6 +47,41 @@ int mno_series_resolve(
  */
 int mno_series_append(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, const uint32_t *ids,
 	const double *values, size_t n);
+struct mno_sample {
+	uint32_t id;
+	int64_t t_ms;
+	double v;
+};
+/*
+ * Adds samples of any time and in any order, up to 1,048,576 in a call: late ones, those between
+ * and behind rows, imports of the past. A time that a series has already gets the new value; equal
+ * values are not stored again, so that what is imported twice is there once. Staleness marks are
+ * samples like others, and none are made. Part of @txn like a row, but seen by readers only when
+ * it is committed; undone with it, unless it spans more than 24 days (then whole days may stay).
+ * Writer thread. Memory: 48 bytes a sample and 20 MiB. Some samples of older calls may be merged,
+ * for 100 ms at most. -E2BIG; -ENOENT: an id was never given, or forgotten; -ERANGE: before 1970,
+ * behind 9999, or over 512 days in one call (see mno_series_bounds()); nothing was added then.
+ * After any other error abort the transaction.
+ */
+int mno_series_add(struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n);
+
+struct mno_series_bounds {
+	int64_t min_ms, max_ms; /* both may be added */
+};
+/*
+ * Between which times samples may come, for who takes them from outside and counts the others:
+ * from the start of the oldest day that @retention_ms (0: all) keeps until @future_ms (0: 10 min)
+ * from @now_ms. Pure.
+ */
+struct mno_series_bounds mno_series_bounds(int64_t now_ms, int64_t retention_ms, int64_t future_ms);
+
+/*
+ * Merges additions of mno_series_add() inside @txn, about a million samples in a call; *@ret_more
+ * if there is more to do. For a job in the background: reads get faster and files smaller.
+ * Writer thread. Errors as of mno_series_add().
+ */
+int mno_series_compact(struct mno_series *s, struct mno_txn *txn, bool *ret_more);
+
 /* Forgets rows since the last commit; call after mno_store_abort(). Writer thread. */
 void mno_series_rollback(struct mno_series *s);
 /* Call after a successful mno_store_commit(). Writer thread. */
@@ -166,6 +203,8 @@ struct mno_series_stat {
 	uint64_t series;          /* in the dictionary */
 	uint64_t samples;         /* stored, head included */
 	uint64_t block_bytes;     /* sealed blocks, payload */
+	uint64_t late_samples;    /* of samples, what mno_series_add() added */
+	uint64_t late_bytes;      /* their blocks, payload */
 	uint64_t memory_bytes;    /* head and dictionary */
 	uint64_t head_series;     /* in memory: seen since the last sealed block but one */
 	uint64_t damaged_blocks;  /* met by reads since open */
@@ -173,7 +212,8 @@ struct mno_series_stat {
 	uint64_t damaged_lists;   /* of the label index, the same: made anew from the records */
 	uint64_t index_bytes;     /* of memory_bytes: labels of the series in the head */
 	uint64_t index_lag;       /* series that wait to be in the stored label index */
-	uint64_t ids_left;        /* new series until ids end; then they are refused (-ENOSPC) */
+	uint64_t ids_left;        /* new series until ids end (an id is not given twice) */
+	uint64_t refused;         /* since open: no id left, or too much memory for labels */
 	int64_t first_ms, last_ms; /* 0 if empty */
 };
 /* Any thread. */

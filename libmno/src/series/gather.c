@@ -59,6 +59,12 @@ void gather_done(struct gather *g)
 		samples_done(&g->old[i]);
 	for (size_t i = 0; g->fresh && i < SCAN_BATCH * GROUP_SERIES; i++)
 		samples_done(&g->fresh[i]);
+	for (size_t i = 0; g->late && i < READ_BATCH; i++)
+		late_set_done(&g->late[i]);
+	free(g->late);
+	free(g->late_days);
+	free(g->merged.t);
+	free(g->merged.v);
 	held_clear(g);
 	free(g->old);
 	free(g->fresh);
@@ -256,7 +262,7 @@ static int open_block(struct gather *g, struct mno_env *e, enum mno_db db,
 	return r < 0 ? r : block_open((uint8_t *)g->raw.data, g->raw.len, &g->b);
 }
 
-static void note_damage(struct gather *g, size_t from, size_t to)
+void note_damage(struct gather *g, size_t from, size_t to)
 {
 	for (size_t i = from; i < to; i++)
 		g->damaged[i]++;

@@ -2,7 +2,7 @@
 /* What reads of samples share: some groups' data out of head, PART and blocks. */
 #pragma once
 
-#include "series_internal.h"
+#include "late.h"
 
 #define READ_BATCH 4u  /* groups, each with samples of its own in memory */
 #define SCAN_BATCH 16u /* groups; samples of the head alone are in memory */
@@ -44,6 +44,10 @@ struct gather {
 	double v[HEAD_ROWS];
 	int64_t t[HEAD_ROWS];
 	uint16_t idx[HEAD_ROWS];
+	int64_t *late_days; /* partitions with late samples */
+	size_t n_late_days;
+	struct late_set *late; /* by group; NULL without such partitions */
+	struct late_col merged;
 	int (*fn)(void *arg, const struct mno_run *r); /* of a scan */
 	void *arg;
 	struct mno_agg *agg; /* by group and column, if that is what is wanted */
@@ -57,4 +61,6 @@ int gather_new(struct mno_series *s, bool keep, struct gather **ret);
 size_t gather_begin(struct gather *g, const uint32_t *ids, size_t n, size_t groups);
 /* All that is stored of them; what is in the head is in fresh. */
 int gather_all(struct gather *g);
+/* A block of the wanted groups [from, to) cannot be read. */
+void note_damage(struct gather *g, size_t from, size_t to);
 int samples_room(struct samples *c, size_t n);

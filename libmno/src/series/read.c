@@ -21,6 +21,25 @@ static int join(struct samples *o, struct samples *f)
 	return 0;
 }
 
+static int gather_late(struct gather *g)
+{
+	int r = 0;
+
+	if (!g->n_late_days)
+		return 0;
+	if (!g->late)
+		g->late = calloc(READ_BATCH, sizeof(*g->late));
+	if (!g->late)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->n_groups && r == 0; i++) {
+		r = late_gather(g->s, g->late_days, g->n_late_days, g->group[i], g->want[i], g->t0,
+			g->t1, &g->left, g->z, &g->late[i]);
+		for (uint32_t d = 0; d < g->late[i].damaged; d++)
+			note_damage(g, i, i + 1);
+	}
+	return r;
+}
+
 static int hand_group(
 	struct gather *g, size_t gi, int (*fn)(void *arg, const struct mno_column *c), void *arg)
 {
@@ -38,8 +57,33 @@ static int hand_group(
 		c.n = o->n;
 		c.t_ms = o->t;
 		c.v = o->v;
+		if (g->late && g->late[gi].c[col].n) {
+			r = late_col_merge(&(struct late_col){o->n, o->cap, o->t, o->v},
+				&g->late[gi].c[col], &g->merged);
+			c.n = g->merged.n;
+			c.t_ms = g->merged.t;
+			c.v = g->merged.v;
+		}
+		if (r < 0)
+			return r;
 		if (c.n || c.damaged)
 			r = fn(arg, &c);
+	}
+	return r;
+}
+
+static int read_columns(struct gather *g, const uint32_t *ids, size_t n,
+	int (*fn)(void *arg, const struct mno_column *c), void *arg)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0;) {
+		i += gather_begin(g, ids + i, n - i, READ_BATCH);
+		r = gather_all(g);
+		if (r == 0)
+			r = gather_late(g);
+		for (size_t k = 0; k < g->n_groups && r == 0; k++)
+			r = hand_group(g, k, fn, arg);
 	}
 	return r;
 }
@@ -51,18 +95,29 @@ int mno_series_read(struct mno_series *s, const uint32_t *ids, size_t n, int64_t
 	struct gather *g = NULL;
 	int r = gather_new(s, true, &g);
 
+	if (r == 0)
+		r = late_days(s, t0, t1, &g->late_days, &g->n_late_days);
 	if (r < 0)
 		return r;
 	g->t0 = t0;
 	g->t1 = t1;
 	g->left = max_samples;
-	for (size_t i = 0; i < n && r == 0;) {
-		i += gather_begin(g, ids + i, n - i, READ_BATCH);
-		r = gather_all(g);
-		for (size_t k = 0; k < g->n_groups && r == 0; k++)
-			r = hand_group(g, k, fn, arg);
-	}
-	return r;
+	return read_columns(g, ids, n, fn, arg);
+}
+
+int series_read_rows(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
+	int (*fn)(void *arg, const struct mno_column *c), void *arg)
+{
+	_cleanup_(gather_done_p)
+	struct gather *g = NULL;
+	int r = gather_new(s, true, &g);
+
+	if (r < 0)
+		return r;
+	g->t0 = t0;
+	g->t1 = t1;
+	g->left = SIZE_MAX;
+	return read_columns(g, ids, n, fn, arg);
 }
 
 /* --- runs --------------------------------------------------------------------------------------------- */
@@ -93,6 +148,8 @@ int mno_series_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t
 	uint64_t damaged = 0;
 	int r = gather_new(s, false, &g);
 
+	if (r == 0)
+		r = late_days(s, t0, t1, &g->late_days, &g->n_late_days);
 	if (r < 0)
 		return r;
 	g->t0 = t0;
@@ -101,7 +158,15 @@ int mno_series_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t
 	g->fn = fn;
 	g->arg = arg;
 	for (size_t i = 0; i < n && r == 0;) {
-		i += gather_begin(g, ids + i, n - i, SCAN_BATCH);
+		size_t took = gather_begin(g, ids + i, n - i, SCAN_BATCH);
+
+		if (g->n_late_days &&
+			late_any(s, g->late_days, g->n_late_days, g->group, g->n_groups)) {
+			r = late_scan(s, ids + i, took, t0, t1, fn, arg, &damaged);
+			i += took;
+			continue;
+		}
+		i += took;
 		r = gather_all(g);
 		if (r == 0)
 			r = hand_fresh(g);
@@ -134,10 +199,25 @@ static int hand_aggs(struct gather *g, int (*fn)(void *arg, const struct mno_agg
 	return r;
 }
 
+struct agg_sink {
+	int (*fn)(void *arg, const struct mno_agg *a);
+	void *arg;
+};
+
+static int fold_column(void *arg, const struct mno_column *c)
+{
+	const struct agg_sink *sink = arg;
+	struct mno_agg a = {.id = c->id, .damaged = c->damaged};
+
+	agg_add(&a, c->t_ms, c->v, c->n);
+	return a.count || a.damaged ? sink->fn(sink->arg, &a) : 0;
+}
+
 int mno_series_read_agg(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
 	int (*fn)(void *arg, const struct mno_agg *a), void *arg)
 {
 	const size_t all = SCAN_BATCH * GROUP_SERIES;
+	struct agg_sink sink = {fn, arg};
 	_cleanup_(gather_done_p)
 	struct gather *g = NULL;
 	int r = gather_new(s, false, &g);
@@ -147,12 +227,22 @@ int mno_series_read_agg(struct mno_series *s, const uint32_t *ids, size_t n, int
 	g->agg = calloc(all, sizeof(*g->agg));
 	if (!g->agg)
 		return -ENOMEM;
+	r = late_days(s, t0, t1, &g->late_days, &g->n_late_days);
 	g->t0 = t0;
 	g->t1 = t1;
 	g->left = SIZE_MAX;
 	for (size_t i = 0; i < n && r == 0;) {
 		memset(g->agg, 0, all * sizeof(*g->agg));
-		i += gather_begin(g, ids + i, n - i, SCAN_BATCH);
+		size_t took = gather_begin(g, ids + i, n - i, SCAN_BATCH);
+
+		/* late samples lie between those that aggregates were made of */
+		if (g->n_late_days &&
+			late_any(s, g->late_days, g->n_late_days, g->group, g->n_groups)) {
+			r = mno_series_read(s, ids + i, took, t0, t1, SIZE_MAX, fold_column, &sink);
+			i += took;
+			continue;
+		}
+		i += took;
 		r = gather_all(g);
 		if (r == 0)
 			r = hand_aggs(g, fn, arg);

@@ -192,6 +192,7 @@ struct hot {
 	bool dirty; /* its record must be (re)written as hot */
 	uint64_t fp;
 	int64_t first_ms; /* no sample before; 0: not known */
+	int64_t late_ms;  /* the last sample that did not come in a row, since it is here; or 0 */
 	struct hot *next_fp, *next_dirty;
 	struct hot_label {
 		struct sym *name, *value;
@@ -225,6 +226,32 @@ struct head {
 	struct sparse rows; /* struct rows by group number */
 };
 
+/* --- late*.c: samples that did not come in rows ---------------------------------------------- */
+/* Figures of one partition, stored in it: what main says may be one commit behind. */
+struct late_meta {
+	uint64_t samples, bytes; /* of LATE; a sample that took another's place is not counted */
+	int64_t first_ms, last_ms;
+	uint32_t next_run;
+	uint32_t next_id;    /* above every id with data in the partition */
+	uint32_t merged_run; /* next_run when all was merged: nothing to do until it changes */
+	uint32_t unused;     /* 0 */
+};
+struct late_part {
+	int64_t t0_ms;
+	struct late_meta m;
+};
+struct late_parts {
+	size_t n, cap;
+	struct late_part *v; /* ascending */
+};
+struct late {
+	struct late_parts shown; /* as committed; under the lock of the series */
+	struct late_parts now;   /* the writer's own: touched by the open transaction */
+	size_t merged;           /* samples, by the open transaction */
+	int64_t day;             /* where compaction goes on */
+	uint32_t group;
+};
+
 struct counters {
 	uint64_t samples, block_bytes, next_id, series;
 	int64_t first_ms;
@@ -249,6 +276,8 @@ struct mno_series {
 	} shown;                                 /* as of the last row, commit or abort */
 	uint64_t damaged_blocks;                 /* met by reads since open; atomic */
 	uint64_t damaged_records, damaged_lists; /* of the dictionary; the same */
+	uint64_t refused;                        /* series, since open; atomic */
+	size_t index_max;                        /* bytes of labels in memory */
 	uint64_t indexed;                        /* index_state.next as of the last step; atomic */
 	bool index_bad;                          /* the label index is to be made anew; atomic */
 	/* The writer's own. */
@@ -259,8 +288,16 @@ struct mno_series {
 	size_t n_free_chunks;
 	struct mno_buf raw, key;
 	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
+	struct rollup_state *rollup;        /* NULL: no memory for it */
 	ZSTD_DCtx *z;
+	ZSTD_DCtx *spare_z; /* of readers; atomic */
+	struct late late;
 };
+
+/* rollup.c: what is being made; rollback forgets the step under way. */
+int rollup_open(struct mno_series *s);
+void rollup_free(struct mno_series *s);
+void rollup_rollback(struct mno_series *s);
 
 struct sym *sym_get(struct symtab *t, const char *text); /* a new reference; NULL: no memory */
 struct sym *sym_find(const struct symtab *t, const char *text);
@@ -287,8 +324,8 @@ struct record {
 	size_t len;
 };
 /* Checks and splits a stored record; the key is in @raw. -MNO_ECORRUPT */
-int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len,
-	struct mno_buf *raw, struct record *ret);
+int dict_record(const struct mno_series *s, ZSTD_DCtx *z, const uint8_t id_be[4], const void *val,
+	size_t len, struct mno_buf *raw, struct record *ret);
 /* Its times only, without unpacking. */
 int record_times(const uint8_t id_be[4], const void *val, size_t len, struct record *ret);
 /* Says that a record is damaged, once, and counts it. Any thread. */
@@ -378,6 +415,12 @@ static inline uint32_t block_key_group(const void *key)
 int merge_windows(struct mno_series *s, struct mno_txn *txn, const struct head *h, bool all);
 /* Sets s->part_t0 from what is committed. */
 int merge_load(struct mno_series *s);
+
+/* Makes sure that a series given by its id may be added to: brings it back into the head. */
+int series_admit(struct mno_series *s, struct mno_txn *txn, uint32_t id);
+/* As mno_series_read(), of what came in rows only. */
+int series_read_rows(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
+	int (*fn)(void *arg, const struct mno_column *c), void *arg);
 
 int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms);
 int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h);

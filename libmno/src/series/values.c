@@ -381,7 +381,7 @@ static int apply_node(struct edit *e, uint32_t no, unsigned level, const struct 
 {
 	_cleanup_(node_done)
 	struct node old = {0};
-	int r = node_get(e->s, e->txn->t, NULL, e->tree, no, &e->s->raw, &old);
+	int r = node_get(e->s, e->txn->t, e->s->z, e->tree, no, &e->s->raw, &old);
 
 	if (r == -ENOENT || (r == 0 && old.level != level))
 		return -MNO_ECORRUPT;
@@ -427,7 +427,7 @@ int values_apply(struct mno_series *s, struct mno_txn *txn, const uint8_t tree[F
 	_cleanup_(refs_done)
 	struct refs up = {0};
 	struct edit e = {.s = s, .txn = txn, .tree = tree};
-	int r = node_get(s, txn->t, NULL, tree, 0, &s->raw, &root);
+	int r = node_get(s, txn->t, s->z, tree, 0, &s->raw, &root);
 	bool was = r == 0;
 
 	if (r < 0 && r != -ENOENT)

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include "../crypt/crypt.h"
+#include "compact.h"
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
@@ -275,6 +276,8 @@ static int open_all(struct mno_env *e, bool create)
 	fresh = faccessat(e->dir_fd, "data.mdb", F_OK, 0) < 0;
 	if (fresh && !create)
 		return -ENOENT;
+	if (!e->store->opts.read_only)
+		mno_env_drop_compact(e->dir_fd);
 	r = reserve_lock(e);
 	if (r == 0)
 		r = check_pages(e);

@@ -89,8 +89,8 @@ static size_t padded(size_t n)
 }
 
 /* Compresses into e->scratch if that helps; *@ret_p is what to store. */
-static int pack(struct mno_env *e, const void *raw, size_t len, const void **ret_p, size_t *ret_len,
-	bool *ret_packed)
+static int pack(struct mno_env *e, int level, const void *raw, size_t len, const void **ret_p,
+	size_t *ret_len, bool *ret_packed)
 {
 	size_t bound = ZSTD_compressBound(len), n;
 	char *dst;
@@ -104,7 +104,7 @@ static int pack(struct mno_env *e, const void *raw, size_t len, const void **ret
 	dst = mno_buf_reserve(&e->scratch, bound);
 	if (!dst)
 		return -ENOMEM;
-	n = ZSTD_compressCCtx(e->cctx, dst, bound, raw, len, SEAL_LEVEL);
+	n = ZSTD_compressCCtx(e->cctx, dst, bound, raw, len, level);
 	if (ZSTD_isError(n))
 		return -ENOMEM;
 	if (n >= len)
@@ -164,7 +164,7 @@ int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen
 
 	if (raw_len > MNO_SEAL_RAW_MAX || klen > KEY_LEN_MAX)
 		return -E2BIG;
-	r = pack(t->e, raw, raw_len, &p, &len, &packed);
+	r = pack(t->e, s->level ? s->level : SEAL_LEVEL, raw, raw_len, &p, &len, &packed);
 	if (r < 0)
 		return r;
 	h.packed = packed;

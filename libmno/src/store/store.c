@@ -11,6 +11,7 @@
 #include <sys/statvfs.h>
 #include <time.h>
 #include "../crypt/crypt.h"
+#include "compact.h"
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
@@ -129,6 +130,17 @@ int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_s
 	return 0;
 }
 
+static void close_env(struct mno_env *e)
+{
+	_cleanup_close_ int dir_fd = -1;
+
+	if (mno_env_wasteful(e) && mno_env_copy_compact(e) == 0)
+		dir_fd = dup(e->dir_fd);
+	mno_env_free(e);
+	if (dir_fd >= 0 && mno_env_take_compact(dir_fd) < 0)
+		mno_env_drop_compact(dir_fd);
+}
+
 struct mno_store *mno_store_close(struct mno_store *s)
 {
 	if (!s)
@@ -138,7 +150,7 @@ struct mno_store *mno_store_close(struct mno_store *s)
 	while (s->envs) {
 		struct mno_env *next = s->envs->next;
 
-		mno_env_free(s->envs);
+		close_env(s->envs);
 		s->envs = next;
 	}
 	mno_keys_close(s->keys);

@@ -209,10 +209,14 @@ enum mno_seal_kind {
 	MNO_SEAL_VALUES = 21,
 	MNO_SEAL_SPAN = 22,
 	MNO_SEAL_META = 6,
-	MNO_SEAL_AGG = 7,
+	MNO_SEAL_ROLL = 16,
+	MNO_SEAL_LATE = 7,
+	MNO_SEAL_HIST = 8,
+	MNO_SEAL_AGG = 9,
 };
 struct mno_seal {
 	uint8_t kind, flags; /* flags: the kind's own */
+	uint8_t level;       /* of compression when it is put; 0: the default */
 	uint32_t count;      /* items inside */
 	uint64_t a, b; /* the kind's own, readable without unpacking (e.g. first and last time) */
 };
