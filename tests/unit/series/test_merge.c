@@ -429,6 +429,12 @@ static void test_crash_between(void **state)
 	free(m);
 }
 
+static int keep_agg(void *arg, const struct mno_agg *a)
+{
+	*(struct mno_agg *)arg = *a;
+	return 0;
+}
+
 /* Aggregates that are damaged cost time, no answer. */
 static void test_damaged_aggs(void **state)
 {
@@ -455,6 +461,33 @@ static void test_damaged_aggs(void **state)
 	check(m, s);
 	assert_true(s->e->damaged > 0);
 	free(m);
+}
+
+/* A sample that came late lies between those that aggregates were made of. */
+static void test_late_aggs(void **state)
+{
+	struct st *s = *state;
+	struct mno_txn *txn = begin(s);
+	uint32_t id = resolve(s, txn, "late");
+	struct mno_agg got = {0};
+	double v;
+
+	for (int i = 0; i < 1000; i++) {
+		v = i;
+		assert_int_equal(mno_series_append(s->s, txn, 5000 + i * 1000, &id, &v, 1), 0);
+	}
+	assert_int_equal(mno_series_seal(s->s, txn), 0);
+	commit(s, txn);
+	txn = begin(s);
+	assert_int_equal(mno_series_add(s->s, txn,
+				 &(struct mno_sample){.id = id, .t_ms = 105500, .v = -7}, 1),
+		0);
+	commit(s, txn);
+	assert_int_equal(mno_series_read_agg(s->s, &id, 1, 0, INT64_MAX, keep_agg, &got), 0);
+	assert_int_equal(got.count, 1001);
+	assert_int_equal(got.resets, 1);
+	assert_true(got.min == -7 && got.max == 999 && got.first == 0 && got.last == 999);
+	assert_true(got.lost == 100 && got.sum == 999 * 500 - 7);
 }
 
 /* A partition that is away is told of, and the rest is served. */
@@ -502,6 +535,7 @@ int main(void)
 		T(test_expire_days),
 		T(test_crash_between),
 		T(test_damaged_aggs),
+		T(test_late_aggs),
 		T(test_bad_partition),
 	};
 
