@@ -9,7 +9,7 @@
 #include "mno/load.h"
 #include "mno/time.h"
 
-#define BATCHES_MAX 2 /* with the writer */
+#define BATCHES_MAX 1 /* with the writer, while the next is being filled */
 #define RETRY_MS    5 /* when its queue is full */
 
 struct mno_import {
@@ -102,7 +102,7 @@ static int wait_for_writer(struct mno_import *im, unsigned n)
 	int r;
 
 	pthread_mutex_lock(&im->lock);
-	while (im->in_flight >= n && !(im->err && n > 1))
+	while (im->in_flight >= n && !im->err)
 		pthread_cond_wait(&im->cond, &im->lock);
 	r = im->err;
 	pthread_mutex_unlock(&im->lock);

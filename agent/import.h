@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One import: bytes in, batches to the writer, figures out. The reader waits while the writer is
- * behind: nothing is dropped, memory is bounded (the ingester's, and three batches of 3 MiB).
+ * behind: nothing is dropped, memory is bounded (the ingester's, and two batches of 6 MiB).
  */
 #pragma once
 

@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <poll.h>
 #include <systemd/sd-daemon.h>
+#include "check_store.h"
 #include "life.h"
 #include "mno/crypt.h"
 #include "mno/err.h"
@@ -150,6 +151,10 @@ int main(int argc, char **argv)
 		return codes[r];
 	mno_log_set(log_line, &journal, o.verbose ? MNO_LOG_DEBUG : MNO_LOG_INFO);
 	mno_crypt_no_core();
+	if (o.check_store) {
+		r = mno_check_store(&o);
+		return r < 0 ? fail("store", &o, r) : r;
+	}
 	sigfd = block_signals();
 	r = sigfd < 0 ? sigfd : mno_life_start(&o, &life, &what);
 	if (r < 0)

@@ -15,7 +15,7 @@ struct mno_options {
 	struct mno_config config;
 	const char *config_path; /* NULL = none was named */
 	uint64_t for_ns;         /* 0 = until told to stop */
-	bool check_config, no_bpf, verbose;
+	bool check_store, check_config, no_bpf, verbose;
 };
 
 /* Reads the configuration file, then the command line over it; says what is wrong on stderr. */

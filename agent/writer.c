@@ -6,6 +6,8 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/queue.h"
+#include "mno/store_keys.h"
+#include "mno/store_parts.h"
 #include "mno/time.h"
 #include "probes.h"
 #include "writer.h"
@@ -17,6 +19,8 @@
 #define RECLAIM_EVERY        10 /* failed rounds */
 #define EXPIRE_EVERY         60 /* commits */
 #define DEFAULT_RETENTION_MS (14LL * 86400 * 1000)
+#define READER_MAX_NS        NS_PER_SEC
+#define RESEAL_BYTES         (1u << 20) /* of older values, in one commit */
 #define MAX_PROBES           32
 
 struct item {
@@ -316,6 +320,8 @@ static int end_txn(struct mno_writer *w, struct mno_txn *t, int r)
 		mno_store_abort(w->o.env, t);
 	if (r == 0) {
 		mno_series_committed(w->o.series);
+		if (mno_store_resealed(w->o.env) < 0)
+			mno_debug("the old data key is not dropped yet");
 		return 0;
 	}
 	mno_series_rollback(w->o.series);
@@ -330,6 +336,7 @@ static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_pro
 	bool more;
 	int r = mno_store_begin(w->o.env, &t);
 
+	mno_store_watch_readers(w->o.env, READER_MAX_NS);
 	if (r == -ENOSPC)
 		reclaim(w);
 	if (r < 0)
@@ -343,6 +350,8 @@ static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_pro
 		expire(w, t);
 	if (r == 0 && w->watched && (w->rounds % EXPIRE_EVERY == 1 || atomic_load(&w->stopping)))
 		r = mno_ledger_keep_running(w->o.ledger, w->o.env, t);
+	if (r == 0)
+		r = mno_store_reseal(w->o.env, t, RESEAL_BYTES);
 	return end_txn(w, t, r);
 }
 

@@ -15,7 +15,7 @@ struct mno_batch;
 struct mno_load_opts {
 	size_t sz;
 	struct mno_series *series; /* borrowed */
-	size_t batch_samples;      /* of one batch, about; 0 = 131,072 (3 MiB) */
+	size_t batch_samples;      /* of one batch, about; 0 = 262,144 (6 MiB) */
 	/* Takes a full batch over (mno_batch_free() is its end), on the reader's thread; may wait.
 	 * On failure the batch is still the caller's, and the ingester stops. */
 	int (*full)(void *arg, struct mno_batch *b);

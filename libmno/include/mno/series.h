@@ -11,6 +11,7 @@
 #include "mno/store.h"
 #include "mno/buf.h"
 #include "mno/metric.h"
+#include "mno/native_hist.h"
 
 struct mno_series;
 
@@ -199,12 +200,32 @@ struct mno_agg {
 int mno_series_read_agg(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
 	int (*fn)(void *arg, const struct mno_agg *a), void *arg);
 
+/*
+ * Adds one native histogram to a series, or takes the place of that at the same time. Part of @txn
+ * as mno_series_add(): any time, in order is cheapest. A series may have samples too. -EINVAL:
+ * schema, spans or numbers of buckets are out of bounds (see mno/native_hist.h); others likewise.
+ */
+int mno_series_add_hist(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t_ms,
+	const struct mno_native_hist *h);
+/* @h is borrowed by the callback. */
+typedef int (*mno_hist_fn)(void *arg, uint32_t id, int64_t t_ms, const struct mno_native_hist *h);
+/*
+ * Hands over the histograms with t0 <= t <= t1 of each id, by id in the order given and then by
+ * time. No read transaction is held while @fn runs; a non-zero result stops and is returned.
+ * *@ret_damaged (may be NULL) counts batches, of up to 256, that could not be read. Memory: the
+ * stored bytes of one series and day. Any thread.
+ */
+int mno_series_read_hist(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0,
+	int64_t t1, mno_hist_fn fn, void *arg, uint64_t *ret_damaged);
+
 struct mno_series_stat {
 	uint64_t series;          /* in the dictionary */
 	uint64_t samples;         /* stored, head included */
 	uint64_t block_bytes;     /* sealed blocks, payload */
 	uint64_t late_samples;    /* of samples, what mno_series_add() added */
 	uint64_t late_bytes;      /* their blocks, payload */
+	uint64_t histograms;      /* native ones, beside samples */
+	uint64_t hist_bytes;      /* their batches, payload */
 	uint64_t memory_bytes;    /* head and dictionary */
 	uint64_t head_series;     /* in memory: seen since the last sealed block but one */
 	uint64_t damaged_blocks;  /* met by reads since open */

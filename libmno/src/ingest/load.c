@@ -5,16 +5,18 @@
 #include "mno/buf.h"
 #include "mno/load.h"
 
-#define BATCH_SAMPLES 131072u
-#define BATCH_TIMES   1500u /* changes of time in a batch: rows of a transaction are limited */
+#define BATCH_SAMPLES 262144u
+#define KEYS_MAX      (4u << 20)          /* text of new series in a batch */
+#define T_END         (253402300800000LL) /* the store has days from 1970 to 9999 */
+#define PART_MS       (256 * 86400000LL)  /* within what a call of the store may span */
 
 struct mno_batch {
 	struct mno_load *load;
 	bool forget;         /* numbers start at 0 again */
 	size_t n_series;     /* new ones */
 	struct mno_buf keys; /* theirs: u32 length, text */
-	size_t n, cap, n_times;
-	struct mno_ingest_sample *v; /* owned */
+	size_t n;
+	struct mno_sample *v; /* owned; .id is the number of the series */
 };
 
 struct mno_load {
@@ -24,9 +26,6 @@ struct mno_load {
 	/* writer thread */
 	uint32_t *ids; /* of a series' number; 0 = the store refused it */
 	size_t n_ids, cap_ids;
-	uint32_t *row_ids;
-	double *row_values;
-	size_t row_cap;
 };
 
 int mno_load_new(const struct mno_load_opts *o, struct mno_load **ret)
@@ -48,8 +47,6 @@ struct mno_load *mno_load_free(struct mno_load *l)
 		return NULL;
 	mno_batch_free(l->batch);
 	free(l->ids);
-	free(l->row_ids);
-	free(l->row_values);
 	free(l);
 	return NULL;
 }
@@ -76,8 +73,7 @@ static int need_batch(struct mno_load *l)
 	if (!b)
 		return -ENOMEM;
 	b->load = l;
-	b->cap = 2 * l->o.batch_samples;
-	b->v = malloc(b->cap * sizeof(*b->v));
+	b->v = malloc(l->o.batch_samples * sizeof(*b->v));
 	if (!b->v) {
 		mno_batch_free(b);
 		return -ENOMEM;
@@ -103,7 +99,9 @@ static int on_series(void *arg, uint32_t series, const char *key, size_t len)
 {
 	struct mno_load *l = arg;
 	uint32_t n = (uint32_t)len;
-	int r = need_batch(l);
+	int r = l->batch && l->batch->keys.len + len > KEYS_MAX ? mno_load_flush(l) : 0;
+
+	r = r ? r : need_batch(l);
 
 	if (r < 0)
 		return r;
@@ -125,32 +123,24 @@ static int on_forget(void *arg)
 	return r;
 }
 
-/* A batch ends where time changes, so that samples of one time are stored together. */
-static bool is_enough(const struct mno_load *l, const struct mno_batch *b, int64_t t_ms)
-{
-	if (!b || !b->n)
-		return false;
-	return b->n == b->cap || ((b->n >= l->o.batch_samples || b->n_times == BATCH_TIMES) &&
-					 t_ms != b->v[b->n - 1].t_ms);
-}
-
 static int on_samples(void *arg, const struct mno_ingest_sample *v, size_t n)
 {
 	struct mno_load *l = arg;
 
-	for (size_t i = 0; i < n; i++) {
-		struct mno_batch *b = l->batch;
-		int r;
+	while (n) {
+		size_t part;
+		int r = l->batch && l->batch->n == l->o.batch_samples ? mno_load_flush(l) : 0;
 
-		if (!b || is_enough(l, b, v[i].t_ms)) {
-			r = mno_load_flush(l);
-			r = r ? r : need_batch(l);
-			if (r < 0)
-				return r;
-			b = l->batch;
-		}
-		b->n_times += b->n == 0 || b->v[b->n - 1].t_ms != v[i].t_ms;
-		b->v[b->n++] = v[i];
+		r = r ? r : need_batch(l);
+		if (r < 0)
+			return r;
+		part = MNO_MIN(n, l->o.batch_samples - l->batch->n);
+		for (size_t i = 0; i < part; i++)
+			l->batch->v[l->batch->n + i] =
+				(struct mno_sample){v[i].series, v[i].t_ms, v[i].value};
+		l->batch->n += part;
+		v += part;
+		n -= part;
 	}
 	return 0;
 }
@@ -207,69 +197,43 @@ static int resolve(struct mno_batch *b, struct mno_txn *txn)
 
 static int by_time(const void *pa, const void *pb)
 {
-	const struct mno_ingest_sample *a = pa, *b = pb;
+	const struct mno_sample *a = pa, *b = pb;
 
-	if (a->t_ms != b->t_ms)
-		return a->t_ms < b->t_ms ? -1 : 1;
-	return a->series < b->series ? -1 : a->series > b->series;
+	return (a->t_ms > b->t_ms) - (a->t_ms < b->t_ms);
 }
 
-static bool is_sorted(const struct mno_batch *b)
-{
-	for (size_t i = 1; i < b->n; i++)
-		if (b->v[i].t_ms < b->v[i - 1].t_ms)
-			return false;
-	return true;
-}
-
-static int need_row(struct mno_load *l, size_t n)
-{
-	uint32_t *ids;
-	double *values;
-
-	if (n <= l->row_cap)
-		return 0;
-	ids = reallocarray(l->row_ids, n, sizeof(*ids));
-	l->row_ids = ids ? ids : l->row_ids;
-	values = ids ? reallocarray(l->row_values, n, sizeof(*values)) : NULL;
-	if (!values)
-		return -ENOMEM;
-	l->row_values = values;
-	l->row_cap = n;
-	return 0;
-}
-
-/* Samples of one time as a row of the head. Times that are not later than its last are refused. */
-static int add_row(struct mno_load *l, struct mno_txn *txn, const struct mno_ingest_sample *v,
-	size_t n, uint64_t *stored)
-{
-	size_t m = 0;
-	int r = need_row(l, n);
-
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < n; i++) {
-		l->row_ids[m] = l->ids[v[i].series];
-		l->row_values[m] = v[i].value;
-		m += l->row_ids[m] != 0;
-	}
-	r = mno_series_append(l->o.series, txn, v->t_ms, l->row_ids, l->row_values, m);
-	*stored += r == 0 ? m : 0;
-	return r == -EINVAL ? 0 : r;
-}
-
-/* All samples of a batch, whatever their order. */
-static int add_samples(struct mno_batch *b, struct mno_txn *txn, uint64_t *stored)
+/* What spans more days than one call may: in parts. */
+static int add_parts(
+	struct mno_load *l, struct mno_txn *txn, struct mno_sample *v, size_t n, uint64_t *stored)
 {
 	int r = 0;
 
-	if (!is_sorted(b))
-		qsort(b->v, b->n, sizeof(*b->v), by_time);
-	for (size_t i = 0, n; i < b->n && r == 0; i += n) {
-		for (n = 1; i + n < b->n && b->v[i + n].t_ms == b->v[i].t_ms;)
-			n++;
-		r = add_row(b->load, txn, b->v + i, n, stored);
+	qsort(v, n, sizeof(*v), by_time);
+	for (size_t i = 0, k; i < n && r == 0; i += k) {
+		for (k = 1; i + k < n && v[i + k].t_ms - v[i].t_ms < PART_MS; k++)
+			;
+		r = mno_series_add(l->o.series, txn, v + i, k);
+		*stored += r == 0 ? k : 0;
 	}
+	return r;
+}
+
+/* All samples of a batch, whatever their order. Its numbers of series become ids. */
+static int add_samples(struct mno_batch *b, struct mno_txn *txn, uint64_t *stored)
+{
+	struct mno_load *l = b->load;
+	size_t n = 0;
+	int r;
+
+	for (size_t i = 0; i < b->n; i++) {
+		b->v[n] = b->v[i];
+		b->v[n].id = l->ids[b->v[i].id];
+		n += b->v[n].id != 0 && b->v[n].t_ms >= 0 && b->v[n].t_ms < T_END;
+	}
+	r = n ? mno_series_add(l->o.series, txn, b->v, n) : 0;
+	if (r == -ERANGE)
+		return add_parts(l, txn, b->v, n, stored);
+	*stored += r == 0 ? n : 0;
 	return r;
 }
 

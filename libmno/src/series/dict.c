@@ -8,6 +8,7 @@
 
 #define INDEX_LAG    512u            /* new series that are indexed together */
 #define INDEX_NS     (4 * NS_PER_MS) /* of a transaction, at most, with one batch more */
+#define INDEX_FAR    8192u           /* more: an index that is made anew takes more of the time */
 #define INDEX_MAX    (512u << 20)    /* bytes of labels in memory; a series more is refused */
 #define EXPIRE_BATCH 64u
 #define EXPIRE_NS    (4 * NS_PER_MS)
@@ -115,6 +116,8 @@ static struct hot *reverse(struct hot *list)
 /* They stay on a list until the commit: an abort puts them back. */
 int dict_flush(struct mno_series *s, struct mno_txn *txn)
 {
+	uint64_t lag;
+
 	s->dirty = reverse(s->dirty);
 	while (s->dirty) {
 		struct hot *h = s->dirty;
@@ -126,7 +129,9 @@ int dict_flush(struct mno_series *s, struct mno_txn *txn)
 		h->next_dirty = s->inflight;
 		s->inflight = h;
 	}
-	return index_step(s, txn, INDEX_LAG, INDEX_NS);
+	lag = s->now.next_id -
+	      MNO_MIN(__atomic_load_n(&s->indexed, __ATOMIC_RELAXED), s->now.next_id);
+	return index_step(s, txn, INDEX_LAG, lag > INDEX_FAR ? 5 * INDEX_NS : INDEX_NS);
 }
 
 int dict_cool(struct mno_series *s, struct mno_txn *txn, struct hot *h, int64_t last_ms)
@@ -187,8 +192,9 @@ int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot
 	r = hot_add(s, id, dict_fingerprint(s, rec.key, rec.len), &k, ret);
 	if (r < 0)
 		return r;
-	if (rec.first_ms != INT64_MIN)
-		(*ret)->first_ms = rec.first_ms;
+	pthread_rwlock_wrlock(&s->lock);
+	(*ret)->first_ms = rec.first_ms != INT64_MIN ? rec.first_ms : 0;
+	pthread_rwlock_unlock(&s->lock);
 	if (rec.last_ms != INT64_MAX)
 		dict_mark_dirty(s, *ret);
 	return 0;
@@ -199,7 +205,7 @@ int dict_widen(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t
 	struct hot *h = hot_by_id(s, id);
 	int r = h ? 0 : dict_heat(s, txn, id, &h);
 
-	if (r < 0 || t_ms >= h->first_ms)
+	if (r < 0 || !h->first_ms || t_ms >= h->first_ms)
 		return r;
 	pthread_rwlock_wrlock(&s->lock);
 	h->first_ms = t_ms ? t_ms : -1; /* 0 means not known */

@@ -75,7 +75,7 @@ void gather_done(struct gather *g)
 	mno_buf_done(&g->val);
 	mno_buf_done(&g->next);
 	mno_buf_done(&g->raw);
-	ZSTD_freeDCtx(g->z);
+	ZSTD_freeDCtx(__atomic_exchange_n(&g->s->spare_z, g->z, __ATOMIC_ACQ_REL));
 	free(g);
 }
 int gather_new(struct mno_series *s, bool keep, struct gather **ret)
@@ -86,7 +86,10 @@ int gather_new(struct mno_series *s, bool keep, struct gather **ret)
 	if (!g)
 		return -ENOMEM;
 	g->s = s;
-	g->z = ZSTD_createDCtx();
+	/* small reads follow one another: one is kept for the next, of whichever thread */
+	g->z = __atomic_exchange_n(&s->spare_z, NULL, __ATOMIC_ACQ_REL);
+	if (!g->z)
+		g->z = ZSTD_createDCtx();
 	g->fresh = calloc(SCAN_BATCH * GROUP_SERIES, sizeof(*g->fresh));
 	if (keep)
 		g->old = calloc(READ_BATCH * GROUP_SERIES, sizeof(*g->old));

@@ -82,6 +82,32 @@ static int meta_open(struct mno_env *e, const void *val, size_t len, struct late
 	return r;
 }
 
+static int meta_count_hists(struct mno_env *e, MDB_txn *t, struct late_meta *m)
+{
+	MDB_cursor *c;
+	MDB_val k, v;
+	int r = mno_lmdb_error(mdb_cursor_open(t, e->dbi[MNO_DB_HIST], &c));
+
+	if (r < 0)
+		return r;
+	while ((r = mno_lmdb_error(mdb_cursor_get(c, &k, &v, MDB_NEXT))) == 0) {
+		struct mno_seal info;
+
+		if (k.mv_size != 12)
+			continue;
+		m->next_id = MNO_MAX(m->next_id, mno_get_be32(k.mv_data) + 1);
+		m->hist_bytes += v.mv_size;
+		if (mno_seal_peek(k.mv_data, k.mv_size, v.mv_data, v.mv_size, MNO_SEAL_HIST, &info))
+			continue;
+		m->hists += info.count;
+		m->first_ms = MNO_MIN(
+			m->first_ms, mno_time_unkey(mno_get_be64((uint8_t *)k.mv_data + 4)));
+		m->last_ms = MNO_MAX(m->last_ms, mno_time_unkey(info.a));
+	}
+	mdb_cursor_close(c);
+	return r == -ENOENT ? 0 : r;
+}
+
 /* Counts what there is; samples that took the place of others are counted twice then. */
 static int meta_count(struct mno_env *e, MDB_txn *t, struct late_meta *ret)
 {
@@ -109,8 +135,10 @@ static int meta_count(struct mno_env *e, MDB_txn *t, struct late_meta *ret)
 	}
 	mdb_cursor_close(c);
 	if (r == -ENOENT)
+		r = meta_count_hists(e, t, &m);
+	if (r == 0)
 		*ret = m;
-	return r == -ENOENT ? 0 : r;
+	return r;
 }
 
 static int meta_read(struct mno_env *e, MDB_txn *t, struct late_meta *ret)
@@ -192,7 +220,7 @@ int late_open(struct mno_series *s)
 		}
 		/* An id may be in a partition and, after a crash, not in main: not given again */
 		s->now.next_id = MNO_MAX(s->now.next_id, (uint64_t)m.next_id);
-		if (m.next_run)
+		if (m.next_run || m.hists)
 			parts_put(&s->late.shown, days[i], &m);
 	}
 	s->committed.next_id = s->now.next_id;
@@ -219,7 +247,7 @@ void late_rollback(struct mno_series *s)
 	for (size_t i = 0; i < s->late.now.n; i++) {
 		struct late_meta m;
 
-		if (part_load(s, s->late.now.v[i].t0_ms, &m) < 0 || !m.next_run)
+		if (part_load(s, s->late.now.v[i].t0_ms, &m) < 0 || !(m.next_run || m.hists))
 			continue;
 		pthread_rwlock_wrlock(&s->lock);
 		parts_put(&s->late.shown, s->late.now.v[i].t0_ms, &m);
@@ -255,6 +283,8 @@ void late_stat(const struct mno_series *s, struct mno_series_stat *st)
 		const struct late_meta *m = &s->late.shown.v[i].m;
 
 		st->late_bytes += m->bytes;
+		st->hist_bytes += m->hist_bytes;
+		st->histograms += m->hists;
 		if (m->first_ms > m->last_ms)
 			continue;
 		st->samples += m->samples;

@@ -109,6 +109,11 @@ int late_merge(struct mno_series *s, struct mno_txn *p, struct late_meta *m, uin
 	int64_t t0_ms, bool all, struct late_writer *w);
 
 /* --- late_add.c --------------------------------------------------------------------------------- */
+/* As mno_series_add() says: -E2BIG, -ENOENT, -ERANGE. */
+int late_check(struct mno_series *s, const struct mno_sample *v, size_t n);
+/* Series of one group, samples sorted by time: they are in the head from now on, and known to have
+ * samples so early and so late. */
+int late_admit(struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n);
 /* The row being filled, at @t_ms: it wins over samples that were there before it. Call it before
  * the marks of series that end are made. */
 int late_row(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, const uint32_t *ids,

@@ -2,6 +2,7 @@
 /* Samples of any time and in any order: sorted, compared with what is there, written as runs. */
 #include <errno.h>
 #include "late.h"
+#include "mno/rollup.h"
 #include "mno/err.h"
 
 #define ADD_MAX      (1u << 20)
@@ -9,7 +10,9 @@
 #define DIGIT_BITS   11u
 #define DIGITS       (1u << DIGIT_BITS)
 #define SPAN_STEP_MS 3600000LL
-#define APPEND_LEVEL 2u /* runs of so many ticks are appended to, not merged */
+#define MARK_MS      60000LL /* no window of a rollup is shorter, and each is a multiple */
+#define MINUTES      1536u   /* more than a day has, in whole words */
+#define APPEND_LEVEL 2u      /* runs of so many ticks are appended to, not merged */
 
 /* Samples of one group, sorted by time. */
 struct slice {
@@ -276,6 +279,31 @@ static int run_number(struct add *x, uint32_t group, int64_t t0, unsigned *level
 	return 0;
 }
 
+/* Rollups of windows that are made already are made again. */
+static int mark_rollups(struct add *x, uint32_t group)
+{
+	uint64_t done[MINUTES / 64] = {0}; /* of the day */
+
+	for (unsigned i = 0; i < GROUP_SERIES; i++) {
+		const struct late_col *c = &x->out.c[i];
+
+		for (size_t k = 0; k < c->n; k++) {
+			int64_t minute = c->t[k] / MARK_MS;
+			int r;
+
+			if (k && c->t[k - 1] / MARK_MS == minute)
+				continue;
+			if (done[minute % MINUTES / 64] >> (minute % 64) & 1)
+				continue; /* another column has it */
+			done[minute % MINUTES / 64] |= 1ULL << (minute % 64);
+			r = mno_rollup_mark(x->s, x->txn, group * GROUP_SERIES, c->t[k]);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
 static int add_group(struct add *x, const struct mno_sample *v, size_t n, int64_t day)
 {
 	uint32_t group = v->id / GROUP_SERIES, run;
@@ -304,6 +332,8 @@ static int add_group(struct add *x, const struct mno_sample *v, size_t n, int64_
 		r = late_writer_add(x->w, &x->out);
 	if (r == 0)
 		r = late_writer_end(x->w);
+	if (r == 0)
+		r = mark_rollups(x, group);
 	if (r == 0)
 		r = late_merge(x->s, x->p, x->m, group, day, false, x->w);
 	return MNO_MIN(r, 0);
@@ -361,7 +391,7 @@ static int add_sorted(struct add *x)
 	return r;
 }
 
-static int check(struct mno_series *s, const struct mno_sample *v, size_t n)
+int late_check(struct mno_series *s, const struct mno_sample *v, size_t n)
 {
 	int64_t first = INT64_MAX, last = INT64_MIN;
 
@@ -378,50 +408,48 @@ static int check(struct mno_series *s, const struct mno_sample *v, size_t n)
 	return n && day_of(last) - day_of(first) >= LATE_DAYS ? -ERANGE : 0;
 }
 
-/* All of them are in the head from now on, and known to have samples so early and so late. */
-static int admit(struct add *x, const struct slice *l)
+int late_admit(struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n)
 {
-	uint32_t group = l->v->id / GROUP_SERIES;
-	int64_t last = l->v[l->n - 1].t_ms;
+	int64_t last = v[n - 1].t_ms;
 	uint64_t seen = 0;
+	int r = 0;
 
-	for (size_t i = l->n; i-- > 0;) {
-		const struct mno_sample *v = &l->v[i];
-		uint64_t bit = 1ULL << (v->id % GROUP_SERIES);
+	for (size_t i = n; i-- > 0 && r == 0;) {
+		uint64_t bit = 1ULL << (v[i].id % GROUP_SERIES);
 		struct hot *h;
-		int r;
 
 		if (seen & bit)
 			continue;
 		seen |= bit;
-		r = series_admit(x->s, x->txn, v->id);
-		if (r < 0)
-			return r;
-		h = hot_by_id(x->s, v->id);
-		h->late_ms = MNO_MAX(h->late_ms, v->t_ms);
+		r = series_admit(s, txn, v[i].id);
+		h = hot_by_id(s, v[i].id);
+		if (r == 0 && h)
+			h->late_ms = MNO_MAX(h->late_ms, v[i].t_ms);
 	}
 	seen = 0;
-	for (size_t i = 0; i < l->n; i++) {
-		uint64_t bit = 1ULL << (l->v[i].id % GROUP_SERIES);
-		int r = seen & bit ? 0 : dict_widen(x->s, x->txn, l->v[i].id, l->v[i].t_ms);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		uint64_t bit = 1ULL << (v[i].id % GROUP_SERIES);
 
-		if (r < 0)
-			return r;
+		if (!(seen & bit))
+			r = dict_widen(s, txn, v[i].id, v[i].t_ms);
 		seen |= bit;
 	}
 	last += SPAN_STEP_MS - last % SPAN_STEP_MS; /* so that it is not written each time */
-	return span_widen(x->s, x->txn, group, l->v->t_ms, last);
+	return r < 0 ? r : span_widen(s, txn, v->id / GROUP_SERIES, v->t_ms, last);
 }
 
 int mno_series_add(struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n)
 {
 	struct add x = {.s = s, .txn = txn};
-	int r = check(s, v, n);
+	int r = late_check(s, v, n);
 
 	if (r == 0 && n)
 		r = sort_all(&x, v, n);
-	for (size_t i = 0; i < x.n_slices && r == 0; i++)
-		r = admit(&x, &x.slices[i]);
+	for (size_t i = 0; i < x.n_slices && r == 0; i++) {
+		r = late_admit(s, txn, x.slices[i].v, x.slices[i].n);
+		if (r == 0)
+			r = rollup_mark_all(s, txn, x.slices[i].v, x.slices[i].n);
+	}
 	if (r == 0 && n)
 		r = dict_flush(s, txn);
 	if (r == 0 && n)

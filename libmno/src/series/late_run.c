@@ -56,6 +56,8 @@ int late_col_add(struct late_col *c, int64_t t, double v)
 
 static void col_take(struct late_col *out, const struct late_col *c, size_t from, size_t n)
 {
+	if (!n)
+		return;
 	memcpy(out->t + out->n, c->t + from, n * sizeof(*c->t));
 	memcpy(out->v + out->n, c->v + from, n * sizeof(*c->v));
 	out->n += n;

@@ -95,6 +95,7 @@ static int block_write(struct late_writer *w)
 		return r;
 	w->m->bytes += bytes;
 	w->n_windows = 0;
+	w->w[0].n = 0;
 	w->samples = 0;
 	w->w[0].n = 0;
 	return 0;

@@ -333,6 +333,23 @@ static int make_some(
 
 /* --- late samples ---------------------------------------------------------------------------- */
 
+int rollup_mark_all(struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n)
+{
+	int64_t end = INT64_MIN; /* of the shortest window; longer ones end with one of them */
+
+	for (size_t i = 0; i < n; i++) {
+		int r;
+
+		if (v[i].t_ms < end)
+			continue;
+		r = mno_rollup_mark(s, txn, v[i].id, v[i].t_ms);
+		if (r < 0)
+			return r;
+		end = window_of(MNO_TIER_10S, v[i].t_ms) + window_len(MNO_TIER_10S);
+	}
+	return 0;
+}
+
 int mno_rollup_mark(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t_ms)
 {
 	uint8_t key[LATE_KEY];

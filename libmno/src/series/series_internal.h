@@ -235,6 +235,7 @@ struct late_meta {
 	uint32_t next_id;    /* above every id with data in the partition */
 	uint32_t merged_run; /* next_run when all was merged: nothing to do until it changes */
 	uint32_t unused;     /* 0 */
+	uint64_t hists, hist_bytes; /* of HIST */
 };
 struct late_part {
 	int64_t t0_ms;
@@ -298,6 +299,9 @@ struct mno_series {
 int rollup_open(struct mno_series *s);
 void rollup_free(struct mno_series *s);
 void rollup_rollback(struct mno_series *s);
+/* mno_rollup_mark() for samples of one group in order of time. */
+int rollup_mark_all(
+	struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n);
 
 struct sym *sym_get(struct symtab *t, const char *text); /* a new reference; NULL: no memory */
 struct sym *sym_find(const struct symtab *t, const char *text);

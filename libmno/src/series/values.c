@@ -68,7 +68,7 @@ static int decode_entry(struct mno_reader *r, struct node *n, size_t *last)
 
 	if (!p || shared > before)
 		return -MNO_ECORRUPT;
-	to = mno_buf_reserve(&n->arena, e.len);
+	to = mno_buf_reserve(&n->arena, e.len + 1);
 	if (!to)
 		return n->arena.err == -E2BIG ? -MNO_ECORRUPT : -ENOMEM;
 	if (shared)
@@ -106,6 +106,14 @@ static int node_decode(const struct mno_buf *raw, bool root, struct node *n)
 	for (size_t i = 0; i < n->n; at += n->v[i++].len)
 		n->v[i].text = n->arena.data ? n->arena.data + at : "";
 	return err;
+}
+
+int values_check(const struct mno_buf *raw, bool root)
+{
+	_cleanup_(node_done)
+	struct node n = {0};
+
+	return node_decode(raw, root, &n);
 }
 
 static size_t shared_len(const struct entry *a, const struct entry *b)

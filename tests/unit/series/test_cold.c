@@ -427,6 +427,42 @@ static void test_expiry(void **state)
 	assert_in_range(entries(s, MNO_DB_SPAN), 0, 1);
 }
 
+/* Samples older than a series' first make it found by windows before it, in the head and after. */
+static void test_widened(void **state)
+{
+	struct st *s = *state;
+	struct mno_matcher m = {MNO_MATCH_EQ, "__name__", "late", NULL};
+	struct mno_txn *t = begin(s);
+	uint32_t live = resolve(s, t, "live"), late;
+	struct mno_ids ids = {0};
+
+	commit(s, t);
+	add_rows(s, &live, 1, 1000, 1100);
+	t = begin(s);
+	late = resolve(s, t, "late");
+	commit(s, t);
+	add_rows(s, (uint32_t[]){live, late}, 2, 1100, 1200);
+	for (int64_t first = 1100; first >= 500; first -= 300) {
+		if (first < 1100) {
+			t = begin(s);
+			assert_int_equal(dict_widen(s->s, t, late, first), 0);
+			assert_int_equal(dict_widen(s->s, t, late, first + 100), 0);
+			commit(s, t);
+		}
+		for (int64_t at = first - 150; at < first + 150; at += 100) {
+			assert_int_equal(
+				mno_series_select_range(s->s, &m, 1, 0, at, SIZE_MAX, &ids), 0);
+			assert_int_equal(ids.n, at >= first);
+			mno_ids_done(&ids);
+		}
+		/* out of the head, and back by the next one */
+		add_rows(s, &live, 1, 10000 - first * 5, 10000 - first * 5 + 800);
+		assert_null(hot_by_id(s->s, late));
+		down(s);
+		up(s);
+	}
+}
+
 /* --- limits ----------------------------------------------------------------------------------------- */
 
 /* Long labels, many labels, bytes that are no UTF-8: found when they are not in the head, too. */
@@ -505,6 +541,7 @@ int main(void)
 		T(test_damaged_records),
 		T(test_damaged_state),
 		T(test_expiry),
+		T(test_widened),
 		T(test_limits_stored),
 	};
 
