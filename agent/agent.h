@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "mno/docs.h"
 #include "mno/ledger.h"
 #include "mno/metric.h"
 #include "mno/series.h"
@@ -28,6 +29,7 @@ struct mno_agent {
 	struct mno_store *env;
 	struct mno_series *series;
 	struct mno_ledger *ledger;
+	struct mno_docs *docs; /* NULL: they could not be opened */
 	struct mno_metrics *metrics;
 	struct mno_cgroups *cgroups; /* NULL without a cgroup v2 tree */
 	struct mno_probes *probes;   /* NULL with --no-bpf */

@@ -250,6 +250,16 @@ static int start_threads(struct mno_life *l)
 	return r;
 }
 
+/* Without documents there is still everything else; who asks for them is told. */
+static int start_docs(struct mno_life *l)
+{
+	int r = mno_docs_open(l->a.env, NULL, &l->a.docs);
+
+	if (r < 0)
+		mno_err("documents cannot be used: %s", mno_strerror(r));
+	return r == -ENOMEM ? r : 0;
+}
+
 /* While files may still be given to a group; clients wait until all is there. */
 static int open_socket(struct mno_life *l)
 {
@@ -289,6 +299,7 @@ static const struct {
 	{"loading probes", load_probes},
 	{"socket", open_socket},
 	{"dropping privileges", drop_privileges},
+	{"documents", start_docs},
 	{"threads", start_threads},
 	{"interface", start_api},
 };
@@ -390,6 +401,7 @@ struct mno_life *mno_life_stop(struct mno_life *l)
 	mno_hub_free(l->a.hub);
 	mno_metrics_free(l->a.metrics);
 	mno_ledger_free(l->a.ledger);
+	mno_docs_close(l->a.docs);
 	mno_series_close(l->a.series);
 	mno_store_close(l->a.env);
 	mno_cgroups_free(l->a.cgroups);

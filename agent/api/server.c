@@ -130,6 +130,8 @@ static enum MHD_Result send_answer(struct mno_req *q, int status)
 	}
 	MHD_add_response_header(
 		r, MHD_HTTP_HEADER_CONTENT_TYPE, q->type ? q->type : "application/json");
+	if (q->etag[0])
+		MHD_add_response_header(r, MHD_HTTP_HEADER_ETAG, q->etag);
 	if (q->completeness[0])
 		MHD_add_response_header(r, "X-Mno-Completeness", q->completeness);
 	if (q->allow[0])
@@ -167,7 +169,8 @@ static int read_params(struct mno_req *q)
 	q->path = mno_url_unescape(q->uri, (size_t)(query - q->uri), false);
 	if (!q->path)
 		return api_problem(q, 400, "bad_request", NULL, "the path has a broken %%-escape");
-	if (q->body.len && type && !strncasecmp(type, form, strlen(form)))
+	if (q->body.len && type && !strcmp(q->method, "POST") &&
+		!strncasecmp(type, form, strlen(form)))
 		r = mno_params_add(&q->params, q->body.data, q->body.len);
 	if (r == 0 && *query)
 		r = mno_params_add(&q->params, query + 1, strlen(query + 1));
@@ -199,7 +202,9 @@ static int understand(struct mno_req *q)
 
 	if (status)
 		return status;
-	q->route = api_route_find(q->method, q->path, q->name, sizeof(q->name), &allow);
+	q->route = api_route_find(
+		q->method, q->uri, (size_t)(strchrnul(q->uri, '?') - q->uri), &q->names, &allow);
+	q->name = q->names.v[0];
 	if (q->route)
 		return 0;
 	if (!allow)
@@ -240,12 +245,10 @@ static enum MHD_Result answer(struct mno_req *q)
 
 static bool is_upload(struct mno_req *q, const char *method)
 {
-	_cleanup_free_ char *path = mno_url_unescape(q->uri, strcspn(q->uri, "?"), false);
-	const struct api_route *r;
 	const char *allow;
-	char name[sizeof(q->name)];
+	const struct api_route *r =
+		api_route_find(method, q->uri, strcspn(q->uri, "?"), &q->names, &allow);
 
-	r = path ? api_route_find(method, path, name, sizeof(name), &allow) : NULL;
 	return r && r->upload;
 }
 
