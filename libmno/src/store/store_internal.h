@@ -85,6 +85,8 @@ struct mno_env {
 	/* Held shared by read transactions, exclusively while the map is resized. */
 	pthread_rwlock_t map_lock;
 	_Atomic uint64_t map_bytes;
+	void *map_at; /* where the file is mapped, the writer's; NULL: not known */
+	size_t map_len;
 	_Atomic uint64_t commits, sync_ns; /* sync_ns: the last commit */
 	_Atomic uint64_t longest_sync_ns;
 	_Atomic uint64_t slow_readers; /* lived longer than MNO_READ_SLICE_NS */
