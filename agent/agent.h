@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "backup.h"
 #include "mno/ledger.h"
 #include "mno/metric.h"
 #include "mno/series.h"
@@ -34,6 +35,7 @@ struct mno_agent {
 	struct mno_writer *writer;
 	struct mno_hub *hub;
 	struct mno_scrub *scrub;
+	struct mno_backups *backups;
 	struct mno_doctor *doctor; /* findings of the start-up feature probes */
 	uint64_t start_ns;         /* CLOCK_BOOTTIME */
 	int64_t boot_offset_ns;

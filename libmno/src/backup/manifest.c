@@ -333,6 +333,9 @@ int manifest_parse(const char *p, size_t n, struct manifest *ret, size_t *ret_bo
 	if (memcmp(hash, want, sizeof(hash)) != 0)
 		return -MNO_ECORRUPT;
 	r = parse_body(p, body, &m);
+	/* by the key it names itself: finds damage; whose key that is, only the KEK can tell */
+	if (r == 0 && m.is_signed && !mno_sign_check(m.pub, p, body, m.sig))
+		r = -MNO_ECORRUPT;
 	if (r < 0)
 		return r;
 	*ret = m;

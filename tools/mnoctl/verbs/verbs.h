@@ -16,5 +16,7 @@ extern const struct ctl_option proc_options[];
 extern const struct ctl_option events_options[];
 extern const struct ctl_option query_options[];
 extern const struct ctl_option store_options[];
+extern const struct ctl_option backup_options[];
+extern const struct ctl_option restore_options[];
 extern const struct ctl_option completion_options[];
 extern const struct ctl_option help_options[];
