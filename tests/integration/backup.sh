@@ -29,6 +29,10 @@ ok "there is an answer to compare" sh -c "jq -e 'length > 1' <'$W/answer'"
 ok "backup list shows both" sh -c "'$O/mnoctl' -s '$SOCK' -j backup list --dir '$B' | jq -e '[.backups[] | select(.complete and .signed)] | length == 2'"
 ok "backup verify" sh -c "'$O/mnoctl' -s '$SOCK' -j backup verify --dir '$B' | jq -e '.damaged == 0 and .signature and .walked'"
 
+post() { curl -s -o /dev/null -w '%{http_code}' -X POST --unix-socket "$SOCK" "http://mno$1"; }
+ok "POST /mno/v1/backup without a directory" test "$(post /mno/v1/backup)" = 400
+ok "POST /mno/v1/backup/verify without a directory" test "$(post /mno/v1/backup/verify)" = 400
+ok "POST /mno/v1/backup/prune keeping none" test "$(post "/mno/v1/backup/prune?dir=$B&keep=0")" = 400
 ok "restore to an empty place" "$O/mnoctl" restore "$(latest)" --state "$W/back" --key "$W/state/keys/kek"
 not() { ! "$@"; }
 ok "restore without the key is refused" not "$O/mnoctl" restore "$(latest)" --state "$W/back2"
