@@ -380,6 +380,7 @@ struct mno_env *mno_env_free(struct mno_env *e)
 
 int mno_env_stat(struct mno_env *e, struct mno_store_stat *add)
 {
+	uint64_t pinned = e->pinned_ns;
 	mdb_filehandle_t fd;
 	struct stat f;
 	MDB_txn *t;
@@ -407,6 +408,8 @@ int mno_env_stat(struct mno_env *e, struct mno_store_stat *add)
 	add->map_bytes += e->map_bytes;
 	add->commits += e->commits;
 	add->slow_readers += e->slow_readers;
+	if (pinned)
+		add->pinned_ns = MNO_MAX(add->pinned_ns, mno_now_ns(CLOCK_MONOTONIC) - pinned);
 	add->oldest_reader_ns = MNO_MAX(add->oldest_reader_ns, mno_env_oldest_reader_ns(e));
 	add->environments++;
 	return 0;

@@ -90,6 +90,7 @@ struct mno_env {
 	_Atomic uint64_t commits, sync_ns; /* sync_ns: the last commit */
 	_Atomic uint64_t longest_sync_ns;
 	_Atomic uint64_t slow_readers; /* lived longer than MNO_READ_SLICE_NS */
+	_Atomic uint64_t pinned_ns;    /* CLOCK_MONOTONIC since when a backup reads; 0: none does */
 	struct mno_env_reader readers[MNO_ENV_READERS];
 	uint64_t reader_check_ns;
 	bool touched;  /* data.mdb is not as its sums say; they are written anew at the end */
