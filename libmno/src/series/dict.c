@@ -7,6 +7,7 @@
 #include "series_internal.h"
 
 #define INDEX_LAG    512u            /* new series that are indexed together */
+#define INDEX_FIRST  2048u           /* so few records are read as fast as lists would be */
 #define INDEX_NS     (4 * NS_PER_MS) /* of a transaction, at most, with one batch more */
 #define INDEX_FAR    8192u           /* more: an index that is made anew takes more of the time */
 #define INDEX_MAX    (512u << 20)    /* bytes of labels in memory; a series more is refused */
@@ -80,7 +81,7 @@ static struct hot *reverse(struct hot *list)
 /* They stay on a list until the commit: an abort puts them back. */
 int dict_flush(struct mno_series *s, struct mno_txn *txn)
 {
-	uint64_t lag;
+	uint64_t lag, indexed;
 	int err;
 
 	s->dirty = reverse(s->dirty);
@@ -97,8 +98,11 @@ int dict_flush(struct mno_series *s, struct mno_txn *txn)
 	err = records_sync(s, txn);
 	if (err < 0)
 		return err;
-	lag = s->now.next_id -
-	      MNO_MIN(__atomic_load_n(&s->indexed, __ATOMIC_RELAXED), s->now.next_id);
+	indexed = __atomic_load_n(&s->indexed, __ATOMIC_RELAXED);
+	lag = s->now.next_id - MNO_MIN(indexed, s->now.next_id);
+	if (!__atomic_load_n(&s->index_bad, __ATOMIC_RELAXED) &&
+		(lag < INDEX_LAG || (indexed <= 1 && s->now.next_id <= INDEX_FIRST)))
+		return 0;
 	return index_step(s, txn, INDEX_LAG, lag > INDEX_FAR ? 5 * INDEX_NS : INDEX_NS);
 }
 

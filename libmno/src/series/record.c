@@ -96,6 +96,8 @@ static int load_group(struct mno_series *s, MDB_txn *t, ZSTD_DCtx *z, struct rec
 			v.mv_size, MNO_SEAL_RECORDS, &info, &g->text);
 	if (r == 0)
 		r = decode(g, &info);
+	if (r == -MNO_EVERSION) /* the store is of this version: the byte is damaged */
+		r = -MNO_ECORRUPT;
 	if (r != -MNO_ECORRUPT)
 		return r == -ENOENT ? 0 : r;
 	/* which they were can still be told, if the head is whole */
@@ -192,6 +194,8 @@ int records_key(struct mno_series *s, MDB_txn *t, ZSTD_DCtx *z, const struct rec
 	if (r == 0)
 		r = mno_seal_open(s->env->main, MNO_DB_SERIES, z, id, sizeof(id), v.mv_data,
 			v.mv_size, MNO_SEAL_SERIES, &info, raw);
+	if (r == -MNO_EVERSION) /* the store is of this version: the byte is damaged */
+		r = -MNO_ECORRUPT;
 	ret->key = raw->data;
 	ret->len = raw->len;
 	return r;

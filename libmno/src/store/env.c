@@ -163,8 +163,12 @@ static int write_identity(struct mno_env *e, MDB_txn *t)
 	if (getrandom(e->id, sizeof(e->id), 0) != sizeof(e->id))
 		return -EIO;
 	if (d.encrypted) { /* the key file is durable before anything is sealed with it */
-		r = mno_cipher_create(e->store->next_keys ?: e->store->keys, e->dir_fd, e->id,
-			MNO_SUITE_AUTO, &e->cipher);
+		struct mno_keys *keys = e->store->next_keys ?: e->store->keys;
+
+		r = mno_cipher_create(keys, e->dir_fd, e->id, MNO_SUITE_AUTO, &e->cipher);
+		/* a crash came before the identity: nothing was ever sealed with that key */
+		if (r == -EEXIST && (r = mno_cipher_erase(e->dir_fd)) == 0)
+			r = mno_cipher_create(keys, e->dir_fd, e->id, MNO_SUITE_AUTO, &e->cipher);
 		if (r < 0)
 			return r;
 	}
