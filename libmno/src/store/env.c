@@ -14,9 +14,9 @@
 #include "mno/time.h"
 #include "pages.h"
 
-#define MAX_READERS  512
+#define MAX_READERS  126
 #define CHECK_MAX_NS (60 * NS_PER_MS) /* a start must not become slower with the store's age */
-#define LOCK_BYTES   36864            /* 64 for each reader and for the head, rounded up */
+#define LOCK_BYTES   8192             /* 64 for each reader, 128 for the head */
 
 /* In META, not sealed: who the environment is. */
 #define IDENTITY_KEY "identity"
@@ -392,6 +392,7 @@ struct mno_env *mno_env_free(struct mno_env *e)
 
 int mno_env_stat(struct mno_env *e, struct mno_store_stat *add)
 {
+	uint64_t pinned = e->pinned_ns;
 	mdb_filehandle_t fd;
 	struct stat f;
 	MDB_txn *t;
@@ -419,6 +420,8 @@ int mno_env_stat(struct mno_env *e, struct mno_store_stat *add)
 	add->map_bytes += e->map_bytes;
 	add->commits += e->commits;
 	add->slow_readers += e->slow_readers;
+	if (pinned)
+		add->pinned_ns = MNO_MAX(add->pinned_ns, mno_now_ns(CLOCK_MONOTONIC) - pinned);
 	add->oldest_reader_ns = MNO_MAX(add->oldest_reader_ns, mno_env_oldest_reader_ns(e));
 	add->environments++;
 	return 0;

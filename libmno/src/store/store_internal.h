@@ -85,9 +85,12 @@ struct mno_env {
 	/* Held shared by read transactions, exclusively while the map is resized. */
 	pthread_rwlock_t map_lock;
 	_Atomic uint64_t map_bytes;
+	void *map_at; /* where the file is mapped, the writer's; NULL: not known */
+	size_t map_len;
 	_Atomic uint64_t commits, sync_ns; /* sync_ns: the last commit */
 	_Atomic uint64_t longest_sync_ns;
 	_Atomic uint64_t slow_readers; /* lived longer than MNO_READ_SLICE_NS */
+	_Atomic uint64_t pinned_ns;    /* CLOCK_MONOTONIC since when a backup reads; 0: none does */
 	struct mno_env_reader readers[MNO_ENV_READERS];
 	uint64_t reader_check_ns;
 	bool touched;  /* data.mdb is not as its sums say; they are written anew at the end */
@@ -228,6 +231,7 @@ enum mno_seal_kind {
 	MNO_SEAL_ROLL = 16,
 	MNO_SEAL_LATE = 7,
 	MNO_SEAL_HIST = 8,
+	MNO_SEAL_AGG = 9,
 };
 struct mno_seal {
 	uint8_t kind, flags; /* flags: the kind's own */
