@@ -163,6 +163,9 @@ int mno_txn_part(struct mno_txn *main_txn, enum mno_class c, int64_t t_ms, struc
 int mno_env_new(
 	struct mno_store *s, enum mno_class c, int64_t t_ms, bool create, struct mno_env **ret);
 struct mno_env *mno_env_free(struct mno_env *e);
+/* unborn.c: removes the data file of an environment whose making a crash cut short, before anything
+ * was committed. Nobody may have it open. 0, -errno. */
+int mno_env_sweep_unborn(int dir_fd);
 /* Sets the name of its directory from class and t0. */
 void mno_env_name(struct mno_env *e);
 /* Without the disk floor and without children; for environments that have a writer of their own. */
