@@ -9,6 +9,7 @@
 #include "doctor.h"
 #include "figures.h"
 #include "life.h"
+#include "migrate.h"
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
@@ -72,8 +73,10 @@ static int start_store(struct mno_life *l)
 	struct mno_store_opts eo = {.sz = sizeof(eo)};
 	struct mno_ledger_opts lo = {.sz = sizeof(lo), .boot_offset_ns = l->a.boot_offset_ns};
 	struct mno_writer_opts wo = {.sz = sizeof(wo)};
-	int r = mno_store_open(l->config.state, &eo, &l->a.env);
+	int r = mno_agent_migrate(&l->config);
 
+	if (r == 0)
+		r = mno_store_open(l->config.state, &eo, &l->a.env);
 	if (r == 0)
 		r = mno_series_open(l->a.env, &l->a.series);
 	if (r == 0)

@@ -17,6 +17,7 @@ enum opt {
 	O_FOR,
 	O_CHECK,
 	O_NO_BPF,
+	O_MIGRATE,
 	O_USER,
 	O_VERBOSE,
 	O_EVENTS,
@@ -34,6 +35,9 @@ static const struct {
 	{"for", "DURATION", "end cleanly after that time, e.g. 90s, 1h30m", O_FOR},
 	{"check-config", NULL, "check the settings, change nothing, end", O_CHECK},
 	{"no-bpf", NULL, "load no BPF programs; only sources from files", O_NO_BPF},
+	{"migrate", "WORD",
+		"no agent; a store of an older format: status, dry-run, run, rollback, confirm",
+		O_MIGRATE},
 	{"user", "NAME", "become this user after loading", O_USER},
 	{"verbose", NULL, "log debug messages too", O_VERBOSE},
 	{"describe-events", NULL, "print the reference page of all record kinds", O_EVENTS},
@@ -113,6 +117,9 @@ static int take(struct mno_options *o, enum opt opt, const char *v)
 		return 0;
 	case O_NO_BPF:
 		o->config.bpf = false;
+		return 0;
+	case O_MIGRATE:
+		o->migrate = v;
 		return 0;
 	case O_VERBOSE:
 		o->verbose = true;

@@ -15,6 +15,7 @@ struct mno_options {
 	struct mno_config config;
 	const char *config_path; /* NULL = none was named */
 	uint64_t for_ns;         /* 0 = until told to stop */
+	const char *migrate;     /* NULL, or what to do instead of running: mno_migrate_words */
 	bool check_config, no_bpf, verbose;
 };
 

@@ -15,5 +15,6 @@ extern const struct ctl_option top_options[];
 extern const struct ctl_option proc_options[];
 extern const struct ctl_option events_options[];
 extern const struct ctl_option query_options[];
+extern const struct ctl_option migrate_options[];
 extern const struct ctl_option completion_options[];
 extern const struct ctl_option help_options[];
