@@ -235,6 +235,10 @@ static int run_planned(struct migrate *m)
 	r = switch_forth(m, &s);
 	if (r == 0)
 		say_done(m, &s);
+	else if (r < 0)
+		mno_err("migration: the new form is complete, but not yet in its place: %s. The next "
+			"start goes on with it",
+			mno_strerror(r));
 	return r;
 }
 

@@ -464,7 +464,7 @@ static int split_head(struct mno_series *s, struct mno_txn *txn)
 	if (r == 0)
 		r = append_rows(s, txn, h);
 	head_free(s, h);
-	return r;
+	return r < 0 ? r : counters_save(s, txn); /* with the last row */
 }
 
 static int put_counters(struct migrate *m, struct mno_series *s, struct mno_txn *txn)

@@ -131,6 +131,10 @@ static int write_identity(struct mno_env *e, MDB_txn *t)
 		return -EIO;
 	if (d.encrypted) { /* the key file is durable before anything is sealed with it */
 		r = mno_cipher_create(e->store->keys, e->dir_fd, e->id, MNO_SUITE_AUTO, &e->cipher);
+		/* a crash came before the identity: nothing was ever sealed with that key */
+		if (r == -EEXIST && (r = mno_cipher_erase(e->dir_fd)) == 0)
+			r = mno_cipher_create(
+				e->store->keys, e->dir_fd, e->id, MNO_SUITE_AUTO, &e->cipher);
 		if (r < 0)
 			return r;
 	}

@@ -29,7 +29,8 @@ static inline char *read_zst(const char *path, size_t *ret_n)
 	char *in = malloc(1 << 20), *out;
 	size_t n, size;
 
-	assert_non_null(f);
+	if (!f)
+		fail_msg("%s: %s", path, strerror(errno));
 	n = fread(in, 1, 1 << 20, f);
 	fclose(f);
 	size = ZSTD_getFrameContentSize(in, n);
