@@ -16,6 +16,7 @@
 #define FLOOR_DEFAULT (256ULL << 20)
 /* Of the new form beside the old one; its environments have files of fixed size, too. */
 #define NEED_FIXED (8ULL << 20)
+#define NEED_DAY   (512ULL << 10)
 #define RATE_GUESS 8000000 /* records a second, before it is known */
 
 static const char *const stage_names[MNO_MIGRATE_STAGES] = {
@@ -71,7 +72,7 @@ static uint64_t room(int dir_fd, uint64_t floor_bytes)
 
 static uint64_t need_bytes(const struct migrate *m)
 {
-	return m->old_bytes + m->old_bytes / 8 + NEED_FIXED;
+	return m->old_bytes + m->old_bytes / 8 + NEED_FIXED + m->days * NEED_DAY;
 }
 
 static void look_at_state(const struct state *s, struct mno_migrate_report *ret)
@@ -236,7 +237,8 @@ static int run_planned(struct migrate *m)
 	if (r == 0)
 		say_done(m, &s);
 	else if (r < 0)
-		mno_err("migration: the new form is complete, but not yet in its place: %s. The next "
+		mno_err("migration: the new form is complete, but not yet in its place: %s. The "
+			"next "
 			"start goes on with it",
 			mno_strerror(r));
 	return r;

@@ -52,7 +52,7 @@ _Static_assert(sizeof(struct cursor) == 168, "on disk");
 
 struct migrate;
 struct migration {
-	/* Opens the old form and says how much there is: m->total, m->old_bytes. */
+	/* Opens the old form and says how much there is: m->total, m->old_bytes, m->days. */
 	int (*plan)(struct migrate *m);
 	/* One transaction's worth, of which the driver takes care; *@ret_end: all is carried over. */
 	int (*step)(struct migrate *m, struct mno_txn *txn, bool *ret_end);
@@ -82,7 +82,7 @@ struct migrate {
 	const char *dir;
 	struct mno_store *store; /* the new form */
 	struct cursor c;         /* as of now */
-	uint64_t total, old_bytes;
+	uint64_t total, old_bytes, days;
 	uint64_t begin_ns, begin_done, logged_ns;
 	void *old; /* the migration's own */
 };

@@ -63,7 +63,7 @@ int tell(struct migrate *m, const char *phase)
 
 	if (ns && m->c.done > m->begin_done)
 		p.rate = (double)(m->c.done - m->begin_done) * 1e9 / (double)ns;
-	if (p.rate > 0)
+	if (p.rate > 0 && p.done > p.total / 50) /* before, it says nothing */
 		p.remaining_ms = (int64_t)((double)(p.total - p.done) * 1e3 / p.rate);
 	log_progress(m, &p);
 	return m->o.progress ? m->o.progress(m->o.arg, &p) : 0;
@@ -196,7 +196,7 @@ static int make(struct migrate *m)
 {
 	int r;
 
-	m->begin_ns = mno_now_ns(CLOCK_MONOTONIC);
+	m->begin_ns = m->logged_ns = mno_now_ns(CLOCK_MONOTONIC);
 	m->begin_done = m->c.done;
 	if (m->c.done)
 		mno_info("migration: goes on where it was interrupted");

@@ -225,6 +225,9 @@ static int plan(struct migrate *m)
 	m->total = o->counters.samples + o->entries[MNO_DB_SERIES] + o->entries[MNO_DB_PROC] +
 		   o->entries[MNO_DB_EVENT];
 	m->old_bytes = o->bytes;
+	if (o->counters.first_ms > 0 && o->counters.first_ms < mno_now_ms())
+		m->days = (uint64_t)((mno_now_ms() - o->counters.first_ms) / MS_PER_DAY);
+	m->days = MNO_MIN(m->days + 1, o->entries[MNO_DB_BLOCK] + o->entries[MNO_DB_PROC] + 1);
 	return 0;
 }
 

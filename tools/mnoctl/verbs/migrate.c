@@ -10,9 +10,8 @@ const struct ctl_option migrate_options[] = {
 
 static void show_done(struct ctl *c, struct json_object *o)
 {
-	ctl_head(c, "migrated", "from format %llu to %llu, %s",
-		(unsigned long long)ju64(o, "from"), (unsigned long long)ju64(o, "to"),
-		ctl_ago(c, ju64(o, "switched_ms") * 1000000));
+	ctl_head(c, "migrated", "from format %llu to %llu, %s", (unsigned long long)ju64(o, "from"),
+		(unsigned long long)ju64(o, "to"), ctl_ago(c, ju64(o, "switched_ms") * 1000000));
 	ctl_field(c, "records", CTL_PLAIN, "%s: %s, %s, %s, %s", ctl_count(c, jf64(o, "records")),
 		ctl_things(c, ju64(o, "series"), "series", "series"),
 		ctl_things(c, ju64(o, "samples"), "sample", "samples"),
