@@ -136,11 +136,12 @@ struct old_1 {
 	uint64_t strange; /* keys among them that are none */
 	struct pack_maker *pack;
 };
+/* Behind old_1_format(), which checked its pages. */
 int old_1_open(int dir_fd, struct old_1 *o);
 void old_1_close(struct old_1 *o);
 /* The nearest pair from @key on. -ENOENT: no more. */
 int old_1_next(struct old_1 *o, enum mno_db db, enum mno_seek dir, MDB_val *key, MDB_val *val);
-/* Format of the environment whose file is in @dir_fd, 0 if there is none. -MNO_ECORRUPT, -errno */
+/* Checks all pages. Format of the environment in @dir_fd, 0 if there is none. -MNO_ECORRUPT, -errno */
 int old_1_format(int dir_fd, unsigned *ret);
 
 /* store_1_2_series.c */

@@ -32,15 +32,15 @@ static int open_env(int dir_fd, MDB_env **ret)
 	return 0;
 }
 
-/* A file cut short would end in SIGBUS on the first missing page. */
-static int check_file(int dir_fd)
+/* Freed pages at the end were never written: a file that is shorter ends in SIGBUS when mapped. */
+static int fill_up(int dir_fd, off_t bytes)
 {
-	_cleanup_close_ int fd = openat(dir_fd, "data.mdb", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	_cleanup_close_ int fd = openat(dir_fd, "data.mdb", O_WRONLY | O_CLOEXEC | O_NONBLOCK);
 
-	return fd < 0 ? -errno : mno_store_check(fd, 0);
+	return fd < 0 || ftruncate(fd, bytes) < 0 ? -errno : 0;
 }
 
-static int check_length(struct old_1 *o)
+static int check_length(int dir_fd, struct old_1 *o)
 {
 	mdb_filehandle_t fd;
 	MDB_envinfo info;
@@ -51,7 +51,11 @@ static int check_length(struct old_1 *o)
 		mdb_env_get_fd(o->env, &fd) || fstat(fd, &f) < 0)
 		return -EIO;
 	o->bytes = ((uint64_t)info.me_last_pgno + 1) * st.ms_psize;
-	return (uint64_t)f.st_size + MNO_UNWRITTEN_SLACK < o->bytes ? -MNO_ECORRUPT : 0;
+	if ((uint64_t)f.st_size >= o->bytes)
+		return 0;
+	if ((uint64_t)f.st_size + MNO_UNWRITTEN_SLACK < o->bytes)
+		return -MNO_ECORRUPT;
+	return fill_up(dir_fd, (off_t)o->bytes);
 }
 
 static int read_format(MDB_txn *t, MDB_dbi meta, unsigned *ret)
@@ -96,12 +100,10 @@ static int open_dbs(struct old_1 *o)
 
 int old_1_open(int dir_fd, struct old_1 *o)
 {
-	int r = check_file(dir_fd);
+	int r = open_env(dir_fd, &o->env);
 
 	if (r == 0)
-		r = open_env(dir_fd, &o->env);
-	if (r == 0)
-		r = check_length(o);
+		r = check_length(dir_fd, o);
 	if (r == 0)
 		r = mno_lmdb_error(mdb_txn_begin(o->env, NULL, MDB_RDONLY, &o->t));
 	if (r < 0)
@@ -141,10 +143,16 @@ int old_1_next(struct old_1 *o, enum mno_db db, enum mno_seek dir, MDB_val *key,
 	return r;
 }
 
+static int check_pages(struct old_1 *o)
+{
+	mdb_filehandle_t fd;
+
+	return mdb_env_get_fd(o->env, &fd) ? -EIO : mno_store_check(fd, 0);
+}
+
 int old_1_format(int dir_fd, unsigned *ret)
 {
-	MDB_env *env = NULL;
-	MDB_txn *t = NULL;
+	struct old_1 o = {0};
 	MDB_dbi meta;
 	int r;
 
@@ -152,16 +160,19 @@ int old_1_format(int dir_fd, unsigned *ret)
 		*ret = 0;
 		return 0;
 	}
-	r = open_env(dir_fd, &env);
+	r = open_env(dir_fd, &o.env);
+	if (r == 0)
+		r = check_length(dir_fd, &o);
+	if (r == 0)
+		r = check_pages(&o);
+	if (r == 0)
+		r = mno_lmdb_error(mdb_txn_begin(o.env, NULL, MDB_RDONLY, &o.t));
 	if (r < 0)
-		return r;
-	r = mno_lmdb_error(mdb_txn_begin(env, NULL, MDB_RDONLY, &t));
-	if (r == 0) {
-		r = mno_lmdb_error(mdb_dbi_open(t, "meta", 0, &meta));
-		if (r == 0)
-			r = read_format(t, meta, ret);
-		mdb_txn_abort(t);
-	}
-	mdb_env_close(env);
+		o.t = NULL;
+	else
+		r = mno_lmdb_error(mdb_dbi_open(o.t, "meta", 0, &meta));
+	if (r == 0)
+		r = read_format(o.t, meta, ret);
+	old_1_close(&o);
 	return r == -ENOENT ? -MNO_ECORRUPT : r;
 }
