@@ -43,7 +43,7 @@ CPPFLAGS += -D_GNU_SOURCE -DMNO_VERSION='"$(VERSION)"' -Ilibmno/include -Ibpf/in
 ALLCFLAGS = -std=gnu11 $(OPT) $(WARN) $(HARDEN) $(SANFLAGS) -ffp-contract=off -fno-strict-aliasing \
             -pthread $(CFLAGS)
 LDFLAGS  += $(SANFLAGS) $(HARDLD) -pthread
-LIBS_MNO  := -llmdb -lsodium -ljson-c -lzstd -lpcre2-8 -lm
+LIBS_MNO  := -llmdb -lsodium -ljson-c -lzstd -lpcre2-8 -lsnappy -lm
 LIBS_BPF  := -lbpf -lelf -lz
 LIBS_AGENT:= -lmicrohttpd -lsystemd -lcap
 BPFFLAGS := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(ARCH) -Wall -Wextra -Werror \

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "mno/docs.h"
 #include "mno/ledger.h"
 #include "mno/metric.h"
 #include "mno/series.h"
@@ -13,6 +14,7 @@
 #include "cgroups.h"
 #include "hub.h"
 #include "probes.h"
+#include "scrub.h"
 #include "writer.h"
 
 struct mno_agent_opts {
@@ -27,11 +29,13 @@ struct mno_agent {
 	struct mno_store *env;
 	struct mno_series *series;
 	struct mno_ledger *ledger;
+	struct mno_docs *docs; /* NULL: they could not be opened */
 	struct mno_metrics *metrics;
 	struct mno_cgroups *cgroups; /* NULL without a cgroup v2 tree */
 	struct mno_probes *probes;   /* NULL with --no-bpf */
 	struct mno_writer *writer;
 	struct mno_hub *hub;
+	struct mno_scrub *scrub;
 	struct mno_doctor *doctor; /* findings of the start-up feature probes */
 	uint64_t start_ns;         /* CLOCK_BOOTTIME */
 	int64_t boot_offset_ns;

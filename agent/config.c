@@ -5,12 +5,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "config.h"
+#include "mno/store.h"
 #include "mno/time.h"
 #include "mno/util.h"
 
 #define MAX_FILE (1 << 20)
 
-enum type { T_STRING, T_DURATION, T_NUMBER, T_COUNT, T_BOOL };
+enum type { T_STRING, T_DURATION, T_NUMBER, T_COUNT, T_BOOL, T_KEY };
 
 static const struct setting {
 	const char *key;
@@ -30,12 +31,25 @@ static const struct setting {
 		"become this user after loading; empty: stay"},
 	{"retention", T_DURATION, offsetof(struct mno_config, retention_ns), 0, 60e9,
 		3650 * 86400e9, "14d", "how long samples, processes and events are kept"},
+	{"retention_10s", T_DURATION, offsetof(struct mno_config, retention_10s_ns), 0, 60e9,
+		3650 * 86400e9, "60d", "how long rollups of 10 s are kept"},
+	{"retention_1m", T_DURATION, offsetof(struct mno_config, retention_1m_ns), 0, 60e9,
+		3650 * 86400e9, "400d", "how long rollups of 1 min are kept"},
+	{"retention_1h", T_DURATION, offsetof(struct mno_config, retention_1h_ns), 0, 60e9,
+		3650 * 86400e9, "3650d", "how long rollups of 1 h are kept"},
 	{"budget_percent", T_NUMBER, offsetof(struct mno_config, budget_percent), 0, 0.01, 100, "1",
 		"what all BPF programs may take of the host's CPUs before the least valuable probe "
 		"is "
 		"shed"},
 	{"max_series", T_COUNT, offsetof(struct mno_config, max_series), 0, 100, 1000000, "20000",
 		"series measured at once; more are refused and counted"},
+	{"store_key", T_KEY, offsetof(struct mno_config, store_key),
+		sizeof(((struct mno_config *)0)->store_key), 0, 255, "",
+		"key of the store: file:PATH, passphrase:FILE, credential:NAME or keyring:NAME; "
+		"empty: the one it was made with, or a new file in the state directory"},
+	{"scrub_bytes", T_COUNT, offsetof(struct mno_config, scrub_bytes), 0, 0, 1e9, "1000000",
+		"bytes of the store a second that are looked at for damage in the background; 0: "
+		"none"},
 	{"bpf", T_BOOL, offsetof(struct mno_config, bpf), 0, 0, 1, "true",
 		"false: only sources from files, as with --no-bpf"},
 };
@@ -44,8 +58,12 @@ void mno_config_defaults(struct mno_config *c)
 {
 	*c = (struct mno_config){
 		.retention_ns = 14 * 86400 * NS_PER_SEC,
+		.retention_10s_ns = 60 * 86400 * NS_PER_SEC,
+		.retention_1m_ns = 400 * 86400 * NS_PER_SEC,
+		.retention_1h_ns = 3650 * 86400 * NS_PER_SEC,
 		.budget_percent = 1,
 		.max_series = 20000,
+		.scrub_bytes = 1000000,
 		.bpf = true,
 	};
 	strcpy(c->state, "/var/lib/mno");
@@ -129,6 +147,16 @@ static const char *set_bool(struct mno_config *c, const struct setting *s, json_
 	return NULL;
 }
 
+static const char *set_key(struct mno_config *c, const struct setting *s, json_object *v)
+{
+	const char *wrong = set_string(c, s, v), *name;
+
+	if (wrong || !*json_object_get_string(v))
+		return wrong;
+	return mno_config_key(json_object_get_string(v), &name) < 0 ? "names no source of keys"
+								    : NULL;
+}
+
 static const char *(*const setters[])(
 	struct mno_config *, const struct setting *, json_object *) = {
 	[T_STRING] = set_string,
@@ -136,6 +164,7 @@ static const char *(*const setters[])(
 	[T_NUMBER] = set_number,
 	[T_COUNT] = set_number,
 	[T_BOOL] = set_bool,
+	[T_KEY] = set_key,
 };
 
 static int apply(struct mno_config *c, const char *path, json_object *root, struct mno_buf *errors)
@@ -215,6 +244,23 @@ int mno_config_load(struct mno_config *c, const char *path, struct mno_buf *erro
 	if (r == 0)
 		*c = next;
 	return r;
+}
+
+int mno_config_key(const char *text, const char **ret_name)
+{
+	static const char *const sources[] = {[MNO_STORE_KEY_FILE] = "file",
+		[MNO_STORE_KEY_PASSPHRASE] = "passphrase",
+		[MNO_STORE_KEY_CREDENTIAL] = "credential",
+		[MNO_STORE_KEY_KEYRING] = "keyring"};
+	size_t n = strcspn(text, ":");
+
+	for (size_t i = 0; i < ARRAY_SIZE(sources); i++)
+		if (n == strlen(sources[i]) && !strncmp(text, sources[i], n)) {
+			*ret_name = text[n] && text[n + 1] ? text + n + 1 : NULL;
+			return (int)i;
+		}
+	*ret_name = NULL;
+	return *text ? -EINVAL : MNO_STORE_KEY_FILE;
 }
 
 void mno_config_describe(struct mno_buf *out)

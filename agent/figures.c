@@ -2,6 +2,7 @@
 #include <stddef.h>
 #include "agent.h"
 #include "figures.h"
+#include "mno/store_parts.h"
 
 /* A figure is a number at an offset of one of the statistics structs. */
 struct figure {
@@ -34,12 +35,53 @@ static const struct figure writer_figures[] = {
 static const struct figure env_figures[] = {
 	GAUGE("mno_store_file_bytes", "Size of the store on disk.", mno_store_stat, file_bytes),
 	GAUGE("mno_store_used_bytes", "Bytes of the store in use.", mno_store_stat, used_bytes),
+	GAUGE("mno_store_map_bytes", "Address space of the store.", mno_store_stat, map_bytes),
+	GAUGE("mno_store_environments", "Databases of the store.", mno_store_stat, environments),
+	GAUGE("mno_store_entries", "Entries in all databases.", mno_store_stat, entries),
+	COUNTER("mno_store_slow_readers_total", "Read transactions of over 100 ms.", mno_store_stat,
+		slow_readers),
+	COUNTER("mno_store_dropped_partitions_total", "Partitions deleted for want of room.",
+		mno_store_stat, dropped_partitions),
+	{{"mno_store_oldest_reader_seconds", "Age of the oldest read transaction.", MNO_GAUGE},
+		offsetof(struct mno_store_stat, oldest_reader_ns), 1e-9},
+	{{"mno_store_last_sync_seconds", "How long the last commit took.", MNO_GAUGE},
+		offsetof(struct mno_store_stat, last_sync_ns), 1e-9},
+};
+
+static const struct figure health_figures[] = {
+	COUNTER("mno_store_damaged_total", "Stored values that failed their check when read.",
+		mno_store_health, damaged),
+	COUNTER("mno_store_mended_total", "Flipped bits found and put right.", mno_store_health,
+		mended),
+	COUNTER("mno_store_set_aside_total", "Partitions that could not be opened.",
+		mno_store_health, set_aside),
+};
+
+static const struct figure scrub_figures[] = {
+	COUNTER("mno_store_scrub_passes_total", "Times that everything stored was looked at.",
+		mno_scrub_stat, passes),
+	GAUGE("mno_store_scrub_damaged", "Damaged values found by the last pass.", mno_scrub_stat,
+		damaged),
+	GAUGE("mno_store_scrub_age_seconds", "Time since the last pass ended, 0 if none did.",
+		mno_scrub_stat, age_s),
 };
 
 static const struct figure series_figures[] = {
 	GAUGE("mno_store_series", "Series in the dictionary.", mno_series_stat, series),
 	GAUGE("mno_store_memory_bytes", "Memory of head and dictionary.", mno_series_stat,
 		memory_bytes),
+	GAUGE("mno_store_index_bytes", "Memory of labels of series in the head.", mno_series_stat,
+		index_bytes),
+	GAUGE("mno_store_index_lag", "Series that wait to be in the stored label index.",
+		mno_series_stat, index_lag),
+	GAUGE("mno_store_series_ids_left", "New series until ids end.", mno_series_stat, ids_left),
+	COUNTER("mno_store_series_refused_total",
+		"Series refused: no id left, or labels in memory at their bound.", mno_series_stat,
+		refused),
+	COUNTER("mno_store_damaged_records_total", "Damaged records of the dictionary met.",
+		mno_series_stat, damaged_records),
+	COUNTER("mno_store_damaged_lists_total", "Damaged lists of the label index met.",
+		mno_series_stat, damaged_lists),
 	COUNTER("mno_store_samples_total", "Samples stored.", mno_series_stat, samples),
 };
 
@@ -76,6 +118,8 @@ void mno_figures(void *agent, mno_self_emit_fn emit, void *arg)
 	struct mno_agent *a = agent;
 	struct mno_writer_stat w;
 	struct mno_store_stat e;
+	struct mno_store_health h;
+	struct mno_scrub_stat c;
 	struct mno_series_stat s;
 	struct mno_ledger_stat l;
 	struct mno_probe_status p;
@@ -84,6 +128,12 @@ void mno_figures(void *agent, mno_self_emit_fn emit, void *arg)
 	put(writer_figures, ARRAY_SIZE(writer_figures), &w, NULL, NULL, emit, arg);
 	if (mno_store_stat(a->env, &e) == 0)
 		put(env_figures, ARRAY_SIZE(env_figures), &e, NULL, NULL, emit, arg);
+	mno_store_health(a->env, &h);
+	put(health_figures, ARRAY_SIZE(health_figures), &h, NULL, NULL, emit, arg);
+	if (a->scrub) {
+		mno_scrub_stat(a->scrub, &c);
+		put(scrub_figures, ARRAY_SIZE(scrub_figures), &c, NULL, NULL, emit, arg);
+	}
 	mno_series_stat(a->series, &s);
 	put(series_figures, ARRAY_SIZE(series_figures), &s, NULL, NULL, emit, arg);
 	mno_ledger_stat(a->ledger, &l);

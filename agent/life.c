@@ -73,8 +73,10 @@ static int start_store(struct mno_life *l)
 	struct mno_store_opts eo = {.sz = sizeof(eo)};
 	struct mno_ledger_opts lo = {.sz = sizeof(lo), .boot_offset_ns = l->a.boot_offset_ns};
 	struct mno_writer_opts wo = {.sz = sizeof(wo)};
-	int r = mno_agent_migrate(&l->config);
+	int r;
 
+	eo.key_source = mno_config_key(l->config.store_key, &eo.key_name);
+	r = mno_agent_migrate(&l->config, &eo);
 	if (r == 0)
 		r = mno_store_open(l->config.state, &eo, &l->a.env);
 	if (r == 0)
@@ -90,6 +92,9 @@ static int start_store(struct mno_life *l)
 	wo.ledger = l->a.ledger;
 	wo.probes = l->a.probes;
 	wo.retention_ms = (int64_t)(l->config.retention_ns / NS_PER_MS);
+	wo.rollup_ms[MNO_TIER_10S] = (int64_t)(l->config.retention_10s_ns / NS_PER_MS);
+	wo.rollup_ms[MNO_TIER_1M] = (int64_t)(l->config.retention_1m_ns / NS_PER_MS);
+	wo.rollup_ms[MNO_TIER_1H] = (int64_t)(l->config.retention_1h_ns / NS_PER_MS);
 	return mno_writer_new(&wo, &l->a.writer);
 }
 
@@ -241,8 +246,20 @@ static int start_threads(struct mno_life *l)
 		r = mno_drain_start(l->a.probes, l->router, &l->drain);
 	if (r == 0)
 		r = mno_tick_start(&l->tick_opts, &l->tick);
+	if (r == 0)
+		r = mno_scrub_start(l->a.env, l->config.scrub_bytes, &l->a.scrub);
 	malloc_trim(0); /* reading the kernel's type information took some 14 MB */
 	return r;
+}
+
+/* Without documents there is still everything else; who asks for them is told. */
+static int start_docs(struct mno_life *l)
+{
+	int r = mno_docs_open(l->a.env, NULL, &l->a.docs);
+
+	if (r < 0)
+		mno_err("documents cannot be used: %s", mno_strerror(r));
+	return r == -ENOMEM ? r : 0;
 }
 
 /* While files may still be given to a group; clients wait until all is there. */
@@ -284,6 +301,7 @@ static const struct {
 	{"loading probes", load_probes},
 	{"socket", open_socket},
 	{"dropping privileges", drop_privileges},
+	{"documents", start_docs},
 	{"threads", start_threads},
 	{"interface", start_api},
 };
@@ -364,6 +382,7 @@ struct mno_life *mno_life_stop(struct mno_life *l)
 	if (!l)
 		return NULL;
 	mno_api_stop(l->api);
+	mno_scrub_stop(l->a.scrub);
 	mno_tick_stop(l->tick);
 	mno_drain_stop(l->drain);
 	mno_doctor_free(l->a.doctor);
@@ -384,6 +403,7 @@ struct mno_life *mno_life_stop(struct mno_life *l)
 	mno_hub_free(l->a.hub);
 	mno_metrics_free(l->a.metrics);
 	mno_ledger_free(l->a.ledger);
+	mno_docs_close(l->a.docs);
 	mno_series_close(l->a.series);
 	mno_store_close(l->a.env);
 	mno_cgroups_free(l->a.cgroups);

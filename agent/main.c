@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <poll.h>
 #include <systemd/sd-daemon.h>
+#include "check_store.h"
 #include "life.h"
 #include "migrate.h"
 #include "mno/crypt.h"
@@ -153,6 +154,10 @@ int main(int argc, char **argv)
 		return codes[r];
 	mno_log_set(log_line, &journal, o.verbose ? MNO_LOG_DEBUG : MNO_LOG_INFO);
 	mno_crypt_no_core();
+	if (o.check_store) {
+		r = mno_check_store(&o);
+		return r < 0 ? fail("store", &o, r) : r;
+	}
 	sigfd = block_signals();
 	if (sigfd >= 0 && o.migrate)
 		return mno_agent_migrate_word(&o.config, o.migrate) < 0 ? 5 : 0;

@@ -36,16 +36,25 @@ static int progress(void *arg, const struct mno_migrate_progress *p)
 	return -ECANCELED;
 }
 
-static int start(const struct mno_config *c, bool again)
+static int start(const struct mno_config *c, const struct mno_store_opts *store, bool again)
 {
-	struct mno_migrate_opts o = {.sz = sizeof(o), .progress = progress, .again = again};
+	struct mno_migrate_opts o = {
+		.sz = sizeof(o), .store = store, .progress = progress, .again = again};
 
 	return mno_migrate_start(c->state, &o);
 }
 
-int mno_agent_migrate(const struct mno_config *c)
+int mno_agent_migrate(const struct mno_config *c, const struct mno_store_opts *store)
 {
-	return start(c, false);
+	return start(c, store, false);
+}
+
+static int start_alone(const struct mno_config *c, bool again)
+{
+	struct mno_store_opts so = {.sz = sizeof(so)};
+
+	so.key_source = mno_config_key(c->store_key, &so.key_name);
+	return start(c, &so, again);
 }
 
 /* --- on demand ------------------------------------------------------------------------------------ */
@@ -103,7 +112,7 @@ static int print_status(const struct mno_config *c)
 
 static int do_run(const struct mno_config *c)
 {
-	int r = start(c, true);
+	int r = start_alone(c, true);
 
 	return r < 0 ? r : print_status(c);
 }
@@ -114,7 +123,7 @@ static int do_rollback(const struct mno_config *c)
 	int r = mno_migrate_want_undo(c->state, true);
 
 	if (r == 0)
-		r = start(c, false);
+		r = start_alone(c, false);
 	return r == -MNO_EMIGRATE ? print_status(c) : r;
 }
 

@@ -3,10 +3,11 @@
 #pragma once
 
 #include "config.h"
+#include "mno/store.h"
 
 /* Before the store is opened. Tells systemd that it takes longer; SIGTERM and SIGINT stop it
- * (-ECANCELED), and the next start goes on. As mno_migrate_start(). */
-int mno_agent_migrate(const struct mno_config *c);
+ * (-ECANCELED), and the next start goes on. @store: as it will be opened. As mno_migrate_start(). */
+int mno_agent_migrate(const struct mno_config *c, const struct mno_store_opts *store);
 
 /* Words of --migrate, for its help; NULL-terminated. */
 extern const char *const mno_migrate_words[];

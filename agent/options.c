@@ -16,6 +16,7 @@ enum opt {
 	O_SOCKET,
 	O_FOR,
 	O_CHECK,
+	O_CHECK_STORE,
 	O_NO_BPF,
 	O_MIGRATE,
 	O_USER,
@@ -34,6 +35,8 @@ static const struct {
 	{"socket", "PATH", "where mnoctl asks; default /run/mno/mno.sock", O_SOCKET},
 	{"for", "DURATION", "end cleanly after that time, e.g. 90s, 1h30m", O_FOR},
 	{"check-config", NULL, "check the settings, change nothing, end", O_CHECK},
+	{"check-store", NULL, "look for damage in all that --state holds, end: 0 sound, 1 damage",
+		O_CHECK_STORE},
 	{"no-bpf", NULL, "load no BPF programs; only sources from files", O_NO_BPF},
 	{"migrate", "WORD",
 		"no agent; a store of an older format: status, dry-run, run, rollback, confirm",
@@ -57,7 +60,8 @@ static void print_help(void)
 			table[i].help);
 	mno_buf_adds(&b, "\nSettings of the configuration file:\n");
 	mno_config_describe(&b);
-	mno_buf_adds(&b, "\nExit status: 0 ended as asked, 2 wrong usage, 4 no permission, 5 bad "
+	mno_buf_adds(&b, "\nExit status: 0 ended as asked, 1 --check-store found damage, 2 wrong "
+			 "usage, 4 no permission, 5 bad "
 			 "settings or\n"
 			 "state from a newer version, 6 another error, 7 another agent uses the "
 			 "state or socket.\n"
@@ -114,6 +118,9 @@ static int take(struct mno_options *o, enum opt opt, const char *v)
 		return -EINVAL;
 	case O_CHECK:
 		o->check_config = true;
+		return 0;
+	case O_CHECK_STORE:
+		o->check_store = true;
 		return 0;
 	case O_NO_BPF:
 		o->config.bpf = false;

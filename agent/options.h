@@ -16,7 +16,7 @@ struct mno_options {
 	const char *config_path; /* NULL = none was named */
 	uint64_t for_ns;         /* 0 = until told to stop */
 	const char *migrate;     /* NULL, or what to do instead of running: mno_migrate_words */
-	bool check_config, no_bpf, verbose;
+	bool check_store, check_config, no_bpf, verbose;
 };
 
 /* Reads the configuration file, then the command line over it; says what is wrong on stderr. */

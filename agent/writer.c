@@ -6,6 +6,8 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/queue.h"
+#include "mno/store_keys.h"
+#include "mno/store_parts.h"
 #include "mno/time.h"
 #include "probes.h"
 #include "writer.h"
@@ -17,10 +19,13 @@
 #define RECLAIM_EVERY        10 /* failed rounds */
 #define EXPIRE_EVERY         60 /* commits */
 #define DEFAULT_RETENTION_MS (14LL * 86400 * 1000)
+#define READER_MAX_NS        NS_PER_SEC
+#define RESEAL_BYTES         (1u << 20) /* of older values, in one commit */
 #define MAX_PROBES           32
 
 struct item {
-	struct mno_row *row; /* or */
+	struct mno_row *row;       /* or */
+	struct mno_writer_job job; /* if .fn, or */
 	char *records;
 	size_t len;
 	uint64_t first_ns, last_ns;
@@ -53,6 +58,7 @@ struct mno_writer {
 	size_t row_cap;
 	struct mno_proc *procs;
 	uint64_t rounds;
+	bool expire_more; /* series past their time are left: a step with each commit */
 	pthread_mutex_t stat_lock;
 	struct mno_writer_stat stat;
 };
@@ -71,6 +77,8 @@ static void free_item(void *p)
 
 	if (!it)
 		return;
+	if (it->job.fn)
+		it->job.done(it->job.arg, -ESHUTDOWN);
 	mno_row_free(it->row);
 	free(it->records);
 	free(it);
@@ -151,6 +159,25 @@ int mno_writer_events(struct mno_writer *w, const void *records, size_t len, uin
 	return r;
 }
 
+int mno_writer_run(struct mno_writer *w, const struct mno_writer_job *job)
+{
+	struct item *it = calloc(1, sizeof(*it));
+	int r;
+
+	if (!it)
+		return -ENOMEM;
+	it->job = *job;
+	r = mno_queue_push(w->queue, it);
+	if (r < 0)
+		free(it);
+	return r;
+}
+
+int64_t mno_writer_retention_ms(const struct mno_writer *w)
+{
+	return w->o.retention_ms;
+}
+
 static struct known *known_slot(struct mno_writer *w, uint32_t slot)
 {
 	if (slot >= w->n_known) {
@@ -208,7 +235,8 @@ static int store_row(struct mno_writer *w, struct mno_txn *t, struct mno_row *ro
 	for (size_t i = 0; i < row->n; i++) {
 		int r = cell_id(w, t, &row->cells[i], &w->ids[n]);
 
-		if (r == -ESTALE || r == -EINVAL)
+		/* refused series are counted by the store */
+		if (r == -ESTALE || r == -EINVAL || r == -EOVERFLOW || r == -MNO_ELIMIT)
 			continue;
 		if (r < 0)
 			return r;
@@ -243,6 +271,8 @@ static int store_item(struct mno_writer *w, struct mno_txn *t, struct item *it)
 	uint32_t count = 0;
 	int r;
 
+	if (it->job.fn) /* only without the thread: it is told that nothing was done */
+		return 0;
 	if (it->row) {
 		r = store_row(w, t, it->row);
 		it->early = r == -EINVAL; /* the clock went back: rows stay in order */
@@ -258,11 +288,14 @@ static void expire(struct mno_writer *w, struct mno_txn *t)
 {
 	int64_t end = mno_now_ms() - w->o.retention_ms;
 	uint64_t end_ns = end > 0 ? (uint64_t)end * NS_PER_MS : 0;
-	bool more;
+	bool more = false;
 
-	mno_series_expire(w->o.series, t, end, &more);
+	w->expire_more = mno_series_expire(w->o.series, t, end, &more) == 0 && more;
 	mno_ledger_expire(w->o.env, t, end_ns, &more);
 	mno_events_expire(w->o.env, t, end_ns, &more);
+	for (unsigned i = 0; i < MNO_TIER_MAX; i++)
+		if (w->o.rollup_ms[i])
+			mno_rollup_expire(w->o.series, i, mno_now_ms() - w->o.rollup_ms[i]);
 }
 
 /* Below the disk floor nothing is added, but what is past its time may still go; then the oldest
@@ -278,36 +311,64 @@ static void reclaim(struct mno_writer *w)
 	mno_store_make_room(w->o.env);
 }
 
+/* Commits @t, or undoes it because of @r; what the series remember follows. */
+static int end_txn(struct mno_writer *w, struct mno_txn *t, int r)
+{
+	if (r == 0)
+		r = mno_store_commit(w->o.env, t);
+	else
+		mno_store_abort(w->o.env, t);
+	if (r == 0) {
+		mno_series_committed(w->o.series);
+		if (mno_store_resealed(w->o.env) < 0)
+			mno_debug("the old data key is not dropped yet");
+		return 0;
+	}
+	mno_series_rollback(w->o.series);
+	for (size_t i = 0; i < w->n_known; i++)
+		w->known[i].resolved = false;
+	return r;
+}
+
 static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_procs)
 {
 	struct mno_txn *t;
+	bool more;
 	int r = mno_store_begin(w->o.env, &t);
 
+	mno_store_watch_readers(w->o.env, READER_MAX_NS);
 	if (r == -ENOSPC)
 		reclaim(w);
 	if (r < 0)
 		return r;
+	r = mno_rollup_run(w->o.series, t, &more); /* first: it reads what is committed */
 	for (size_t i = 0; i < b->n && r == 0; i++)
 		r = store_item(w, t, b->items[i]);
 	if (r == 0)
 		r = store_procs(w, t, ret_procs);
-	if (r == 0 && ++w->rounds % EXPIRE_EVERY == 0)
+	if (r == 0 && (++w->rounds % EXPIRE_EVERY == 0 || w->expire_more))
 		expire(w, t);
 	if (r == 0 && w->watched && (w->rounds % EXPIRE_EVERY == 1 || atomic_load(&w->stopping)))
 		r = mno_ledger_keep_running(w->o.ledger, w->o.env, t);
-	if (r == 0) {
-		r = mno_store_commit(w->o.env, t);
-		if (r == 0)
-			mno_series_committed(w->o.series);
-	} else {
-		mno_store_abort(w->o.env, t);
-	}
-	if (r < 0) {
-		mno_series_rollback(w->o.series);
-		for (size_t i = 0; i < w->n_known; i++)
-			w->known[i].resolved = false;
-	}
-	return r;
+	if (r == 0)
+		r = mno_store_reseal(w->o.env, t, RESEAL_BYTES);
+	return end_txn(w, t, r);
+}
+
+/* Between two batches: rows wait for one job at most. */
+static void run_job(struct mno_writer *w, struct item *it)
+{
+	const struct mno_writer_job job = it->job;
+	struct mno_txn *t;
+	int r = mno_store_begin(w->o.env, &t);
+
+	if (r == 0)
+		r = end_txn(w, t, job.fn(job.arg, t));
+	pthread_mutex_lock(&w->stat_lock);
+	*(r < 0 ? &w->stat.commit_errors : &w->stat.commits) += 1;
+	pthread_mutex_unlock(&w->stat_lock);
+	job.done(job.arg, r);
+	free(it);
 }
 
 /* Once each time that the clock is found to have gone back. */
@@ -390,6 +451,14 @@ static void *writer_main(void *arg)
 		uint64_t now = mno_now_ns(CLOCK_MONOTONIC);
 		struct item *it = mno_queue_pop(w->queue, due > now ? due - now : 0);
 
+		if (it && it->job.fn) {
+			run_job(w, it);
+			if (mno_now_ns(CLOCK_MONOTONIC) < due)
+				continue;
+			write_batch(w, &b); /* jobs do not keep others waiting */
+			due = mno_now_ns(CLOCK_MONOTONIC) + COMMIT_EVERY_NS;
+			continue;
+		}
 		if (it)
 			b.items[b.n++] = it;
 		else if (atomic_load(&w->stopping))

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "mno/ledger.h"
-#include "mno/series.h"
+#include "mno/rollup.h"
 
 struct mno_writer;
 struct mno_probes;
@@ -16,8 +16,9 @@ struct mno_writer_opts {
 	struct mno_store *env;
 	struct mno_series *series;
 	struct mno_ledger *ledger;
-	struct mno_probes *probes; /* told what was stored or lost */
-	int64_t retention_ms;      /* 0 = 14 days */
+	struct mno_probes *probes;       /* told what was stored or lost */
+	int64_t retention_ms;            /* 0 = 14 days */
+	int64_t rollup_ms[MNO_TIER_MAX]; /* of each tier; 0 = for good */
 };
 /* The writer without its thread; the parts are borrowed and must outlive it. -ENOMEM. */
 int mno_writer_new(const struct mno_writer_opts *o, struct mno_writer **ret);
@@ -55,6 +56,21 @@ bool mno_writer_knows(struct mno_writer *w, uint32_t slot, uint32_t gen);
  * -ENOBUFS: nothing was taken. */
 int mno_writer_events(struct mno_writer *w, const void *records, size_t len, uint64_t first_ns,
 	uint64_t last_ns, const uint32_t *counts, size_t n_probes);
+
+struct mno_writer_job {
+	int (*fn)(void *arg, struct mno_txn *t);
+	void (*done)(void *arg, int r);
+	void *arg;
+};
+/*
+ * Work that needs a transaction of its own: .fn runs in it on the writer's thread, then .done is
+ * told what .fn or the commit returned; 0 = durable. Once it was taken, .done is always called
+ * (alone, when nothing could be begun). Neither may wait. -ENOBUFS when the queue is full (try
+ * again: nothing is lost), -ESHUTDOWN, -ENOMEM: nothing was taken. Any thread.
+ */
+int mno_writer_run(struct mno_writer *w, const struct mno_writer_job *job);
+/* How long telemetry is kept. Pure. */
+int64_t mno_writer_retention_ms(const struct mno_writer *w);
 
 struct mno_writer_stat {
 	uint64_t commits, commit_errors, rows_stored, rows_lost, events_stored, events_lost,

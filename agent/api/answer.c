@@ -20,10 +20,14 @@ static const struct {
 	{404, "Not Found"},
 	{405, "Method Not Allowed"},
 	{409, "Conflict"},
+	{410, "Gone"},
+	{412, "Precondition Failed"},
 	{413, "Content Too Large"},
+	{415, "Unsupported Media Type"},
 	{422, "Unprocessable Content"},
 	{500, "Internal Server Error"},
 	{503, "Service Unavailable"},
+	{507, "Insufficient Storage"},
 };
 
 static const char *title_of(int status)

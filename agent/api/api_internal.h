@@ -23,9 +23,15 @@
 #define API_QUERY_NS       (60 * NS_PER_SEC) /* longest evaluation */
 #define API_KEEPALIVE_NS   (15 * NS_PER_SEC)
 #define API_LATER          (-1) /* result of a handler: call me again at q->wake_ns */
+#define API_MORE           0    /* result of an upload's handler: the next piece */
+#define API_UPLOAD_PIECE   (256u << 10)
+#define API_UPLOADS_MAX    4
 #define API_CPU_SAMPLES    11
 #define API_POOL           2            /* threads for answers that may take longer */
 #define API_HELD_MAX       (128u << 20) /* bodies and answers of all clients together */
+
+#define API_NAMES_MAX 4
+#define API_NAME_MAX  264 /* bytes of one, with its NUL */
 
 struct api_route;
 struct api_stream;
@@ -62,11 +68,19 @@ struct mno_api {
 	struct mno_req *jobs, **jobs_end; /* suspended requests for the pool, in order */
 	struct mno_req *later;            /* suspended requests with a wake-up time */
 	struct api_stream *streams;
+	struct api_upload *imports; /* running */
 	struct api_cpu {
 		uint64_t mono_ns, used_ns;
 	} cpu[API_CPU_SAMPLES]; /* ring, .n_cpu taken so far */
 	size_t n_cpu;
-	atomic_size_t held; /* bytes of bodies and of answers that are not yet taken */
+	atomic_uint uploads; /* running */
+	atomic_size_t held;  /* bytes of bodies and of answers that are not yet taken */
+};
+
+/* What stood for each <...> of a route's pattern, decoded. */
+struct api_names {
+	size_t n;
+	char v[API_NAMES_MAX][API_NAME_MAX];
 };
 
 /* One request; handlers read the upper part and write the lower. */
@@ -81,36 +95,44 @@ struct mno_req {
 	struct mno_params params; /* body's fields first, then the query string's */
 	struct mno_buf body;
 	bool started, too_large;
-	bool crowded;         /* no room for its body */
-	size_t held;          /* its part of api->held */
-	char name[256];       /* what stood for <name> in the route's pattern */
+	bool crowded; /* no room for its body */
+	size_t held;  /* its part of api->held */
+	struct api_names names;
+	const char *name;     /* the first of them */
 	unsigned round;       /* 0 at the first call of the handler, 1 after API_LATER, ... */
 	uint64_t wake_ns;     /* CLOCK_MONOTONIC */
 	struct mno_req *next; /* among those that wait, for the clock or for the pool */
 	const struct api_route *route; /* set when the request was understood */
 	int result;                    /* the pool's: status to send; 0 = not done */
-	uint64_t deadline_ns;          /* CLOCK_MONOTONIC, of reading the store */
+	bool last;                     /* upload: .body is the last piece, maybe empty */
+	bool counted;                  /* in api->uploads */
+	void *upload;                  /* the handler's own, between pieces */
+	void (*upload_free)(void *upload);
+	uint64_t deadline_ns; /* CLOCK_MONOTONIC, of reading the store */
 
 	struct mno_buf out;
 	struct mno_json j;     /* writes to .out */
 	const char *type;      /* content type; JSON unless set */
+	char etag[24];         /* header value, "" = none */
 	char completeness[32]; /* header value, "" = none */
 	char allow[32];
 	struct MHD_Response *response; /* a stream's; replaces .out */
 };
 
 struct api_route {
-	const char *methods;          /* "GET", "POST" or "GET, POST" */
-	const char *pattern;          /* "<name>" stands for one segment */
+	const char *methods;          /* "GET", "POST", "GET, POST", ... */
+	const char *pattern;          /* each "<name>" stands for one segment */
 	int (*fn)(struct mno_req *q); /* HTTP status, or API_LATER */
 	const char *summary;
-	bool pool; /* runs on the pool's threads */
+	bool pool;   /* runs on the pool's threads */
+	bool upload; /* is called with each piece of the body: API_MORE, or the status to send */
 };
 
-/* The route of a path: NULL when there is none; *@ret_allow lists the methods of the path when
- * only the method is wrong. Pure. */
-const struct api_route *api_route_find(
-	const char *method, const char *path, char *name, size_t name_size, const char **ret_allow);
+/* The route of the first @n bytes of a path as it stands in the request line (a name may have an
+ * escaped "/" in it): NULL when there is none; *@ret_allow lists the methods of the path when only
+ * the method is wrong. Pure. */
+const struct api_route *api_route_find(const char *method, const char *path, size_t n,
+	struct api_names *ret, const char **ret_allow);
 /* The route that is spelled most like @path, or NULL. */
 const char *api_route_guess(const char *path);
 
@@ -164,6 +186,19 @@ bool api_pool_give(struct mno_req *q);
 int api_expired(const struct mno_req *q);
 
 /* --- streams (stream.c) ----------------------------------------------------------------------- */
+/* What a stream says; called on the server's threads, one at a time. */
+struct api_stream_source {
+	/* Appends up to about @max bytes of events to @text; nothing when there is nothing. */
+	void (*fill)(void *src, struct mno_buf *text, size_t max);
+	void (*end)(void *src);
+	size_t text_max; /* of .text, beyond which it holds an error */
+};
+/* Opens a stream that owns @src from here on, also on failure. *@ret is valid until end() was
+ * called, and for api_stream_wake() only. 200, or the status of an error answered. */
+int api_stream_new(
+	struct mno_req *q, const struct api_stream_source *ops, void *src, struct api_stream **ret);
+/* There is something to say. Any thread. @arg is the stream. */
+void api_stream_wake(void *arg);
 /* Opens the event stream of @q: its response, or a status of an error answered. */
 int api_stream_open(struct mno_req *q, const uint16_t *kinds, size_t n);
 /* Once a second, api->lock held: keep-alive and clients that left. */
@@ -181,6 +216,8 @@ void api_put_probe(struct mno_req *q, const struct mno_probe_status *s, bool lon
 /* --- handlers: rows of routes.def ----------------------------------------------------------- */
 #define ROUTE(methods, pattern, fn, summary) int fn(struct mno_req *q);
 #define ROUTE_POOL                           ROUTE
+#define ROUTE_UPLOAD                         ROUTE
 #include "routes.def"
 #undef ROUTE
 #undef ROUTE_POOL
+#undef ROUTE_UPLOAD

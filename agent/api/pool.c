@@ -51,6 +51,8 @@ static void do_job(struct mno_req *q)
 
 	q->result = q->api->stopping ? api_error(q, 503, "unavailable", NULL, "the agent is ending")
 				     : q->route->fn(q);
+	if (q->route->upload)
+		mno_buf_reset(&q->body);
 	MHD_resume_connection(conn); /* from here on @q may be gone */
 }
 

@@ -6,31 +6,49 @@
 #include "mno/util.h"
 
 static const struct api_route routes[] = {
-#define ROUTE(methods, pattern, fn, summary)      {methods, pattern, fn, summary, false},
-#define ROUTE_POOL(methods, pattern, fn, summary) {methods, pattern, fn, summary, true},
+#define ROUTE(methods, pattern, fn, summary)        {methods, pattern, fn, summary, false, false},
+#define ROUTE_POOL(methods, pattern, fn, summary)   {methods, pattern, fn, summary, true, false},
+#define ROUTE_UPLOAD(methods, pattern, fn, summary) {methods, pattern, fn, summary, true, true},
 #include "routes.def"
 #undef ROUTE
 #undef ROUTE_POOL
+#undef ROUTE_UPLOAD
 };
 
-/* Whether @path fits @pattern; "<...>" takes one segment, decoded into @name. */
-static bool fits(const char *pattern, const char *path, char *name, size_t name_size)
+/* Decodes one segment and compares it with that of a pattern, or takes it as a name. */
+static bool segment_fits(
+	const char *pattern, size_t plen, const char *path, size_t n, struct api_names *names)
 {
-	const char *open = strchr(pattern, '<');
-	const char *close = open ? strchr(open, '>') : NULL;
-	size_t before, n;
+	_cleanup_free_ char *text = mno_url_unescape(path, n, false);
+	size_t len = text ? strlen(text) : 0;
 
-	if (!close)
-		return !strcmp(pattern, path);
-	before = (size_t)(open - pattern);
-	if (strncmp(pattern, path, before))
+	if (!text)
 		return false;
-	n = strcspn(path + before, "/");
-	if (n == 0 || n >= name_size || strcmp(path + before + n, close + 1))
+	if (plen < 2 || pattern[0] != '<' || pattern[plen - 1] != '>')
+		return len == plen && !memcmp(text, pattern, plen);
+	if (len == 0 || len >= API_NAME_MAX || names->n == API_NAMES_MAX)
 		return false;
-	memcpy(name, path + before, n);
-	name[n] = 0;
+	memcpy(names->v[names->n++], text, len + 1);
 	return true;
+}
+
+/* Whether the path fits @pattern, segment by segment. */
+static bool fits(const char *pattern, const char *path, size_t n, struct api_names *names)
+{
+	names->n = 0;
+	for (;;) {
+		const char *slash = memchr(path, '/', n);
+		size_t k = slash ? (size_t)(slash - path) : n, p = strcspn(pattern, "/");
+
+		if (!segment_fits(pattern, p, path, k, names))
+			return false;
+		pattern += p;
+		if (!slash || !*pattern)
+			return !slash && !*pattern;
+		pattern++;
+		path += k + 1;
+		n -= k + 1;
+	}
 }
 
 static bool has_method(const char *methods, const char *method)
@@ -45,14 +63,14 @@ static bool has_method(const char *methods, const char *method)
 	return false;
 }
 
-const struct api_route *api_route_find(
-	const char *method, const char *path, char *name, size_t name_size, const char **ret_allow)
+const struct api_route *api_route_find(const char *method, const char *path, size_t n,
+	struct api_names *ret, const char **ret_allow)
 {
 	if (!strcmp(method, "HEAD"))
 		method = "GET";
 	*ret_allow = NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
-		if (!fits(routes[i].pattern, path, name, name_size))
+		if (!fits(routes[i].pattern, path, n, ret))
 			continue;
 		if (has_method(routes[i].methods, method))
 			return &routes[i];

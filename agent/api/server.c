@@ -28,6 +28,10 @@ static struct mno_req *req_free(struct mno_req *q)
 	mno_buf_done(&q->out);
 	if (q->response)
 		MHD_destroy_response(q->response);
+	if (q->upload)
+		q->upload_free(q->upload);
+	if (q->counted)
+		atomic_fetch_sub(&q->api->uploads, 1);
 	atomic_fetch_sub(&q->api->held, q->held);
 	free(q->uri);
 	free(q->path);
@@ -126,6 +130,8 @@ static enum MHD_Result send_answer(struct mno_req *q, int status)
 	}
 	MHD_add_response_header(
 		r, MHD_HTTP_HEADER_CONTENT_TYPE, q->type ? q->type : "application/json");
+	if (q->etag[0])
+		MHD_add_response_header(r, MHD_HTTP_HEADER_ETAG, q->etag);
 	if (q->completeness[0])
 		MHD_add_response_header(r, "X-Mno-Completeness", q->completeness);
 	if (q->allow[0])
@@ -163,7 +169,8 @@ static int read_params(struct mno_req *q)
 	q->path = mno_url_unescape(q->uri, (size_t)(query - q->uri), false);
 	if (!q->path)
 		return api_problem(q, 400, "bad_request", NULL, "the path has a broken %%-escape");
-	if (q->body.len && type && !strncasecmp(type, form, strlen(form)))
+	if (q->body.len && type && !strcmp(q->method, "POST") &&
+		!strncasecmp(type, form, strlen(form)))
 		r = mno_params_add(&q->params, q->body.data, q->body.len);
 	if (r == 0 && *query)
 		r = mno_params_add(&q->params, query + 1, strlen(query + 1));
@@ -195,7 +202,9 @@ static int understand(struct mno_req *q)
 
 	if (status)
 		return status;
-	q->route = api_route_find(q->method, q->path, q->name, sizeof(q->name), &allow);
+	q->route = api_route_find(
+		q->method, q->uri, (size_t)(strchrnul(q->uri, '?') - q->uri), &q->names, &allow);
+	q->name = q->names.v[0];
 	if (q->route)
 		return 0;
 	if (!allow)
@@ -232,6 +241,69 @@ static enum MHD_Result answer(struct mno_req *q)
 		  : send_answer(q, api_error(q, 503, "unavailable", NULL, "the agent is ending"));
 }
 
+/* --- uploads: bodies of any length, in pieces --------------------------------------------------- */
+
+static bool is_upload(struct mno_req *q, const char *method)
+{
+	const char *allow;
+	const struct api_route *r =
+		api_route_find(method, q->uri, strcspn(q->uri, "?"), &q->names, &allow);
+
+	return r && r->upload;
+}
+
+/* Who may not, or not now, is told before the body is sent. */
+static enum MHD_Result begin_upload(struct mno_req *q)
+{
+	int status;
+
+	api_conn_busy(q->api, q->client, true); /* it may take its time */
+	q->too_large = true;                    /* if it is refused, its body is not read */
+	if (!q->client->peer.allowed)
+		return send_answer(q, refuse_peer(q));
+	status = understand(q);
+	if (status)
+		return send_answer(q, status);
+	q->counted = true;
+	if (atomic_fetch_add(&q->api->uploads, 1) >= API_UPLOADS_MAX)
+		return send_answer(
+			q, api_error(q, 503, "limit", "try again when one has ended",
+				   "%u imports are running, which is the limit", API_UPLOADS_MAX));
+	if (!hold(q, API_UPLOAD_PIECE))
+		return send_answer(q, refuse_crowd(q));
+	q->too_large = false;
+	q->body.max = API_UPLOAD_PIECE;
+	MHD_set_connection_option(
+		q->conn, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)API_STREAM_SECONDS);
+	return MHD_YES;
+}
+
+/*
+ * More of an upload's body. A full piece goes to the pool; until it is done the connection sleeps,
+ * so the client is read no faster than its data is taken. After a failure the rest is read over:
+ * an answer can only follow the request.
+ */
+static enum MHD_Result on_piece(struct mno_req *q, const char *data, size_t *size)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(q->conn, MHD_CONNECTION_INFO_CONNECTION_SUSPENDED);
+	size_t n = MNO_MIN(*size, API_UPLOAD_PIECE - q->body.len);
+
+	if (info && info->suspended) /* still with the pool */
+		return MHD_YES;
+	if (q->result > 0) {
+		*size = 0;
+		return MHD_YES;
+	}
+	mno_buf_add(&q->body, data, n);
+	if (q->body.err)
+		return MHD_NO;
+	*size -= n;
+	if (q->body.len < API_UPLOAD_PIECE)
+		return MHD_YES;
+	return api_pool_give(q) ? MHD_YES : MHD_NO;
+}
+
 /* The headers are complete. */
 static enum MHD_Result begin(struct mno_req *q, const char *method)
 {
@@ -245,6 +317,8 @@ static enum MHD_Result begin(struct mno_req *q, const char *method)
 	q->client = info ? info->socket_context : NULL;
 	if (!q->client)
 		return MHD_NO;
+	if (is_upload(q, method))
+		return begin_upload(q);
 	length = MHD_lookup_connection_value(q->conn, MHD_HEADER_KIND, "Content-Length");
 	q->too_large = length && (mno_parse_u64(length, &n) < 0 || n > API_BODY_MAX);
 	if (q->too_large)
@@ -261,6 +335,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 		return MHD_NO;
 	if (!q->started)
 		return begin(q, method);
+	if (*size && q->route && q->route->upload)
+		return on_piece(q, data, size);
 	if (*size) {
 		q->too_large |= *size > API_BODY_MAX - q->body.len;
 		q->crowded |= !q->too_large && !hold(q, *size);
@@ -274,6 +350,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 		return send_answer(q, refuse_peer(q));
 	if (q->crowded)
 		return send_answer(q, refuse_crowd(q));
+	q->last = true;
 	return q->too_large ? send_answer(q, refuse_large(q)) : answer(q);
 }
 

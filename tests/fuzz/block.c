@@ -8,8 +8,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void decode_v1(const uint8_t *raw, size_t len)
 {
-	uint16_t idx[HEAD_ROWS];
-	double v[HEAD_ROWS];
+	uint16_t idx[BLOCK_V1_ROWS];
+	double v[BLOCK_V1_ROWS];
 	struct block_v1 b;
 
 	if (block_v1_open(raw, len, &b) < 0)
@@ -70,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	decode(copy, size);
 	decode_v1(copy, size);
 	if (size)
-		decode_column(copy + 1, size - 1, copy[0] + 1u);
+		decode_column(copy + 1, size - 1, copy[0] % HEAD_ROWS + 1u);
 	/* and as a value of the database */
 	if (size > 12 && mno_seal_open(NULL, MNO_DB_PACK, NULL, copy, 12, copy + 12, size - 12,
 				 MNO_SEAL_BLOCK, &info, &raw) == 0)

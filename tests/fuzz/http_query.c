@@ -41,9 +41,9 @@ static void read_times(const char *s)
 static void find_route(const char *path)
 {
 	const char *allow;
-	char name[16] = "";
+	struct api_names names;
 
-	if (api_route_find("GET", path, name, sizeof(name), &allow) && strchr(name, '/'))
+	if (api_route_find("GET", path, strlen(path), &names, &allow) && names.n > API_NAMES_MAX)
 		abort();
 	api_route_guess(path);
 }

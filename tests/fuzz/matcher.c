@@ -25,6 +25,24 @@ static void key_round_trip(const char *key, size_t len)
 	mno_buf_done(&second);
 }
 
+/* What an expression takes begins with its literals, or is one of them, and all of these it takes. */
+static void literals(const struct mno_matcher *m, const char *subject, int yes)
+{
+	struct mno_buf lit = {0};
+	bool exact, found = false;
+
+	assert(match_literals(m->value, &lit, &exact) == 0);
+	for (size_t at = 0; exact && at < lit.len; at += strlen(lit.data + at) + 1) {
+		assert(match_regex(m, lit.data + at) != 0);
+		found |= strcmp(lit.data + at, subject) == 0;
+	}
+	if (yes == 1 && exact)
+		assert(found || !*subject);
+	if (yes == 1 && !exact && lit.len)
+		assert(strncmp(subject, lit.data, lit.len) == 0);
+	mno_buf_done(&lit);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = strndup((const char *)data, size), *subject, err[64];
@@ -39,6 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (mno_matchers_compile(&m, 1, err, sizeof(err)) == 0) {
 		int yes = match_text(&m, subject ? subject : ""), no;
 
+		literals(&m, subject ? subject : "", yes);
 		m.op = MNO_MATCH_NRE;
 		no = match_text(&m, subject ? subject : "");
 		assert(yes < 0 ? no == yes : yes + no == 1);

@@ -38,6 +38,19 @@ is "/mno/v1/events?since=1m" '.events | type == "array"'
 is "/mno/v1/top?interval=1s" '(.cgroups | type) == "array" and (.processes | type) == "array"'
 is "/mno/v1/doctor" '.host.kernel and (.attach | length) > 10 and (.levels | length) == 5 and
   any(.findings[]; .what == "BPF is switched off")'
+put() { curl -s -f -X PUT --max-time 10 --unix-socket "$SOCK" "$@" >"$W/body" || { cat "$W/body"; return 1; }; }
+ok "a document is put" put -d '{"a":1}' http://mno/mno/v1/docs/n/c/i%2F1
+is "/mno/v1/docs" '.namespaces[0].name == "n" and .documents == 1'
+is "/mno/v1/docs/n" '.namespaces[0].collections[0].name == "c"'
+is "/mno/v1/docs/n/c?where=a=1" '.documents[0].id == "i/1" and .cursor == null'
+is "/mno/v1/docs/n/c/i%2F1" '.a == 1'
+ok "an index is declared" put 'http://mno/mno/v1/docs/n/c/_index/a?path=a'
+is "/mno/v1/docs/n/c/_index" '.indexes[0].name == "a"'
+is "/mno/v1/docs/n/c/_index/a" '.path == "a" and .type == "ordered"'
+ok "/mno/v1/docs/txn" status_of 200 -d '[{"op":"delete","ns":"n","coll":"c","id":"i/1","if_present":true}]' http://mno/mno/v1/docs/txn
+ok "again: precondition" status_of 412 -d '[{"op":"delete","ns":"n","coll":"c","id":"i/1","if_present":true}]' http://mno/mno/v1/docs/txn
+ok "is a problem document" problem precondition
+ok "/mno/v1/docs/_watch" sh -c "curl -s --max-time 2 --unix-socket '$SOCK' 'http://mno/mno/v1/docs/_watch?since=1' >'$W/body'; grep -q '^event: change' '$W/body'"
 ok "POST form" status_of 200 -d 'query=node_load1' http://mno/api/v1/query
 ok "unknown label name" status_of 400 'http://mno/api/v1/label/a%2Db/values'
 ok "syntax error is bad_data" status_of 400 'http://mno/api/v1/query?query=node_load1%7B'

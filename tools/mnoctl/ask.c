@@ -124,11 +124,15 @@ static int status_exit(int status)
 		{403, CTL_REFUSED},
 		{404, CTL_NO},
 		{409, CTL_NO},
+		{410, CTL_NO},
+		{412, CTL_NO},
 		{413, CTL_INVALID},
 		{414, CTL_INVALID},
+		{415, CTL_INVALID},
 		{422, CTL_INVALID},
 		{429, CTL_NO},
 		{503, CTL_NO},
+		{507, CTL_NO},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -187,12 +191,18 @@ void ctl_answer_done(struct ctl_answer *a)
 
 int ctl_ask(struct ctl *c, const char *method, const char *target, struct ctl_answer *ret)
 {
+	return ctl_send(c, method, target, NULL, 0, ret);
+}
+
+int ctl_send(struct ctl *c, const char *method, const char *target, const void *body, size_t len,
+	struct ctl_answer *ret)
+{
 	uint64_t start = mno_now_ns(CLOCK_MONOTONIC);
 	struct ctl_error e;
 	int status = 0, r;
 
 	*ret = (struct ctl_answer){.completeness = -1};
-	r = mno_client_request(c->client, method, target, NULL, 0, &status, &ret->body);
+	r = mno_client_request(c->client, method, target, body, len, &status, &ret->body);
 	if (r < 0) {
 		ctl_explain_errno(c, r, &e);
 		return ctl_error_print(c, &e);

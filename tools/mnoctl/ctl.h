@@ -45,6 +45,9 @@ void ctl_answer_done(struct ctl_answer *a);
 
 /* Asks and parses. 0, or the exit code after having printed why. @ret needs ctl_answer_done(). */
 int ctl_ask(struct ctl *c, const char *method, const char *target, struct ctl_answer *ret);
+/* The same with a body. */
+int ctl_send(struct ctl *c, const char *method, const char *target, const void *body, size_t len,
+	struct ctl_answer *ret);
 static inline int ctl_get(struct ctl *c, const char *target, struct ctl_answer *ret)
 {
 	return ctl_ask(c, "GET", target, ret);

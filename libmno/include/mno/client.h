@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <sys/types.h>
 #include "mno/buf.h"
 
 struct mno_client;
@@ -27,6 +28,16 @@ int mno_client_request(struct mno_client *c, const char *method, const char *tar
 
 /* Part of what the last answer should contain that it does contain, 0..1; -1 when not said. */
 double mno_client_completeness(const struct mno_client *c);
+
+/*
+ * POSTs a body of any length, piece by piece: @read fills @buf (at most @size bytes) and returns
+ * how many, 0 at the end, or a negative error that ends the request and is returned. An answer that
+ * comes before the end of the body ends the reading. Waits up to @idle_ns for the agent to take
+ * more, and for its answer. *@stop != 0: -ECANCELED. Else as mno_client_request().
+ */
+int mno_client_upload(struct mno_client *c, const char *target,
+	ssize_t (*read)(void *arg, void *buf, size_t size), void *arg, uint64_t idle_ns,
+	volatile const int *stop, int *ret_status, struct mno_buf *ret_body);
 
 /*
  * GETs a server-sent event stream and calls @fn for each event's data (NUL-terminated) until it

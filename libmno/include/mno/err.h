@@ -17,7 +17,10 @@
 	X(CLOSED, 4007, "closed by the other side")                                                \
 	X(REFUSED, 4008, "refused by the agent")                                                   \
 	X(BUSY_STATE, 4009, "another agent uses this state directory")                             \
-	X(MIGRATE, 4010, "written in an older format: it has to be migrated first")
+	X(MIGRATE, 4010, "written in an older format: it has to be migrated first")                \
+	X(PRECONDITION, 4030, "a precondition does not hold")                                      \
+	X(UNIQUE, 4031, "a unique index has this value already")                                   \
+	X(GONE, 4032, "no longer kept")
 
 enum mno_error {
 #define X(name, code, text) MNO_E##name = code,

@@ -11,6 +11,7 @@
 #include "mno/store.h"
 #include "mno/buf.h"
 #include "mno/metric.h"
+#include "mno/native_hist.h"
 
 struct mno_series;
 
@@ -29,7 +30,9 @@ MNO_DEFINE_CLEANUP(struct mno_series *, mno_series_close)
 /*
  * Id of the series with this key, made on first use inside @txn. Writer thread. Labels may come
  * in any order. The id stays valid if @txn is aborted: the series is then written by the next one.
- * -EINVAL (malformed key, over one of the limits above, a label twice), -ENOSPC, -ENOMEM.
+ * -EINVAL (malformed key, over one of the limits above, a label twice). -EOVERFLOW (all ids
+ * were given out) and -MNO_ELIMIT (labels in memory at their bound, 512 MiB) refuse this series only.
+ * -ENOSPC, -ENOMEM.
  */
 int mno_series_resolve(
 	struct mno_series *s, struct mno_txn *txn, const char *key, size_t len, uint32_t *ret_id);
@@ -45,6 +48,41 @@ int mno_series_resolve(
  */
 int mno_series_append(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, const uint32_t *ids,
 	const double *values, size_t n);
+struct mno_sample {
+	uint32_t id;
+	int64_t t_ms;
+	double v;
+};
+/*
+ * Adds samples of any time and in any order, up to 1,048,576 in a call: late ones, those between
+ * and behind rows, imports of the past. A time that a series has already gets the new value; equal
+ * values are not stored again, so that what is imported twice is there once. Staleness marks are
+ * samples like others, and none are made. Part of @txn like a row, but seen by readers only when
+ * it is committed; undone with it, unless it spans more than 24 days (then whole days may stay).
+ * Writer thread. Memory: 48 bytes a sample and 20 MiB. Some samples of older calls may be merged,
+ * for 100 ms at most. -E2BIG; -ENOENT: an id was never given, or forgotten; -ERANGE: before 1970,
+ * behind 9999, or over 512 days in one call (see mno_series_bounds()); nothing was added then.
+ * After any other error abort the transaction.
+ */
+int mno_series_add(struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n);
+
+struct mno_series_bounds {
+	int64_t min_ms, max_ms; /* both may be added */
+};
+/*
+ * Between which times samples may come, for who takes them from outside and counts the others:
+ * from the start of the oldest day that @retention_ms (0: all) keeps until @future_ms (0: 10 min)
+ * from @now_ms. Pure.
+ */
+struct mno_series_bounds mno_series_bounds(int64_t now_ms, int64_t retention_ms, int64_t future_ms);
+
+/*
+ * Merges additions of mno_series_add() inside @txn, about a million samples in a call; *@ret_more
+ * if there is more to do. For a job in the background: reads get faster and files smaller.
+ * Writer thread. Errors as of mno_series_add().
+ */
+int mno_series_compact(struct mno_series *s, struct mno_txn *txn, bool *ret_more);
+
 /* Forgets rows since the last commit; call after mno_store_abort(). Writer thread. */
 void mno_series_rollback(struct mno_series *s);
 /* Call after a successful mno_store_commit(). Writer thread. */
@@ -137,17 +175,39 @@ struct mno_run {
 };
 /*
  * As mno_series_read, for those who add up and keep nothing: hands over runs as they are decoded,
- * up to 256 samples each. Those of one series come in order of time; series are mixed. Several
+ * up to 192 samples each. Those of one series come in order of time; series are mixed. Several
  * threads may each scan a part of the ids; with the same @t1 in the past they see the same.
  * *@ret_damaged (may be NULL) counts groups of series with a block that could not be read.
  */
 int mno_series_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
 	int (*fn)(void *arg, const struct mno_run *run), void *arg, uint64_t *ret_damaged);
 
+/*
+ * Adds one native histogram to a series, or takes the place of that at the same time. Part of @txn
+ * as mno_series_add(): any time, in order is cheapest. A series may have samples too. -EINVAL:
+ * schema, spans or numbers of buckets are out of bounds (see mno/native_hist.h); others likewise.
+ */
+int mno_series_add_hist(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t_ms,
+	const struct mno_native_hist *h);
+/* @h is borrowed by the callback. */
+typedef int (*mno_hist_fn)(void *arg, uint32_t id, int64_t t_ms, const struct mno_native_hist *h);
+/*
+ * Hands over the histograms with t0 <= t <= t1 of each id, by id in the order given and then by
+ * time. No read transaction is held while @fn runs; a non-zero result stops and is returned.
+ * *@ret_damaged (may be NULL) counts batches, of up to 256, that could not be read. Memory: the
+ * stored bytes of one series and day. Any thread.
+ */
+int mno_series_read_hist(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0,
+	int64_t t1, mno_hist_fn fn, void *arg, uint64_t *ret_damaged);
+
 struct mno_series_stat {
 	uint64_t series;          /* in the dictionary */
 	uint64_t samples;         /* stored, head included */
 	uint64_t block_bytes;     /* sealed blocks, payload */
+	uint64_t late_samples;    /* of samples, what mno_series_add() added */
+	uint64_t late_bytes;      /* their blocks, payload */
+	uint64_t histograms;      /* native ones, beside samples */
+	uint64_t hist_bytes;      /* their batches, payload */
 	uint64_t memory_bytes;    /* head and dictionary */
 	uint64_t head_series;     /* in memory: seen since the last sealed block but one */
 	uint64_t damaged_blocks;  /* met by reads since open */
@@ -155,7 +215,8 @@ struct mno_series_stat {
 	uint64_t damaged_lists;   /* of the label index, the same: made anew from the records */
 	uint64_t index_bytes;     /* of memory_bytes: labels of the series in the head */
 	uint64_t index_lag;       /* series that wait to be in the stored label index */
-	uint64_t ids_left;        /* new series until ids end; then they are refused (-ENOSPC) */
+	uint64_t ids_left;        /* new series until ids end (an id is not given twice) */
+	uint64_t refused;         /* since open: no id left, or too much memory for labels */
 	int64_t first_ms, last_ms; /* 0 if empty */
 };
 /* Any thread. */

@@ -78,7 +78,7 @@ struct mno_store_stat {
 	uint64_t commits;
 	uint64_t free_disk_bytes;
 	uint64_t damaged; /* values that failed their check since open */
-	uint64_t environments;
+	uint64_t environments, entries;
 	uint64_t oldest_reader_ns;   /* age of the oldest read transaction now */
 	uint64_t slow_readers;       /* read transactions that lived over 100 ms */
 	uint64_t dropped_partitions; /* for want of room */

@@ -20,6 +20,7 @@
 #define STREAM_IDLE_NS (45 * NS_PER_SEC)
 #define STOP_POLL_MS   200
 #define TARGET_MAX     (32u << 10)
+#define UPLOAD_PIECE   (64u << 10)
 
 struct mno_client {
 	struct sockaddr_un addr;
@@ -130,11 +131,9 @@ static int send_all(struct exchange *x, const char *p, size_t n)
 	return 0;
 }
 
-static int send_request(struct exchange *x, const char *method, const char *target,
-	const char *accept, const void *body, size_t body_len)
+/* The request's head, without the empty line that ends it. */
+static int put_head(struct mno_buf *b, const char *method, const char *target, const char *accept)
 {
-	_cleanup_buf_ struct mno_buf b = {.max = BODY_MAX};
-
 	for (const char *s = method; *s; s++)
 		if (*s < 'A' || *s > 'Z')
 			return -EINVAL;
@@ -143,9 +142,20 @@ static int send_request(struct exchange *x, const char *method, const char *targ
 	for (const char *s = target; *s; s++)
 		if (*s <= ' ' || *s > '~')
 			return -EINVAL;
-	mno_buf_addf(&b, "%s %s HTTP/1.1\r\nHost: mno\r\nUser-Agent: libmno/" MNO_VERSION "\r\n",
+	mno_buf_addf(b, "%s %s HTTP/1.1\r\nHost: mno\r\nUser-Agent: libmno/" MNO_VERSION "\r\n",
 		method, target);
-	mno_buf_addf(&b, "Accept: %s\r\nConnection: close\r\n", accept);
+	mno_buf_addf(b, "Accept: %s\r\nConnection: close\r\n", accept);
+	return 0;
+}
+
+static int send_request(struct exchange *x, const char *method, const char *target,
+	const char *accept, const void *body, size_t body_len)
+{
+	_cleanup_buf_ struct mno_buf b = {.max = BODY_MAX};
+	int r = put_head(&b, method, target, accept);
+
+	if (r < 0)
+		return r;
 	if (body || strcmp(method, "GET") != 0)
 		mno_buf_addf(&b, "Content-Length: %zu\r\n", body_len);
 	if (body)
@@ -217,6 +227,73 @@ int mno_client_request(struct mno_client *c, const char *method, const char *tar
 	if (r < 0)
 		return r;
 	c->completeness = x.http.completeness;
+	*ret_status = x.http.status;
+	mno_buf_done(ret_body);
+	*ret_body = got;
+	got = (struct mno_buf){0};
+	return 0;
+}
+
+/* Whether the agent has said something already. */
+static bool has_answered(const struct exchange *x)
+{
+	struct pollfd p = {.fd = x->fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0;
+}
+
+/* The body in chunks of HTTP/1.1. 0 also when an answer came before the end. */
+static int send_body(struct exchange *x, ssize_t (*read_fn)(void *arg, void *buf, size_t size),
+	void *arg, uint64_t idle_ns)
+{
+	enum { HEAD = 16, TAIL = 2 };
+	_cleanup_free_ char *buf = malloc(HEAD + UPLOAD_PIECE + TAIL);
+	char head[HEAD + 1];
+	ssize_t n;
+	int r;
+
+	if (!buf)
+		return -ENOMEM;
+	do {
+		size_t len;
+
+		n = read_fn(arg, buf + HEAD, UPLOAD_PIECE);
+		if (n < 0)
+			return (int)n;
+		if (x->stop && *x->stop)
+			return -ECANCELED;
+		len = (size_t)snprintf(head, sizeof(head), "%zx\r\n", (size_t)n);
+		memcpy(buf + HEAD - len, head, len);
+		memcpy(buf + HEAD + n, "\r\n", TAIL);
+		if (has_answered(x))
+			return 0;
+		x->deadline = mno_now_ns(CLOCK_MONOTONIC) + idle_ns;
+		r = send_all(x, buf + HEAD - len, len + (size_t)n + TAIL);
+	} while (n > 0 && r == 0);
+	return r;
+}
+
+int mno_client_upload(struct mno_client *c, const char *target,
+	ssize_t (*read_fn)(void *arg, void *buf, size_t size), void *arg, uint64_t idle_ns,
+	volatile const int *stop, int *ret_status, struct mno_buf *ret_body)
+{
+	_cleanup_exchange_ struct exchange x;
+	_cleanup_buf_ struct mno_buf got = {.max = BODY_MAX}, head = {0};
+	int r = open_exchange(c, &x, stop);
+
+	if (r == 0)
+		r = put_head(&head, "POST", target, "application/json");
+	mno_buf_adds(&head, "Transfer-Encoding: chunked\r\n\r\n");
+	if (r == 0)
+		r = head.err ? head.err : send_all(&x, head.data, head.len);
+	if (r == 0)
+		r = send_body(&x, read_fn, arg, idle_ns);
+	if (r < 0)
+		return r;
+	x.deadline = mno_now_ns(CLOCK_MONOTONIC) + idle_ns;
+	r = read_answer(&x, 0, to_buf, &got);
+	if (r < 0)
+		return r;
 	*ret_status = x.http.status;
 	mno_buf_done(ret_body);
 	*ret_body = got;

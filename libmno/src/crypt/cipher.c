@@ -93,6 +93,16 @@ int mno_cipher_open_value(struct mno_cipher *c, const struct mno_seal_tag *t, co
 	return r;
 }
 
+unsigned mno_cipher_count(struct mno_cipher *c)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&c->lock);
+	n = c->n;
+	pthread_mutex_unlock(&c->lock);
+	return n;
+}
+
 uint8_t mno_cipher_current(const struct mno_cipher *c)
 {
 	return c->current;

@@ -66,6 +66,14 @@ int mno_keys_open_next(int state_fd, struct mno_keys **ret);
 /* @new must be the pending one (-EINVAL). On an error nothing has changed. */
 int mno_keys_commit(int state_fd, struct mno_keys *new);
 
+/*
+ * Puts a single flipped bit right in the records and the key file of a store, or in the file of
+ * data keys of an environment, after an opening that failed. 1 or more: that many files were
+ * mended (log line), try again; 0: nothing that could be; -errno. As openers: one at a time.
+ */
+int mno_keys_mend(int state_fd);
+int mno_cipher_mend(int env_fd);
+
 enum mno_suite {
 	MNO_SUITE_AUTO = -1,     /* AES256GCM where the CPU has it, else XCHACHA20 */
 	MNO_SUITE_NONE = 0,      /* readable, but authenticated: SipHash-2-4-128 under the DEK */
@@ -121,6 +129,8 @@ int mno_cipher_rewrap(struct mno_cipher *c, int env_fd, const struct mno_keys *k
 int mno_cipher_add(struct mno_cipher *c, int env_fd, const struct mno_keys *k, uint8_t *ret_id);
 /* Forgets an old DEK: what it sealed is lost. -EBUSY it is the current one; -ENOENT; -ENOKEY. */
 int mno_cipher_drop(struct mno_cipher *c, int env_fd, const struct mno_keys *k, uint8_t id);
+/* How many DEKs there are. Any thread. */
+unsigned mno_cipher_count(struct mno_cipher *c);
 /* Id of the DEK that seals: 1..255. */
 uint8_t mno_cipher_current(const struct mno_cipher *c);
 

@@ -64,7 +64,9 @@ int kek_parse(const uint8_t *p, size_t n, uint8_t kek[KEK_BYTES])
 		memcpy(kek, p, KEK_BYTES);
 		return 0;
 	}
-	while (n > 2 * KEK_BYTES && (p[n - 1] == '\n' || p[n - 1] == '\r'))
+	if (n > 2 * KEK_BYTES && p[n - 1] == '\n')
+		n--;
+	if (n > 2 * KEK_BYTES && p[n - 1] == '\r')
 		n--;
 	if (n != 2 * KEK_BYTES ||
 		sodium_hex2bin(kek, KEK_BYTES, (const char *)p, n, NULL, &len, &end) ||

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A block as bytes: a few groups of 64 series, one to four windows of up to 256 ticks.
+ * A block as bytes: a few groups of 64 series, one to five windows of up to 192 ticks.
  *   u8 windows, per window: u16 ticks, i64 first time, packed differences (or 0xff and i64 each)
  *   varint groups, per group: varint number (the first) or gap, per window u64 columns, varint bytes
  *   per group: per column, per window that has it: varint length; then the columns in that order

@@ -20,7 +20,7 @@ enum column_kind { COL_CONST, COL_CONST8, COL_INT, COL_DELTA, COL_XOR, COL_KINDS
 enum column_flags { COL_RUN = 1, COL_BITMAP = 2, COL_STALE = 4 };
 #define FLAGS_ALL 7
 #define EXP_MAX   12
-#define BITMAP    (HEAD_ROWS / 8)
+#define BITMAP    (BLOCK_V1_ROWS / 8)
 
 static const double pow10_table[EXP_MAX + 1] = {
 	1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
@@ -45,7 +45,7 @@ static bool apply_exceptions(struct mno_reader *r, uint64_t *v, size_t n, unsign
 static bool unpack(struct mno_reader *r, int64_t *v, size_t n)
 {
 	unsigned w = mno_read_u8(r);
-	uint64_t low = (uint64_t)mno_unzigzag(mno_read_varint(r)), mask, high[HEAD_ROWS];
+	uint64_t low = (uint64_t)mno_unzigzag(mno_read_varint(r)), mask, high[BLOCK_V1_ROWS];
 	const uint8_t *p;
 	size_t bit = 0;
 
@@ -71,7 +71,7 @@ static bool unpack(struct mno_reader *r, int64_t *v, size_t n)
 
 static bool open_times(struct mno_reader *r, struct block_v1 *b)
 {
-	int64_t d[HEAD_ROWS];
+	int64_t d[BLOCK_V1_ROWS];
 	const uint8_t *p;
 
 	b->t[0] = (int64_t)mno_read_u64(r);
@@ -103,7 +103,7 @@ int block_v1_open(const uint8_t *raw, size_t len, struct block_v1 *ret)
 	memcpy(&n, p, sizeof(n));
 	ret->n = n;
 	ret->columns = mno_read_u64(&r);
-	if (n == 0 || n > HEAD_ROWS || r.bad || !open_times(&r, ret))
+	if (n == 0 || n > BLOCK_V1_ROWS || r.bad || !open_times(&r, ret))
 		return -MNO_ECORRUPT;
 	memset(ret->body, 0, sizeof(ret->body));
 	for (uint64_t left = ret->columns; left; left &= left - 1) {
@@ -156,7 +156,7 @@ static bool read_presence(
 static bool read_ints(struct mno_reader *r, uint8_t kind, double *v, size_t n)
 {
 	unsigned e = mno_read_u8(r);
-	int64_t m[HEAD_ROWS];
+	int64_t m[BLOCK_V1_ROWS];
 	uint64_t sum;
 
 	if (e > EXP_MAX)
@@ -238,7 +238,7 @@ static size_t read_places(struct mno_reader *r, uint16_t *at, size_t ticks)
 
 int block_v1_column(const struct block_v1 *b, unsigned col, uint16_t *idx, double *v, size_t *ret_n)
 {
-	uint16_t stale[HEAD_ROWS];
+	uint16_t stale[BLOCK_V1_ROWS];
 	struct mno_reader r;
 	uint8_t kind, flags;
 	size_t n, n_stale = 0;

@@ -11,6 +11,7 @@
 
 #define RECENT_MAX  8192u /* series that ended after the window's begin: more come by other means */
 #define RECORDS_MIN 512u  /* so few are always judged by their records */
+#define PREFIX_MIN  20000u
 
 /* --- read transactions --------------------------------------------------------------------------- */
 
@@ -275,7 +276,9 @@ static int by_values_first(struct cold *c, const struct mno_matcher *m, bool ear
 		return 0;
 	label_fp(c->rd.s, m->name, NULL, tree);
 	r = values_count(&c->rd, tree, &values);
-	return r < 0 ? r : lit.len || n >= values / 4;
+	if (lit.len)
+		values = MNO_MIN(values, (uint64_t)PREFIX_MIN); /* how many have it is not known */
+	return r < 0 ? r : n >= values;
 }
 
 static int narrow_by_regexes(struct cold *c, bool early)
@@ -319,7 +322,8 @@ static int judge_record(struct cold *c, const MDB_val *k, const MDB_val *v, bool
 	for (size_t i = 0; i < c->q->n && !rest; i++)
 		rest = !c->done[i];
 	if (r == 0 && rest)
-		r = dict_record(c->rd.s, k->mv_data, v->mv_data, v->mv_size, &c->rd.raw, &rec);
+		r = dict_record(
+			c->rd.s, c->rd.z, k->mv_data, v->mv_data, v->mv_size, &c->rd.raw, &rec);
 	if (r < 0) {
 		dict_damaged(c->rd.s, k->mv_data);
 		return 0;

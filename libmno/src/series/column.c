@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Up to 256 values of one series as bytes, without the loss of a bit:
+ * Up to 192 values of one series as bytes, without the loss of a bit:
  *   u8 kind | flags, [RUN u8 first, u8 count - 1 | BITMAP], [STALE places], values
  *   CONST  zigzag varint of an integer
  *   CONST8 the 8 bytes

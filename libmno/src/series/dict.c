@@ -6,9 +6,10 @@
 #include "mno/time.h"
 #include "series_internal.h"
 
-#define COUNTERS_KEY "series_counters"
 #define INDEX_LAG    512u            /* new series that are indexed together */
 #define INDEX_NS     (4 * NS_PER_MS) /* of a transaction, at most, with one batch more */
+#define INDEX_FAR    8192u           /* more: an index that is made anew takes more of the time */
+#define INDEX_MAX    (512u << 20)    /* bytes of labels in memory; a series more is refused */
 #define EXPIRE_BATCH 64u
 #define EXPIRE_NS    (4 * NS_PER_MS)
 
@@ -24,12 +25,12 @@ static struct record times_of(const struct mno_seal *info)
 		.last_ms = info->a ? (int64_t)info->a : INT64_MAX};
 }
 
-int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len,
-	struct mno_buf *raw, struct record *ret)
+int dict_record(const struct mno_series *s, ZSTD_DCtx *z, const uint8_t id_be[4], const void *val,
+	size_t len, struct mno_buf *raw, struct record *ret)
 {
 	struct mno_seal info;
 	int r = mno_seal_open(
-		s->env->main, MNO_DB_SERIES, NULL, id_be, 4, val, len, MNO_SEAL_SERIES, &info, raw);
+		s->env->main, MNO_DB_SERIES, z, id_be, 4, val, len, MNO_SEAL_SERIES, &info, raw);
 
 	if (r < 0)
 		return r;
@@ -115,6 +116,8 @@ static struct hot *reverse(struct hot *list)
 /* They stay on a list until the commit: an abort puts them back. */
 int dict_flush(struct mno_series *s, struct mno_txn *txn)
 {
+	uint64_t lag;
+
 	s->dirty = reverse(s->dirty);
 	while (s->dirty) {
 		struct hot *h = s->dirty;
@@ -126,7 +129,9 @@ int dict_flush(struct mno_series *s, struct mno_txn *txn)
 		h->next_dirty = s->inflight;
 		s->inflight = h;
 	}
-	return index_step(s, txn, INDEX_LAG, INDEX_NS);
+	lag = s->now.next_id -
+	      MNO_MIN(__atomic_load_n(&s->indexed, __ATOMIC_RELAXED), s->now.next_id);
+	return index_step(s, txn, INDEX_LAG, lag > INDEX_FAR ? 5 * INDEX_NS : INDEX_NS);
 }
 
 int dict_cool(struct mno_series *s, struct mno_txn *txn, struct hot *h, int64_t last_ms)
@@ -178,7 +183,7 @@ int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot
 	r = fetch_record(s, txn, be, &val);
 	if (r < 0)
 		return r;
-	r = dict_record(s, be, val.data, val.len, &raw, &rec);
+	r = dict_record(s, s->z, be, val.data, val.len, &raw, &rec);
 	if (r < 0)
 		return r;
 	r = key_parse(rec.key, rec.len, &k);
@@ -187,8 +192,9 @@ int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot
 	r = hot_add(s, id, dict_fingerprint(s, rec.key, rec.len), &k, ret);
 	if (r < 0)
 		return r;
-	if (rec.first_ms != INT64_MIN)
-		(*ret)->first_ms = rec.first_ms;
+	pthread_rwlock_wrlock(&s->lock);
+	(*ret)->first_ms = rec.first_ms != INT64_MIN ? rec.first_ms : 0;
+	pthread_rwlock_unlock(&s->lock);
 	if (rec.last_ms != INT64_MAX)
 		dict_mark_dirty(s, *ret);
 	return 0;
@@ -199,7 +205,7 @@ int dict_widen(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t
 	struct hot *h = hot_by_id(s, id);
 	int r = h ? 0 : dict_heat(s, txn, id, &h);
 
-	if (r < 0 || t_ms >= h->first_ms)
+	if (r < 0 || !h->first_ms || t_ms >= h->first_ms)
 		return r;
 	pthread_rwlock_wrlock(&s->lock);
 	h->first_ms = t_ms ? t_ms : -1; /* 0 means not known */
@@ -235,7 +241,7 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 			break;
 		}
 		if (mno_txn_get(txn, MNO_DB_SERIES, p + 8, 4, &val, &len) < 0 ||
-			dict_record(s, p + 8, val, len, &raw, &rec) < 0)
+			dict_record(s, s->z, p + 8, val, len, &raw, &rec) < 0)
 			continue; /* a damaged record: the series gets a new id */
 		if (rec.len == key_len && memcmp(rec.key, key, key_len) == 0) {
 			*ret_id = mno_get_be32(p + 8);
@@ -246,6 +252,12 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 	return r;
 }
 
+static size_t index_bytes(const struct mno_series *s)
+{
+	return s->hot_bytes + s->syms.bytes + mno_map_bytes(s->syms.map) + mno_map_bytes(s->by_fp) +
+	       s->groups.bytes + s->groups.n * sizeof(struct group);
+}
+
 static int make_series(
 	struct mno_series *s, uint64_t fp, const struct key_labels *k, struct hot **ret)
 {
@@ -253,7 +265,7 @@ static int make_series(
 	int r;
 
 	if (s->now.next_id > SERIES_ID_MAX)
-		return -ENOSPC;
+		return -EOVERFLOW;
 	r = hot_add(s, (uint32_t)s->now.next_id, fp, k, ret);
 	if (r < 0)
 		return r;
@@ -268,6 +280,21 @@ static int make_series(
 	return 0;
 }
 
+/* Into the head: from the dictionary, or new. s->key has the key. */
+static int admit(struct mno_series *s, struct mno_txn *txn, uint64_t fp, const struct key_labels *k,
+	struct hot **ret)
+{
+	uint32_t id;
+	int r;
+
+	if (index_bytes(s) + s->key.len > s->index_max)
+		return -MNO_ELIMIT;
+	r = find_stored(s, txn, fp, s->key.data, s->key.len, &id);
+	if (r == 0)
+		return dict_heat(s, txn, id, ret);
+	return r == -ENOENT ? make_series(s, fp, k, ret) : r;
+}
+
 int mno_series_resolve(
 	struct mno_series *s, struct mno_txn *txn, const char *key, size_t len, uint32_t *ret_id)
 {
@@ -275,7 +302,6 @@ int mno_series_resolve(
 	struct key_labels k = {0};
 	struct hot *h;
 	uint64_t fp;
-	uint32_t id;
 	int r = key_parse(key, len, &k);
 
 	if (r < 0)
@@ -286,15 +312,12 @@ int mno_series_resolve(
 		return s->key.err;
 	fp = dict_fingerprint(s, s->key.data, s->key.len);
 	h = hot_by_key(s, fp, &k);
-	if (!h) {
-		r = find_stored(s, txn, fp, s->key.data, s->key.len, &id);
-		if (r == 0)
-			r = dict_heat(s, txn, id, &h);
-		else if (r == -ENOENT)
-			r = make_series(s, fp, &k, &h);
-		if (r < 0)
-			return r;
-	}
+	if (!h)
+		r = admit(s, txn, fp, &k, &h);
+	if (r == -EOVERFLOW || r == -MNO_ELIMIT)
+		__atomic_fetch_add(&s->refused, 1, __ATOMIC_RELAXED);
+	if (r < 0)
+		return r;
 	*ret_id = h->id;
 	return 0;
 }
@@ -303,9 +326,8 @@ void dict_stat(const struct mno_series *s, struct mno_series_stat *ret)
 {
 	uint64_t indexed = __atomic_load_n(&s->indexed, __ATOMIC_RELAXED);
 
-	ret->index_bytes = s->hot_bytes + s->syms.bytes + mno_map_bytes(s->syms.map) +
-			   mno_map_bytes(s->by_fp) + s->groups.bytes +
-			   s->groups.n * sizeof(struct group);
+	ret->index_bytes = index_bytes(s);
+	ret->refused = __atomic_load_n(&s->refused, __ATOMIC_RELAXED);
 	ret->memory_bytes += ret->index_bytes;
 	ret->index_lag = s->now.next_id - MNO_MIN(indexed, s->now.next_id);
 	ret->ids_left = SERIES_ID_MAX + 1ULL - MNO_MIN(s->now.next_id, SERIES_ID_MAX + 1ULL);
@@ -313,32 +335,19 @@ void dict_stat(const struct mno_series *s, struct mno_series_stat *ret)
 	ret->damaged_lists = __atomic_load_n(&s->damaged_lists, __ATOMIC_RELAXED);
 }
 
-int counters_save(struct mno_series *s, struct mno_txn *txn)
+static int load_state(struct mno_series *s)
 {
-	return mno_txn_put(
-		txn, MNO_DB_META, COUNTERS_KEY, strlen(COUNTERS_KEY), &s->now, sizeof(s->now));
-}
+	struct index_state st;
+	struct rd rd;
+	int r = rd_open(&rd, s);
 
-/* Counts can be rebuilt, ids may not be given twice: the highest stored id bounds them too. */
-int counters_load(struct mno_series *s)
-{
-	_cleanup_buf_ struct mno_buf v = {0}, k = {0};
-	const uint8_t top[4] = {0xff, 0xff, 0xff, 0xff};
-	int r;
-
-	s->now = (struct counters){.next_id = 1};
-	r = mno_store_fetch(
-		s->env, MNO_DB_META, MNO_SEEK_EQ, COUNTERS_KEY, strlen(COUNTERS_KEY), NULL, &v);
-	if (r == 0 && v.len == sizeof(s->now))
-		memcpy(&s->now, v.data, sizeof(s->now));
-	else if (r < 0 && r != -ENOENT)
-		return r;
-	r = mno_store_fetch(s->env, MNO_DB_SERIES, MNO_SEEK_LE, top, sizeof(top), &k, NULL);
-	if (r == 0 && k.len == 4)
-		s->now.next_id =
-			MNO_MAX(s->now.next_id, (uint64_t)mno_get_be32((uint8_t *)k.data) + 1);
-	s->committed = s->now;
-	return r == -ENOENT ? 0 : r;
+	if (r == 0)
+		r = index_state_get(s, rd.t, &st);
+	if (r == 0)
+		s->indexed = st.next;
+	s->index_max = INDEX_MAX;
+	rd_done(&rd);
+	return r;
 }
 
 int dict_load(struct mno_series *s)
@@ -364,7 +373,7 @@ int dict_load(struct mno_series *s)
 	if (damaged)
 		mno_err("series: %zu damaged dictionary records; these series get new ids",
 			damaged);
-	return r == -ENOENT ? 0 : r;
+	return r == -ENOENT ? load_state(s) : r;
 }
 
 /* --- expiry --------------------------------------------------------------------------------------- */
@@ -423,7 +432,7 @@ static int expire_one(
 	int r;
 
 	r = mno_txn_get(txn, MNO_DB_SERIES, id, 4, &val, &len);
-	if (r == 0 && dict_record(s, id, val, len, &raw, &rec) == 0 &&
+	if (r == 0 && dict_record(s, s->z, id, val, len, &raw, &rec) == 0 &&
 		rec.last_ms == mno_time_unkey(mno_get_be64(cold)) &&
 		!hot_by_id(s, mno_get_be32(id))) {
 		r = forget(s, txn, id, &rec, b);

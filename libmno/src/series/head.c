@@ -5,7 +5,7 @@
  * Only the writer changes it; what readers see changes under the write lock.
  */
 #include <errno.h>
-#include "series_internal.h"
+#include "late.h"
 
 #define FREE_CHUNKS_MAX 64 /* 1 MiB kept for the next rows */
 
@@ -134,6 +134,17 @@ uint64_t rows_alive_at(const struct rows *rw, size_t r)
 	return alive;
 }
 
+uint64_t head_samples(const struct head *h)
+{
+	const struct rows *rw;
+	uint64_t n = 0;
+
+	SPARSE_EACH(&h->rows, no, rw)
+	for (size_t r = 0; r < h->n; r++)
+		n += (uint64_t)__builtin_popcountll(rw->present[r + 1]);
+	return n;
+}
+
 /* --- one row ---------------------------------------------------------------------------------------- */
 
 static void row_clear(struct head *h, size_t r)
@@ -144,8 +155,7 @@ static void row_clear(struct head *h, size_t r)
 	rw->present[r + 1] = 0;
 }
 
-/* Makes sure that a series given by its id may be added to. */
-static int row_admit(struct mno_series *s, struct mno_txn *txn, uint32_t id)
+int series_admit(struct mno_series *s, struct mno_txn *txn, uint32_t id)
 {
 	struct group *g = group_at(s, id / GROUP_SERIES);
 	uint64_t bit = 1ULL << (id % GROUP_SERIES);
@@ -173,7 +183,7 @@ static int row_fill(struct mno_series *s, struct mno_txn *txn, size_t r, const u
 		uint64_t bit = 1ULL << (ids[i] % GROUP_SERIES);
 
 		if (ids[i] / GROUP_SERIES != group || !(g->hot_mask & bit) || (g->cooling & bit)) {
-			err = row_admit(s, txn, ids[i]);
+			err = series_admit(s, txn, ids[i]);
 			if (err < 0)
 				return err;
 			group = ids[i] / GROUP_SERIES;
@@ -239,16 +249,20 @@ static int append_row(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, c
 	const double *values, size_t n)
 {
 	size_t r = s->head->n;
+	bool named;
 	int err;
 
 	err = row_fill(s, txn, r, ids, values, n);
 	if (err == 0)
+		err = late_row(s, txn, t_ms, ids, values, n);
+	if (err == 0)
 		err = row_end_missing(s, r);
+	named = s->dirty;
 	if (err == 0)
 		err = dict_flush(s, txn);
 	if (err == 0)
 		err = tail_put(s, txn, r, t_ms);
-	if (err == 0)
+	if (err == 0 && named) /* the other counters follow from the rows */
 		err = counters_save(s, txn);
 	if (err < 0) {
 		row_clear(s->head, r);
@@ -312,6 +326,7 @@ void mno_series_rollback(struct mno_series *s)
 {
 	uint64_t made = s->now.next_id - s->committed.next_id;
 
+	rollup_rollback(s);
 	pthread_rwlock_wrlock(&s->lock);
 	if (s->n_pending) {
 		head_free(s, s->head);
@@ -329,6 +344,7 @@ void mno_series_rollback(struct mno_series *s)
 	s->now = s->committed;
 	head_show(s);
 	pthread_rwlock_unlock(&s->lock);
+	late_rollback(s);
 	while (s->inflight) {
 		struct hot *h = s->inflight;
 
@@ -363,6 +379,7 @@ void mno_series_committed(struct mno_series *s)
 	s->n_committed = s->head->n;
 	s->part_t0_committed = s->part_t0;
 	s->committed = s->now;
+	late_committed(s);
 	head_show(s);
 	pthread_rwlock_unlock(&s->lock);
 	while (s->inflight) {

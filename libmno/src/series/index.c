@@ -240,6 +240,7 @@ void hot_free_all(struct mno_series *s)
 		free(g);
 	}
 	sparse_done(&s->groups);
+	ZSTD_freeDCtx(s->spare_z);
 	free(s->syms.free_ids);
 	mno_map_free(s->syms.map, NULL);
 	mno_map_free(s->by_fp, NULL);

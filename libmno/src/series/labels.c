@@ -9,7 +9,7 @@
 
 #define STATE_KEY     "series_index"
 #define INDEX_VERSION 1u
-#define BATCH_SERIES  256u
+#define BATCH_SERIES  128u
 #define BATCH_BYTES   (1u << 20) /* of label text; one series may exceed it */
 
 /* --- batches -------------------------------------------------------------------------------------- */
@@ -212,14 +212,22 @@ int index_batch_apply(struct index_batch *b, struct mno_txn *txn, bool del)
 int index_state_get(struct mno_series *s, MDB_txn *t, struct index_state *ret)
 {
 	MDB_val k = {strlen(STATE_KEY), (void *)STATE_KEY}, v;
+	_cleanup_buf_ struct mno_buf raw = {0};
+	struct mno_seal info;
 	int r = mno_lmdb_error(mdb_get(t, s->env->main->dbi[MNO_DB_META], &k, &v));
 
 	*ret = (struct index_state){.version = INDEX_VERSION, .next = 1};
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	if (v.mv_size == sizeof(*ret))
-		memcpy(ret, v.mv_data, sizeof(*ret));
-	/* of another version, or none: nothing in it counts */
+	r = mno_seal_open(s->env->main, MNO_DB_META, NULL, k.mv_data, k.mv_size, v.mv_data,
+		v.mv_size, MNO_SEAL_META, &info, &raw);
+	if (r == -ENOMEM || r == -ENOKEY)
+		return r;
+	if (r == 0 && raw.len == sizeof(*ret))
+		memcpy(ret, raw.data, sizeof(*ret));
+	else
+		ret->version = 0;
+	/* damaged, or of another version: nothing in it counts */
 	if (ret->version != INDEX_VERSION || ret->next == 0)
 		*ret = (struct index_state){.version = 0, .next = 1};
 	return 0;
@@ -228,9 +236,11 @@ int index_state_get(struct mno_series *s, MDB_txn *t, struct index_state *ret)
 static int state_put(struct mno_series *s, struct mno_txn *txn, uint64_t next)
 {
 	struct index_state st = {.version = INDEX_VERSION, .next = next};
+	struct mno_seal info = {.kind = MNO_SEAL_META};
 
 	__atomic_store_n(&s->indexed, next, __ATOMIC_RELAXED);
-	return mno_txn_put(txn, MNO_DB_META, STATE_KEY, strlen(STATE_KEY), &st, sizeof(st));
+	return mno_seal_put(
+		txn, MNO_DB_META, STATE_KEY, strlen(STATE_KEY), &info, &st, sizeof(st), NULL);
 }
 
 void index_damaged(struct mno_series *s, const char *what)
@@ -277,7 +287,7 @@ static int take_records(
 		struct record rec;
 
 		if (k.mv_size == 4 &&
-			dict_record(s, k.mv_data, v.mv_data, v.mv_size, &raw, &rec) == 0) {
+			dict_record(s, s->z, k.mv_data, v.mv_data, v.mv_size, &raw, &rec) == 0) {
 			r = key_parse(rec.key, rec.len, &labels);
 			if (r == 0)
 				r = index_batch_add(b, mno_get_be32(k.mv_data), &labels);

@@ -84,6 +84,8 @@ struct value_edit {
 /* Applies edits (sorted by text, each text once). -MNO_ECORRUPT. */
 int values_apply(struct mno_series *s, struct mno_txn *txn, const uint8_t tree[FP_BYTES],
 	const struct value_edit *v, size_t n);
+/* Whether @raw, followed by 8 readable bytes, is a node. 0, -MNO_ECORRUPT, -ENOMEM. */
+int values_check(const struct mno_buf *raw, bool root);
 /* Calls @fn for each text that begins with @prefix, in order; a non-zero result stops and is
  * returned. @fn may use the same @r. */
 typedef int (*value_fn)(void *arg, const char *text, size_t len);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Windows become blocks. A sealed head is one window of up to 256 ticks; three of them wait in
- * PART as small blocks, with the fourth they are put together, group by group as they come, into
+ * Windows become blocks. A sealed head is one window of up to 192 ticks; four of them wait in
+ * PART as small blocks, with the fifth they are put together, group by group as they come, into
  * blocks of about BLOCK_TARGET bytes. Nothing is decoded for that: columns are moved as bytes.
  * Done twice with the same windows, it puts the same blocks under the same keys.
  */
@@ -10,7 +10,7 @@
 #include "mno/log.h"
 #include "series_internal.h"
 
-#define WINDOWS_MAX 64 /* in PART: 3 but for a store that was written by something else */
+#define WINDOWS_MAX 64 /* in PART: 4 but for a store that was written by something else */
 #define NO_GROUP    UINT32_MAX
 
 /* A window in PART, read block by block. Its memory: one block. */

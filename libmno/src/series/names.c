@@ -11,6 +11,7 @@ int mno_series_key(struct mno_series *s, uint32_t id, struct mno_buf *out)
 	_cleanup_buf_ struct mno_buf val = {0}, raw = {0};
 	const struct hot *h;
 	struct record rec;
+	ZSTD_DCtx *z;
 	uint8_t be[4];
 	int r;
 
@@ -22,9 +23,14 @@ int mno_series_key(struct mno_series *s, uint32_t id, struct mno_buf *out)
 	if (h)
 		return out->err;
 	mno_be32(be, id);
+	/* one is kept for the next call, of whichever thread */
+	z = __atomic_exchange_n(&s->spare_z, NULL, __ATOMIC_ACQ_REL);
+	if (!z)
+		z = ZSTD_createDCtx(); /* NULL is slower, no error */
 	r = mno_store_fetch(s->env, MNO_DB_SERIES, MNO_SEEK_EQ, be, 4, NULL, &val);
 	if (r == 0)
-		r = dict_record(s, be, val.data, val.len, &raw, &rec);
+		r = dict_record(s, z, be, val.data, val.len, &raw, &rec);
+	ZSTD_freeDCtx(__atomic_exchange_n(&s->spare_z, z, __ATOMIC_ACQ_REL));
 	if (r == -MNO_ECORRUPT)
 		dict_damaged(s, be);
 	if (r < 0)

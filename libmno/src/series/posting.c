@@ -125,7 +125,7 @@ static int piece_find(struct list *l, uint32_t group, struct id_set *set)
 	l->stored = r == 0 && is_of(&k, l->fp);
 	if (l->stored) {
 		memcpy(l->key, k.mv_data, KEY_BYTES);
-		r = piece_open(l->s->env->main, NULL, &k, &v, &l->s->raw, set);
+		r = piece_open(l->s->env->main, l->s->z, &k, &v, &l->s->raw, set);
 	}
 	if (r == 0 || r == -ENOENT) {
 		k = (MDB_val){sizeof(at), at};

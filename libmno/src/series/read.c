@@ -8,7 +8,7 @@
 #include <errno.h>
 #include "mno/err.h"
 #include "mno/log.h"
-#include "series_internal.h"
+#include "late.h"
 
 #define READ_BATCH 4u  /* groups, each with samples of its own in memory */
 #define SCAN_BATCH 16u /* groups; samples of the head alone are in memory */
@@ -50,6 +50,10 @@ struct gather {
 	double v[HEAD_ROWS];
 	int64_t t[HEAD_ROWS];
 	uint16_t idx[HEAD_ROWS];
+	int64_t *late_days; /* partitions with late samples */
+	size_t n_late_days;
+	struct late_set *late; /* by group; NULL without such partitions */
+	struct late_col merged;
 	int (*fn)(void *arg, const struct mno_run *r); /* of a scan */
 	void *arg;
 };
@@ -103,6 +107,12 @@ static void gather_done(struct gather *g)
 		samples_done(&g->old[i]);
 	for (size_t i = 0; g->fresh && i < SCAN_BATCH * GROUP_SERIES; i++)
 		samples_done(&g->fresh[i]);
+	for (size_t i = 0; g->late && i < READ_BATCH; i++)
+		late_set_done(&g->late[i]);
+	free(g->late);
+	free(g->late_days);
+	free(g->merged.t);
+	free(g->merged.v);
 	held_clear(g);
 	free(g->old);
 	free(g->fresh);
@@ -112,7 +122,7 @@ static void gather_done(struct gather *g)
 	mno_buf_done(&g->val);
 	mno_buf_done(&g->next);
 	mno_buf_done(&g->raw);
-	ZSTD_freeDCtx(g->z);
+	ZSTD_freeDCtx(__atomic_exchange_n(&g->s->spare_z, g->z, __ATOMIC_ACQ_REL));
 	free(g);
 }
 MNO_DEFINE_CLEANUP(struct gather *, gather_done)
@@ -125,7 +135,10 @@ static int gather_new(struct mno_series *s, bool scan, struct gather **ret)
 	if (!g)
 		return -ENOMEM;
 	g->s = s;
-	g->z = ZSTD_createDCtx();
+	/* small reads follow one another: one is kept for the next, of whichever thread */
+	g->z = __atomic_exchange_n(&s->spare_z, NULL, __ATOMIC_ACQ_REL);
+	if (!g->z)
+		g->z = ZSTD_createDCtx();
 	g->fresh = calloc(SCAN_BATCH * GROUP_SERIES, sizeof(*g->fresh));
 	if (!scan)
 		g->old = calloc(READ_BATCH * GROUP_SERIES, sizeof(*g->old));
@@ -555,6 +568,25 @@ static int join(struct samples *o, struct samples *f)
 	return 0;
 }
 
+static int gather_late(struct gather *g)
+{
+	int r = 0;
+
+	if (!g->n_late_days)
+		return 0;
+	if (!g->late)
+		g->late = calloc(READ_BATCH, sizeof(*g->late));
+	if (!g->late)
+		return -ENOMEM;
+	for (size_t i = 0; i < g->n_groups && r == 0; i++) {
+		r = late_gather(g->s, g->late_days, g->n_late_days, g->group[i], g->want[i], g->t0,
+			g->t1, &g->left, g->z, &g->late[i]);
+		for (uint32_t d = 0; d < g->late[i].damaged; d++)
+			note_damage(g, i, i + 1);
+	}
+	return r;
+}
+
 static int hand_group(
 	struct gather *g, size_t gi, int (*fn)(void *arg, const struct mno_column *c), void *arg)
 {
@@ -572,8 +604,33 @@ static int hand_group(
 		c.n = o->n;
 		c.t_ms = o->t;
 		c.v = o->v;
+		if (g->late && g->late[gi].c[col].n) {
+			r = late_col_merge(&(struct late_col){o->n, o->cap, o->t, o->v},
+				&g->late[gi].c[col], &g->merged);
+			c.n = g->merged.n;
+			c.t_ms = g->merged.t;
+			c.v = g->merged.v;
+		}
+		if (r < 0)
+			return r;
 		if (c.n || c.damaged)
 			r = fn(arg, &c);
+	}
+	return r;
+}
+
+static int read_columns(struct gather *g, const uint32_t *ids, size_t n,
+	int (*fn)(void *arg, const struct mno_column *c), void *arg)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0;) {
+		i += gather_begin(g, ids + i, n - i, READ_BATCH);
+		r = gather_all(g);
+		if (r == 0)
+			r = gather_late(g);
+		for (size_t k = 0; k < g->n_groups && r == 0; k++)
+			r = hand_group(g, k, fn, arg);
 	}
 	return r;
 }
@@ -585,18 +642,29 @@ int mno_series_read(struct mno_series *s, const uint32_t *ids, size_t n, int64_t
 	struct gather *g = NULL;
 	int r = gather_new(s, false, &g);
 
+	if (r == 0)
+		r = late_days(s, t0, t1, &g->late_days, &g->n_late_days);
 	if (r < 0)
 		return r;
 	g->t0 = t0;
 	g->t1 = t1;
 	g->left = max_samples;
-	for (size_t i = 0; i < n && r == 0;) {
-		i += gather_begin(g, ids + i, n - i, READ_BATCH);
-		r = gather_all(g);
-		for (size_t k = 0; k < g->n_groups && r == 0; k++)
-			r = hand_group(g, k, fn, arg);
-	}
-	return r;
+	return read_columns(g, ids, n, fn, arg);
+}
+
+int series_read_rows(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
+	int (*fn)(void *arg, const struct mno_column *c), void *arg)
+{
+	_cleanup_(gather_done_p)
+	struct gather *g = NULL;
+	int r = gather_new(s, false, &g);
+
+	if (r < 0)
+		return r;
+	g->t0 = t0;
+	g->t1 = t1;
+	g->left = SIZE_MAX;
+	return read_columns(g, ids, n, fn, arg);
 }
 
 /* --- runs --------------------------------------------------------------------------------------------- */
@@ -627,6 +695,8 @@ int mno_series_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t
 	uint64_t damaged = 0;
 	int r = gather_new(s, true, &g);
 
+	if (r == 0)
+		r = late_days(s, t0, t1, &g->late_days, &g->n_late_days);
 	if (r < 0)
 		return r;
 	g->t0 = t0;
@@ -635,7 +705,15 @@ int mno_series_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t
 	g->fn = fn;
 	g->arg = arg;
 	for (size_t i = 0; i < n && r == 0;) {
-		i += gather_begin(g, ids + i, n - i, SCAN_BATCH);
+		size_t took = gather_begin(g, ids + i, n - i, SCAN_BATCH);
+
+		if (g->n_late_days &&
+			late_any(s, g->late_days, g->n_late_days, g->group, g->n_groups)) {
+			r = late_scan(s, ids + i, took, t0, t1, fn, arg, &damaged);
+			i += took;
+			continue;
+		}
+		i += took;
 		r = gather_all(g);
 		if (r == 0)
 			r = hand_fresh(g);

@@ -16,6 +16,8 @@ static int cool_group(struct mno_series *s, struct mno_txn *txn, const struct he
 
 		if (g->hot[col]->dirty)
 			continue; /* resolved and never stored yet */
+		if (g->hot[col]->late_ms >= h->t[0])
+			continue; /* it comes by mno_series_add() */
 		r = dict_cool(s, txn, g->hot[col], h->t[0]);
 		if (r < 0)
 			return r;
@@ -96,7 +98,7 @@ int head_seal(struct mno_series *s, struct mno_txn *txn, bool day_ends)
 	s->pending[s->n_pending++] = s->head;
 	s->head = next;
 	pthread_rwlock_unlock(&s->lock);
-	return 0;
+	return counters_save(s, txn);
 }
 
 int mno_series_seal(struct mno_series *s, struct mno_txn *txn)

@@ -108,7 +108,7 @@ static int select_group(
 {
 	for (uint64_t left = g->hot_mask; left; left &= left - 1) {
 		const struct hot *h = g->hot[__builtin_ctzll(left)];
-		int r = h->first_ms > q->t1 ? 0 : hot_match(b, q->n, h);
+		int r = h->first_ms && h->first_ms > q->t1 ? 0 : hot_match(b, q->n, h);
 
 		if (r == 1)
 			r = ids_add(ids, h->id, q->limit);

@@ -2,7 +2,7 @@
 /* Opening, closing, figures, expiry. */
 #include <errno.h>
 #include "mno/err.h"
-#include "series_internal.h"
+#include "late.h"
 
 #define EXPIRE_BLOCKS 512 /* deletions in one call */
 #define EXPIRE_SERIES 512
@@ -20,7 +20,9 @@ struct mno_series *mno_series_close(struct mno_series *s)
 		s->free_chunks = *(void **)p;
 		free(p);
 	}
+	rollup_free(s);
 	hot_free_all(s);
+	late_close(s);
 	ZSTD_freeDCtx(s->z);
 	mno_buf_done(&s->raw);
 	mno_buf_done(&s->key);
@@ -39,6 +41,8 @@ static int open_parts(struct mno_series *s)
 		r = head_new(s, &s->head);
 	if (r == 0)
 		r = counters_load(s);
+	if (r == 0)
+		r = late_open(s);
 	if (r == 0)
 		r = dict_load(s);
 	if (r == 0)
@@ -69,6 +73,8 @@ int mno_series_open(struct mno_store *env, struct mno_series **ret)
 	pthread_rwlock_init(&s->lock, &a);
 	pthread_rwlockattr_destroy(&a);
 	r = open_parts(s);
+	if (r == 0)
+		r = rollup_open(s);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(s);
@@ -92,6 +98,7 @@ void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret)
 		ret->last_ms = s->head->t[s->head->n - 1];
 	else if (s->head->base_t != INT64_MIN)
 		ret->last_ms = s->head->base_t;
+	late_stat(s, ret);
 	pthread_rwlock_unlock(&s->lock);
 }
 
@@ -231,6 +238,7 @@ int mno_series_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, b
 	r = expire_blocks(s, txn, t_ms, &more);
 	if (r == 0)
 		r = dict_expire(s, txn, t_ms, EXPIRE_SERIES, &more);
+	late_forget(s);
 	pthread_rwlock_unlock(&s->lock);
 	if (r == 0)
 		r = counters_save(s, txn);

@@ -10,10 +10,10 @@
 #include "sparse.h"
 
 #define GROUP_SERIES  64u  /* columns of a block */
-#define HEAD_ROWS     256u /* ticks of a window */
+#define HEAD_ROWS     192u /* ticks of a window; with their slots the tail is a tree of one page */
 #define CHUNK_ROWS    32u  /* head memory is taken in steps of this many ticks */
 #define HEAD_CHUNKS   (HEAD_ROWS / CHUNK_ROWS)
-#define PENDING_MAX   8u /* blocks' worth of rows in one transaction */
+#define PENDING_MAX   11u /* blocks' worth of rows in one transaction */
 #define MS_PER_DAY    86400000
 #define KEY_MAX       MNO_SERIES_KEY_MAX
 #define KEY_LABELS    MNO_SERIES_LABELS_MAX
@@ -92,7 +92,7 @@ int column_decode(const uint8_t *p, size_t len, size_t ticks, struct column *ret
 size_t column_ticks(const struct column *c, size_t ticks, uint16_t *idx);
 
 /* --- block.c: groups of series x windows of ticks as bytes ------------------------------------ */
-#define BLOCK_WINDOWS 4u
+#define BLOCK_WINDOWS 5u /* 960 ticks */
 #define BLOCK_GROUPS  64u
 #define BLOCK_TARGET  (30u << 10) /* bytes at which a block gets no more groups */
 struct window {
@@ -135,9 +135,10 @@ int block_open(const uint8_t *raw, size_t len, struct block *ret);
 int block_pieces(const struct block *b, size_t i, struct piece ret[BLOCK_WINDOWS]);
 
 /* --- block_v1.c: what format 1 wrote: one group, one window (read only, for migration) --------- */
+#define BLOCK_V1_ROWS 256u
 struct block_v1 {
 	size_t n;
-	int64_t t[HEAD_ROWS];
+	int64_t t[BLOCK_V1_ROWS];
 	uint64_t columns;
 	const uint8_t *body[GROUP_SERIES]; /* into the raw bytes */
 	uint32_t body_len[GROUP_SERIES];
@@ -145,7 +146,7 @@ struct block_v1 {
 /* @raw must be followed by 8 readable bytes and outlive @ret. -MNO_ECORRUPT, never a bad read. */
 int block_v1_open(const uint8_t *raw, size_t len, struct block_v1 *ret);
 /*
- * Values of one column: positions (ticks) into @idx, values into @v, both of HEAD_ROWS.
+ * Values of one column: positions (ticks) into @idx, values into @v, both of BLOCK_V1_ROWS.
  * *@ret_n = 0 if the block does not have it. -MNO_ECORRUPT.
  */
 int block_v1_column(
@@ -162,6 +163,7 @@ struct hot {
 	bool dirty; /* its record must be (re)written as hot */
 	uint64_t fp;
 	int64_t first_ms; /* no sample before; 0: not known */
+	int64_t late_ms;  /* the last sample that did not come in a row, since it is here; or 0 */
 	struct hot *next_fp, *next_dirty;
 	struct hot_label {
 		struct sym *name, *value;
@@ -195,6 +197,33 @@ struct head {
 	struct sparse rows; /* struct rows by group number */
 };
 
+/* --- late*.c: samples that did not come in rows ---------------------------------------------- */
+/* Figures of one partition, stored in it: what main says may be one commit behind. */
+struct late_meta {
+	uint64_t samples, bytes; /* of LATE; a sample that took another's place is not counted */
+	int64_t first_ms, last_ms;
+	uint32_t next_run;
+	uint32_t next_id;    /* above every id with data in the partition */
+	uint32_t merged_run; /* next_run when all was merged: nothing to do until it changes */
+	uint32_t unused;     /* 0 */
+	uint64_t hists, hist_bytes; /* of HIST */
+};
+struct late_part {
+	int64_t t0_ms;
+	struct late_meta m;
+};
+struct late_parts {
+	size_t n, cap;
+	struct late_part *v; /* ascending */
+};
+struct late {
+	struct late_parts shown; /* as committed; under the lock of the series */
+	struct late_parts now;   /* the writer's own: touched by the open transaction */
+	size_t merged;           /* samples, by the open transaction */
+	int64_t day;             /* where compaction goes on */
+	uint32_t group;
+};
+
 struct counters {
 	uint64_t samples, block_bytes, next_id, series;
 	int64_t first_ms;
@@ -219,6 +248,8 @@ struct mno_series {
 	} shown;                                 /* as of the last row, commit or abort */
 	uint64_t damaged_blocks;                 /* met by reads since open; atomic */
 	uint64_t damaged_records, damaged_lists; /* of the dictionary; the same */
+	uint64_t refused;                        /* series, since open; atomic */
+	size_t index_max;                        /* bytes of labels in memory */
 	uint64_t indexed;                        /* index_state.next as of the last step; atomic */
 	bool index_bad;                          /* the label index is to be made anew; atomic */
 	/* The writer's own. */
@@ -229,8 +260,19 @@ struct mno_series {
 	size_t n_free_chunks;
 	struct mno_buf raw, key;
 	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
+	struct rollup_state *rollup;        /* NULL: no memory for it */
 	ZSTD_DCtx *z;
+	ZSTD_DCtx *spare_z; /* of readers; atomic */
+	struct late late;
 };
+
+/* rollup.c: what is being made; rollback forgets the step under way. */
+int rollup_open(struct mno_series *s);
+void rollup_free(struct mno_series *s);
+void rollup_rollback(struct mno_series *s);
+/* mno_rollup_mark() for samples of one group in order of time. */
+int rollup_mark_all(
+	struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n);
 
 struct sym *sym_get(struct symtab *t, const char *text); /* a new reference; NULL: no memory */
 struct sym *sym_find(const struct symtab *t, const char *text);
@@ -257,8 +299,8 @@ struct record {
 	size_t len;
 };
 /* Checks and splits a stored record; the key is in @raw. -MNO_ECORRUPT */
-int dict_record(const struct mno_series *s, const uint8_t id_be[4], const void *val, size_t len,
-	struct mno_buf *raw, struct record *ret);
+int dict_record(const struct mno_series *s, ZSTD_DCtx *z, const uint8_t id_be[4], const void *val,
+	size_t len, struct mno_buf *raw, struct record *ret);
 /* Its times only, without unpacking. */
 int record_times(const uint8_t id_be[4], const void *val, size_t len, struct record *ret);
 /* Says that a record is damaged, once, and counts it. Any thread. */
@@ -316,6 +358,8 @@ static inline const double *rows_before(const struct rows *rw, size_t r)
 void rows_free(struct mno_series *s, struct rows *rw);
 /* Which columns of row @r (0-based) carry a value that is no staleness mark. */
 uint64_t rows_alive_at(const struct rows *rw, size_t r);
+/* Samples in all rows: no counter that is stored has them. */
+uint64_t head_samples(const struct head *h);
 
 int head_seal(struct mno_series *s, struct mno_txn *txn, bool day_ends);
 /* The day (UTC) of a time: no block spans two. */
@@ -340,12 +384,18 @@ static inline uint32_t block_key_group(const void *key)
 	return mno_get_be32((const uint8_t *)key + 8);
 }
 /*
- * Puts @h (NULL: none) as a window of its own beside the others in PART; when there are four, or
+ * Puts @h (NULL: none) as a window of its own beside the others in PART; when there are five, or
  * @all, they become blocks. Memory: one block of each window, and one being made.
  */
 int merge_windows(struct mno_series *s, struct mno_txn *txn, const struct head *h, bool all);
 /* Sets s->part_t0 from what is committed. */
 int merge_load(struct mno_series *s);
+
+/* Makes sure that a series given by its id may be added to: brings it back into the head. */
+int series_admit(struct mno_series *s, struct mno_txn *txn, uint32_t id);
+/* As mno_series_read(), of what came in rows only. */
+int series_read_rows(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
+	int (*fn)(void *arg, const struct mno_column *c), void *arg);
 
 int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms);
 int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h);

@@ -50,7 +50,7 @@ static int page_put(struct mno_series *s, struct mno_txn *txn, const struct page
 /* A page that is damaged would cost its groups' pruning only: it begins anew, with all time. */
 static int page_load(struct mno_series *s, struct mno_txn *txn, uint32_t group, struct page *p)
 {
-	int r = page_get(s, txn->t, NULL, group, &s->raw, p);
+	int r = page_get(s, txn->t, s->z, group, &s->raw, p);
 
 	if (r == -MNO_ECORRUPT) {
 		index_damaged(s, "spans");

@@ -4,7 +4,10 @@
  *   row: (varint group gap, u64 mask of changed columns, per column a token)*
  *   token: varint(zigzag(difference) << 1) between integers, or varint(1) and the 8 bytes
  * A column that had a value in the row before and is not in the mask has the same value again.
- * Right after a seal, the first entry is the last sealed row (flag CARRY): state, no samples.
+ * Row n of the head is in slot n + 1; slot 0 has the last sealed row: state, no samples. After a
+ * seal the slots are used again from the first on: what is in a slot counts if its time is after
+ * that of the slot before. So the tail keeps its size, frees no more pages than it takes, and its
+ * tree stays one page high: a row costs few pages beside its own.
  */
 #include <errno.h>
 #include <math.h>
@@ -13,7 +16,7 @@
 #include "mno/log.h"
 #include "series_internal.h"
 
-#define CARRY     1
+#define CARRY     0                  /* slot */
 #define INT_LIMIT 4503599627370496.0 /* 2^52 */
 
 static bool as_int(uint64_t bits, int64_t *ret)
@@ -77,16 +80,13 @@ static void put_group(struct mno_buf *out, uint32_t group, uint32_t *last, const
 	}
 }
 
-static int put_entry(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, uint8_t flags)
+static int put_slot(struct mno_series *s, struct mno_txn *txn, uint8_t slot, int64_t t_ms)
 {
-	struct mno_seal info = {.kind = MNO_SEAL_TAIL, .flags = flags};
-	uint8_t key[8];
+	struct mno_seal info = {.kind = MNO_SEAL_TAIL, .a = mno_time_key(t_ms)};
 
 	if (s->raw.err)
 		return s->raw.err;
-	mno_be64(key, mno_time_key(t_ms));
-	return mno_seal_put(
-		txn, MNO_DB_TAIL, key, sizeof(key), &info, s->raw.data, s->raw.len, NULL);
+	return mno_seal_put(txn, MNO_DB_TAIL, &slot, 1, &info, s->raw.data, s->raw.len, NULL);
 }
 
 int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms)
@@ -101,48 +101,33 @@ int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms)
 			put_group(&s->raw, no, &last, rows_before(rw, r), rw->alive, rows_at(rw, r),
 				rw->present[r + 1]);
 	}
-	return put_entry(s, txn, t_ms, 0);
+	return put_slot(s, txn, (uint8_t)(r + 1), t_ms);
 }
 
 int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h)
 {
 	const struct rows *rw;
 	uint32_t last = 0;
-	int r;
 
-	r = mno_txn_error(txn, mdb_drop(txn->t, txn->e->dbi[MNO_DB_TAIL], 0));
-	if (r < 0)
-		return r;
 	mno_buf_reset(&s->raw);
 	SPARSE_EACH(&h->rows, no, rw)
 	{
 		if (rw->alive)
 			put_group(&s->raw, no, &last, NULL, 0, rows_at(rw, h->n - 1), rw->alive);
 	}
-	return put_entry(s, txn, h->t[h->n - 1], CARRY);
+	return put_slot(s, txn, CARRY, h->t[h->n - 1]);
 }
 
 int tail_trim(struct mno_series *s, struct mno_txn *txn)
 {
-	const struct head *h = s->head;
-	int64_t last = h->n ? h->t[h->n - 1] : h->base_t;
-	MDB_cursor *c;
-	MDB_val k, v;
-	int r;
+	int r = 0;
 
 	if (!s->tail_trim)
 		return 0;
-	r = mno_lmdb_error(mdb_cursor_open(txn->t, txn->e->dbi[MNO_DB_TAIL], &c));
-	if (r < 0)
-		return r;
-	while ((r = mno_lmdb_error(mdb_cursor_get(c, &k, &v, MDB_LAST))) == 0) {
-		if (k.mv_size == 8 && mno_time_unkey(mno_get_be64(k.mv_data)) <= last)
-			break;
-		r = mno_txn_error(txn, mdb_cursor_del(c, 0));
-		if (r < 0)
-			break;
-	}
-	mdb_cursor_close(c);
+	for (size_t i = s->head->n; i < HEAD_ROWS && (r == 0 || r == -ENOENT); i++)
+		r = mno_txn_del(txn, MNO_DB_TAIL, &(uint8_t){(uint8_t)(i + 1)}, 1);
+	if (s->head->base_t == INT64_MIN && (r == 0 || r == -ENOENT))
+		r = mno_txn_del(txn, MNO_DB_TAIL, &(uint8_t){CARRY}, 1);
 	if (r < 0 && r != -ENOENT)
 		return r;
 	s->tail_trim = false;
@@ -241,49 +226,88 @@ static int replay_entry(struct mno_series *s, const struct mno_buf *raw, bool ca
 	return 0;
 }
 
-static int replay_value(struct mno_series *s, ZSTD_DCtx *z, struct mno_buf *key,
-	struct mno_buf *val, struct mno_buf *raw)
+/* What a slot is, by its header. */
+enum slot_state { SLOT_NONE, SLOT_OLD, SLOT_ROW, SLOT_DAMAGED };
+
+struct replay {
+	struct mno_series *s;
+	ZSTD_DCtx *z;
+	struct mno_buf val, raw;
+	int64_t last; /* time of the row before */
+};
+
+static int slot_fetch(struct replay *p, uint8_t slot, enum slot_state *ret, int64_t *ret_t)
 {
 	struct mno_seal info;
-	int r;
+	int r = mno_store_fetch(p->s->env, MNO_DB_TAIL, MNO_SEEK_EQ, &slot, 1, NULL, &p->val);
 
-	if (key->len != 8)
-		return -MNO_ECORRUPT;
-	r = mno_seal_open(s->env->main, MNO_DB_TAIL, z, key->data, key->len, val->data, val->len,
-		MNO_SEAL_TAIL, &info, raw);
+	*ret = SLOT_NONE;
 	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	r = mno_seal_peek(&slot, 1, p->val.data, p->val.len, MNO_SEAL_TAIL, &info);
+	if (r == -MNO_EVERSION)
 		return r;
-	return replay_entry(
-		s, raw, info.flags & CARRY, mno_time_unkey(mno_get_be64((uint8_t *)key->data)));
+	*ret_t = r < 0 ? INT64_MIN : mno_time_unkey(info.a);
+	*ret = r < 0 ? SLOT_DAMAGED : *ret_t > p->last ? SLOT_ROW : SLOT_OLD;
+	return 0;
+}
+
+static int slot_replay(struct replay *p, uint8_t slot, int64_t t_ms)
+{
+	int r = mno_seal_open(p->s->env->main, MNO_DB_TAIL, p->z, &slot, 1, p->val.data, p->val.len,
+		MNO_SEAL_TAIL, NULL, &p->raw);
+
+	return r < 0 ? r : replay_entry(p->s, &p->raw, slot == CARRY, t_ms);
+}
+
+/* One slot; *@ret_more: the next may have a row. *@lost counts those that cannot be read. */
+static int replay_slot(struct replay *p, uint8_t slot, size_t *lost, bool *ret_more)
+{
+	enum slot_state state;
+	int64_t t = INT64_MIN;
+	int r = slot_fetch(p, slot, &state, &t);
+
+	*ret_more = slot == CARRY || state == SLOT_ROW || state == SLOT_DAMAGED;
+	if (r < 0 || state == SLOT_NONE || state == SLOT_OLD)
+		return r;
+	if (state == SLOT_ROW && !*lost) {
+		r = slot_replay(p, slot, t);
+		p->last = r == 0 ? t : p->last;
+		if (r == -ENOMEM || r == -MNO_EVERSION)
+			return r;
+		*lost += r < 0;
+		return 0;
+	}
+	/* Rows are told as changes: behind a damaged one nothing can be read. */
+	p->last = MNO_MAX(p->last, t);
+	++*lost;
+	return 0;
 }
 
 int tail_replay(struct mno_series *s)
 {
-	_cleanup_buf_ struct mno_buf key = {0}, val = {0}, raw = {0};
-	uint8_t from[8] = {0};
-	ZSTD_DCtx *z = ZSTD_createDCtx(); /* NULL is slower, no error */
+	/* without a context unpacking is slower, no error */
+	struct replay p = {.s = s, .z = ZSTD_createDCtx(), .last = INT64_MIN};
 	size_t lost = 0;
-	int r;
+	bool more = true;
+	int r = 0;
 
-	r = mno_store_fetch(s->env, MNO_DB_TAIL, MNO_SEEK_GE, from, 8, &key, &val);
-	while (r == 0) {
-		int err = lost ? -MNO_ECORRUPT : replay_value(s, z, &key, &val, &raw);
-
-		if (err == -ENOMEM || err == -MNO_EVERSION)
-			r = err;
-		lost += err < 0;
-		if (r == 0)
-			r = mno_store_fetch(
-				s->env, MNO_DB_TAIL, MNO_SEEK_GT, key.data, key.len, &key, &val);
-	}
-	ZSTD_freeDCtx(z);
-	if (r != -ENOENT)
+	for (unsigned slot = CARRY; slot <= HEAD_ROWS && more && r == 0; slot++)
+		r = replay_slot(&p, (uint8_t)slot, &lost, &more);
+	ZSTD_freeDCtx(p.z);
+	mno_buf_done(&p.val);
+	mno_buf_done(&p.raw);
+	if (r < 0)
 		return r;
 	if (lost) {
-		/* Rows are told as changes: behind a damaged one nothing can be read. */
 		mno_err("series: %zu of the last rows are damaged and left out", lost);
+		s->env->damaged += lost;
 		s->tail_trim = true;
 	}
+	s->now.samples += head_samples(s->head);
+	if (!s->now.first_ms && s->head->n)
+		s->now.first_ms = s->head->t[0];
+	s->committed = s->now;
 	s->n_committed = s->head->n;
 	return 0;
 }

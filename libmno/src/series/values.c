@@ -68,7 +68,7 @@ static int decode_entry(struct mno_reader *r, struct node *n, size_t *last)
 
 	if (!p || shared > before)
 		return -MNO_ECORRUPT;
-	to = mno_buf_reserve(&n->arena, e.len);
+	to = mno_buf_reserve(&n->arena, e.len + 1);
 	if (!to)
 		return n->arena.err == -E2BIG ? -MNO_ECORRUPT : -ENOMEM;
 	if (shared)
@@ -106,6 +106,14 @@ static int node_decode(const struct mno_buf *raw, bool root, struct node *n)
 	for (size_t i = 0; i < n->n; at += n->v[i++].len)
 		n->v[i].text = n->arena.data ? n->arena.data + at : "";
 	return err;
+}
+
+int values_check(const struct mno_buf *raw, bool root)
+{
+	_cleanup_(node_done)
+	struct node n = {0};
+
+	return node_decode(raw, root, &n);
 }
 
 static size_t shared_len(const struct entry *a, const struct entry *b)
@@ -381,7 +389,7 @@ static int apply_node(struct edit *e, uint32_t no, unsigned level, const struct 
 {
 	_cleanup_(node_done)
 	struct node old = {0};
-	int r = node_get(e->s, e->txn->t, NULL, e->tree, no, &e->s->raw, &old);
+	int r = node_get(e->s, e->txn->t, e->s->z, e->tree, no, &e->s->raw, &old);
 
 	if (r == -ENOENT || (r == 0 && old.level != level))
 		return -MNO_ECORRUPT;
@@ -427,7 +435,7 @@ int values_apply(struct mno_series *s, struct mno_txn *txn, const uint8_t tree[F
 	_cleanup_(refs_done)
 	struct refs up = {0};
 	struct edit e = {.s = s, .txn = txn, .tree = tree};
-	int r = node_get(s, txn->t, NULL, tree, 0, &s->raw, &root);
+	int r = node_get(s, txn->t, s->z, tree, 0, &s->raw, &root);
 	bool was = r == 0;
 
 	if (r < 0 && r != -ENOENT)

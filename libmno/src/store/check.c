@@ -12,7 +12,7 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
-#include "store_internal.h"
+#include "pages.h"
 
 #define HEAD         16 /* of a page; of a node it is 8 */
 #define NODE_HEAD    8
@@ -46,6 +46,7 @@ struct check {
 	uint64_t *used; /* one bit for each page: 32 KiB for 1 GiB */
 	uint64_t end_ns;
 	bool late;
+	struct mno_pages *show; /* may be NULL */
 	uint64_t bad_page;
 	const char *bad;
 };
@@ -77,6 +78,16 @@ static uint64_t get64(const uint8_t *p)
 
 	memcpy(&v, p, sizeof(v));
 	return v;
+}
+
+static int show(struct check *c, enum mno_page_kind kind, uint64_t no, uint64_t n, uint64_t used)
+{
+	struct mno_page p = {
+		.kind = kind, .no = no, .p = c->p + no * c->page, .n = n, .used = used};
+
+	if (!c->show || !c->show->fn || (kind == MNO_PAGE_VALUE && !c->show->values))
+		return 0;
+	return c->show->fn(c->show->arg, &p);
 }
 
 /* Each page has one use: this also ends every loop. */
@@ -126,7 +137,7 @@ static int read_page(
 	if (*ret_n < (leaf ? 1 : 2))
 		return bad(c, pgno, "is empty");
 	*ret = p;
-	return 0;
+	return show(c, MNO_PAGE_TREE, pgno, 1, 0);
 }
 
 static int read_node(struct check *c, uint64_t pgno, const uint8_t *page, unsigned i, bool leaf,
@@ -152,11 +163,12 @@ static int read_node(struct check *c, uint64_t pgno, const uint8_t *page, unsign
 
 /* Where the value is; what lies in pages of its own is taken. */
 static int read_value(struct check *c, uint64_t pgno, const uint8_t *page, const struct node *n,
-	const uint8_t **ret)
+	bool free_list, const uint8_t **ret)
 {
 	const uint8_t *v = n->p + n->ksize;
 	uint64_t room = c->page - (uint64_t)(v - page);
-	uint64_t first;
+	uint64_t first, pages;
+	int r;
 
 	if (n->flags & ~(NODE_BIGDATA | NODE_SUBDATA))
 		return bad(c, pgno, "has an entry of an unknown kind");
@@ -168,7 +180,11 @@ static int read_value(struct check *c, uint64_t pgno, const uint8_t *page, const
 		return bad(c, pgno, "has a value that ends outside of it");
 	first = get64(v);
 	*ret = c->p + first * c->page + HEAD; /* read only after take_run() agreed */
-	return take_run(c, first, (HEAD - 1 + n->size) / c->page + 1);
+	pages = (HEAD - 1 + n->size) / c->page + 1;
+	r = take_run(c, first, pages);
+	if (r < 0)
+		return r;
+	return show(c, free_list ? MNO_PAGE_FREE_LIST : MNO_PAGE_VALUE, first, pages, n->size);
 }
 
 static int check_tree(struct check *c, const struct tree *t, bool names, bool free_list);
@@ -194,7 +210,7 @@ static int check_entry(struct check *c, uint64_t pgno, const uint8_t *page, cons
 {
 	struct tree t;
 	const uint8_t *v;
-	int r = read_value(c, pgno, page, n, &v);
+	int r = read_value(c, pgno, page, n, free_list, &v);
 
 	if (r == 0 && free_list)
 		return check_free(c, pgno, v, n->size);
@@ -273,16 +289,25 @@ static int check_all(struct check *c)
 	c->used = calloc(c->last / WORD_BITS + 1, sizeof(*c->used));
 	if (!c->used)
 		return -ENOMEM;
-	r = check_tree(c, &m.trees[1], true, false);
+	if (c->show) {
+		c->show->page_bytes = c->page;
+		c->show->txn = m.txn;
+	}
+	r = show(c, MNO_PAGE_HEAD, 0, 1, 0);
+	if (r == 0)
+		r = show(c, MNO_PAGE_HEAD, 1, 1, 0);
+	if (r == 0)
+		r = check_tree(c, &m.trees[1], true, false);
 	if (r == 0)
 		r = check_tree(c, &m.trees[0], false, true);
 	free(c->used);
 	return r;
 }
 
-int mno_store_check(int fd, uint64_t max_ns)
+int mno_pages_walk(int fd, uint64_t max_ns, struct mno_pages *w)
 {
-	struct check c = {.end_ns = max_ns ? mno_now_ns(CLOCK_MONOTONIC) + max_ns : UINT64_MAX};
+	struct check c = {
+		.end_ns = max_ns ? mno_now_ns(CLOCK_MONOTONIC) + max_ns : UINT64_MAX, .show = w};
 	struct stat st;
 	void *p;
 	int r;
@@ -299,8 +324,15 @@ int mno_store_check(int fd, uint64_t max_ns)
 	r = check_all(&c);
 	if (r == -MNO_ECORRUPT)
 		mno_err("store: page %llu of data.mdb %s", (unsigned long long)c.bad_page, c.bad);
-	else if (c.late)
-		mno_debug("store: too large to look at all of it at start");
 	munmap(p, c.size);
-	return r;
+	return r == 0 && c.late ? -ETIME : r;
+}
+
+int mno_store_check(int fd, uint64_t max_ns)
+{
+	int r = mno_pages_walk(fd, max_ns, NULL);
+
+	if (r == -ETIME)
+		mno_debug("store: too large to look at all of it at start");
+	return r == -ETIME ? 0 : r;
 }

@@ -8,14 +8,16 @@
 #include <sys/stat.h>
 #include <time.h>
 #include "../crypt/crypt.h"
+#include "compact.h"
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
-#include "store_internal.h"
+#include "pages.h"
 
-#define MAX_READERS  512
-#define CHECK_MAX_NS (60 * NS_PER_MS) /* a start must not become slower with the store's age */
-#define LOCK_BYTES   36864            /* 64 for each reader and for the head, rounded up */
+#define MAX_READERS   512
+#define CHECK_MAX_NS  (60 * NS_PER_MS) /* a start must not become slower with the store's age */
+#define RECORD_MAX_NS NS_PER_SEC       /* of a clean close */
+#define LOCK_BYTES    36864            /* 64 for each reader and for the head, rounded up */
 
 /* In META, not sealed: who the environment is. */
 #define IDENTITY_KEY "identity"
@@ -81,15 +83,52 @@ static int reserve_lock(struct mno_env *e)
 /* A new directory has no file yet; what else is in its place LMDB will refuse. */
 static int check_pages(struct mno_env *e)
 {
-	_cleanup_close_ int fd = -1;
+	struct mno_pages_found found = {0};
+	int r;
 
 	if (e->store->opts.read_only) /* its owner may be writing */
 		return 0;
-	fd = openat(e->dir_fd, "data.mdb", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	return fd < 0 ? 0 : mno_store_check(fd, CHECK_MAX_NS);
+	r = mno_pages_verify(e->dir_fd, CHECK_MAX_NS, &found);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (found.mended) {
+		mno_warn("store: %s: %llu flipped bits in data.mdb were found and mended; look "
+			 "after memory and disk of this host",
+			e->name, (unsigned long long)found.mended);
+		e->store->mended += found.mended;
+	}
+	return found.bad ? -MNO_ECORRUPT : 0;
 }
 
 /* --- the databases inside -------------------------------------------------------------------- */
+
+/*
+ * With a change of the KEK under way, some environments have the one key and some the other: those
+ * that are behind are brought forward here, also after a crash.
+ */
+static int open_wrapped(struct mno_env *e)
+{
+	struct mno_store *s = e->store;
+	int r = mno_cipher_open(s->keys, e->dir_fd, e->id, &e->cipher);
+
+	if (r != -ENOKEY || !s->next_keys)
+		return r;
+	return mno_cipher_open(s->next_keys, e->dir_fd, e->id, &e->cipher);
+}
+
+static int open_cipher(struct mno_env *e)
+{
+	int r;
+
+	if (!e->store->keys)
+		return -ENOKEY;
+	r = open_wrapped(e);
+	if (r == -MNO_ECORRUPT && !e->store->opts.read_only && mno_cipher_mend(e->dir_fd) > 0) {
+		e->store->mended++;
+		r = open_wrapped(e);
+	}
+	return r;
+}
 
 static int read_identity(struct mno_env *e, MDB_txn *t)
 {
@@ -112,9 +151,7 @@ static int read_identity(struct mno_env *e, MDB_txn *t)
 	memcpy(e->id, d.id, sizeof(e->id));
 	if (!d.encrypted)
 		return 0;
-	if (!e->store->keys)
-		return -ENOKEY;
-	r = mno_cipher_open(e->store->keys, e->dir_fd, e->id, &e->cipher);
+	r = open_cipher(e);
 	return r == -ENOENT ? -MNO_ECORRUPT : r; /* its data key is gone: nobody can read it */
 }
 
@@ -130,11 +167,12 @@ static int write_identity(struct mno_env *e, MDB_txn *t)
 	if (getrandom(e->id, sizeof(e->id), 0) != sizeof(e->id))
 		return -EIO;
 	if (d.encrypted) { /* the key file is durable before anything is sealed with it */
-		r = mno_cipher_create(e->store->keys, e->dir_fd, e->id, MNO_SUITE_AUTO, &e->cipher);
+		struct mno_keys *keys = e->store->next_keys ?: e->store->keys;
+
+		r = mno_cipher_create(keys, e->dir_fd, e->id, MNO_SUITE_AUTO, &e->cipher);
 		/* a crash came before the identity: nothing was ever sealed with that key */
 		if (r == -EEXIST && (r = mno_cipher_erase(e->dir_fd)) == 0)
-			r = mno_cipher_create(
-				e->store->keys, e->dir_fd, e->id, MNO_SUITE_AUTO, &e->cipher);
+			r = mno_cipher_create(keys, e->dir_fd, e->id, MNO_SUITE_AUTO, &e->cipher);
 		if (r < 0)
 			return r;
 	}
@@ -282,6 +320,8 @@ static int open_all(struct mno_env *e, bool create)
 	fresh = faccessat(e->dir_fd, "data.mdb", F_OK, 0) < 0;
 	if (fresh && !create)
 		return -ENOENT;
+	if (!e->store->opts.read_only)
+		mno_env_drop_compact(e->dir_fd);
 	r = reserve_lock(e);
 	if (r == 0)
 		r = check_pages(e);
@@ -289,6 +329,7 @@ static int open_all(struct mno_env *e, bool create)
 		r = open_lmdb(e, create);
 	if (r == 0 && fresh && fsync(e->store->dir_fd) < 0)
 		r = -errno;
+	e->touched = fresh || faccessat(e->dir_fd, "pages.sum", F_OK, 0) < 0;
 	return r == -ECANCELED ? -MNO_ECORRUPT : r; /* LMDB gave up on a page */
 }
 
@@ -325,8 +366,13 @@ struct mno_env *mno_env_free(struct mno_env *e)
 	if (!e)
 		return NULL;
 	mno_env_txn_abort(e);
+	if (e->env && e->touched)
+		mdb_env_sync(e->env, 1);
 	if (e->env)
 		mdb_env_close(e->env);
+	if (e->env && e->touched && !e->gone && !e->store->opts.read_only &&
+		mno_pages_record(e->dir_fd, RECORD_MAX_NS) < 0)
+		mno_pages_forget(e->dir_fd);
 	mno_cipher_close(e->cipher);
 	ZSTD_freeCCtx(e->cctx);
 	mno_buf_done(&e->scratch);
@@ -354,10 +400,11 @@ int mno_env_stat(struct mno_env *e, struct mno_store_stat *add)
 	for (unsigned i = 0; i < MNO_DB_MAX; i++) {
 		MDB_stat st;
 
-		if (mno_db_in(i, e->class) && mdb_stat(t, e->dbi[i], &st) == 0)
-			add->used_bytes +=
-				(st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) *
-				(uint64_t)st.ms_psize;
+		if (!mno_db_in(i, e->class) || mdb_stat(t, e->dbi[i], &st) != 0)
+			continue;
+		add->entries += st.ms_entries;
+		add->used_bytes += (st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages) *
+				   (uint64_t)st.ms_psize;
 	}
 	mno_read_end(e, t);
 	add->file_bytes += (uint64_t)f.st_size;

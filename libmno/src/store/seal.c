@@ -89,8 +89,8 @@ static size_t padded(size_t n)
 }
 
 /* Compresses into e->scratch if that helps; *@ret_p is what to store. */
-static int pack(struct mno_env *e, const void *raw, size_t len, const void **ret_p, size_t *ret_len,
-	bool *ret_packed)
+static int pack(struct mno_env *e, int level, const void *raw, size_t len, const void **ret_p,
+	size_t *ret_len, bool *ret_packed)
 {
 	size_t bound = ZSTD_compressBound(len), n;
 	char *dst;
@@ -104,7 +104,7 @@ static int pack(struct mno_env *e, const void *raw, size_t len, const void **ret
 	dst = mno_buf_reserve(&e->scratch, bound);
 	if (!dst)
 		return -ENOMEM;
-	n = ZSTD_compressCCtx(e->cctx, dst, bound, raw, len, SEAL_LEVEL);
+	n = ZSTD_compressCCtx(e->cctx, dst, bound, raw, len, level);
 	if (ZSTD_isError(n))
 		return -ENOMEM;
 	if (n >= len)
@@ -137,7 +137,7 @@ static int guard(struct mno_txn *t, enum mno_db db, const void *key, size_t klen
 	if (r < 0)
 		return r;
 	if (tag.key_id != h->key_id)
-		return -EAGAIN; /* the key was changed between: never by the writer itself */
+		return -EAGAIN;
 	memcpy(out, tag.nonce, nonce);
 	memcpy(out + nonce, tag.mac, MNO_MAC_BYTES);
 	return 0;
@@ -152,7 +152,6 @@ int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen
 		.kind = s->kind,
 		.flags = s->flags,
 		.suite = c ? (uint8_t)mno_cipher_suite(c) : 0,
-		.key_id = c ? mno_cipher_current(c) : 0,
 		.count = s->count,
 		.a = s->a,
 		.b = s->b};
@@ -164,13 +163,12 @@ int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen
 
 	if (raw_len > MNO_SEAL_RAW_MAX || klen > KEY_LEN_MAX)
 		return -E2BIG;
-	r = pack(t->e, raw, raw_len, &p, &len, &packed);
+	r = pack(t->e, s->level ? s->level : SEAL_LEVEL, raw, raw_len, &p, &len, &packed);
 	if (r < 0)
 		return r;
 	h.packed = packed;
 	h.stored_len = (uint32_t)len;
 	h.raw_len = (uint32_t)raw_len;
-	h.head_sum = (uint32_t)head_sum(key, klen, &h);
 	total = sizeof(h) + guard_len(&h) + len;
 	v = (MDB_val){.mv_size = padded(total)};
 	/* Most keys come in order; only what is told to be appended fills pages. */
@@ -182,8 +180,14 @@ int mno_seal_put(struct mno_txn *t, enum mno_db db, const void *key, size_t klen
 	r = mno_txn_error(t, rc);
 	if (r < 0)
 		return r;
-	memcpy(v.mv_data, &h, sizeof(h));
-	r = guard(t, db, key, klen, &h, p, (uint8_t *)v.mv_data + sizeof(h));
+	do { /* the current data key may be replaced between reading its id and sealing */
+		if (c)
+			h.key_id = mno_cipher_current(c);
+		h.head_sum = 0;
+		h.head_sum = (uint32_t)head_sum(key, klen, &h);
+		memcpy(v.mv_data, &h, sizeof(h));
+		r = guard(t, db, key, klen, &h, p, (uint8_t *)v.mv_data + sizeof(h));
+	} while (r == -EAGAIN);
 	memset((char *)v.mv_data + total, 0, padded(total) - total);
 	if (r == 0 && ret_bytes)
 		*ret_bytes = padded(total);

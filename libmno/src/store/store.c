@@ -11,9 +11,11 @@
 #include <sys/statvfs.h>
 #include <time.h>
 #include "../crypt/crypt.h"
+#include "compact.h"
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
+#include "rotate.h"
 #include "store_internal.h"
 
 #define MAP_DEFAULT   (16ULL << 30)
@@ -48,6 +50,18 @@ static int check_format(struct mno_store *s)
 	return old && !now ? -MNO_EMIGRATE : 0;
 }
 
+/* Nobody named a source: the one that the store itself remembers. */
+static int open_kek(struct mno_store *s, const struct mno_keys_opts *o, bool fresh)
+{
+	int r = -ENOENT;
+
+	if (o->source == MNO_KEY_FILE && !o->name)
+		r = mno_keys_open_recorded(s->dir_fd, &s->keys);
+	if (r != -ENOENT)
+		return r;
+	return mno_keys_open(s->dir_fd, o, fresh && !s->opts.read_only, &s->keys);
+}
+
 static int open_keys(struct mno_store *s)
 {
 	struct mno_keys_opts ko = {.sz = sizeof(ko),
@@ -60,7 +74,12 @@ static int open_keys(struct mno_store *s)
 		return r;
 	if (s->opts.plain && fresh)
 		return 0;
-	r = mno_keys_open(s->dir_fd, &ko, fresh && !s->opts.read_only, &s->keys);
+	r = open_kek(s, &ko, fresh);
+	if ((r == -MNO_ECORRUPT || r == -ENOKEY) && !s->opts.read_only &&
+		mno_keys_mend(s->dir_fd) > 0) {
+		s->mended++;
+		r = open_kek(s, &ko, false);
+	}
 	/* a store that was made plain has none */
 	return r == -ENOENT && !fresh && faccessat(s->dir_fd, "main/key", F_OK, 0) < 0 ? 0 : r;
 }
@@ -107,6 +126,7 @@ int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_s
 		return -ENOMEM;
 	s->dir_fd = s->lock_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->rotate_lock, NULL);
 	if (o)
 		memcpy(&s->opts, o, MNO_MIN(o->sz, sizeof(*o)));
 	if (!s->opts.map_size)
@@ -119,14 +139,32 @@ int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_s
 	if (r == 0)
 		r = open_keys(s);
 	if (r == 0)
+		r = mno_store_keys_resume(s);
+	if (r == 0)
 		r = mno_store_env(s, MNO_CLASS_MAIN, 0, true, &s->main);
 	if (r == 0)
 		r = open_hash_key(s);
 	if (r < 0)
 		return r;
+	r = mno_store_keys_finish(s);
+	if (r < 0)
+		mno_warn("store: the change of its key is still pending: %s", mno_strerror(r));
+	/* a change of data keys that was under way has an old key left */
+	s->reseal.from = s->main->cipher && mno_cipher_count(s->main->cipher) > 1;
 	s->opts.key_name = NULL;
 	*ret = TAKE_PTR(s);
 	return 0;
+}
+
+static void close_env(struct mno_env *e)
+{
+	_cleanup_close_ int dir_fd = -1;
+
+	if (mno_env_wasteful(e) && mno_env_copy_compact(e) == 0)
+		dir_fd = dup(e->dir_fd);
+	mno_env_free(e);
+	if (dir_fd >= 0 && mno_env_take_compact(dir_fd) < 0)
+		mno_env_drop_compact(dir_fd);
 }
 
 struct mno_store *mno_store_close(struct mno_store *s)
@@ -138,12 +176,14 @@ struct mno_store *mno_store_close(struct mno_store *s)
 	while (s->envs) {
 		struct mno_env *next = s->envs->next;
 
-		mno_env_free(s->envs);
+		close_env(s->envs);
 		s->envs = next;
 	}
+	mno_keys_close(s->next_keys);
 	mno_keys_close(s->keys);
 	mno_close_p(&s->lock_fd);
 	mno_close_p(&s->dir_fd);
+	pthread_mutex_destroy(&s->rotate_lock);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 	return NULL;
@@ -176,6 +216,59 @@ static void close_idle(struct mno_store *s)
 		unlink_env(s, last);
 }
 
+/*
+ * A partition that cannot be opened must not stop the rest: it is kept under another name, and the
+ * log says so. Main is never replaced: without the dictionary the samples have no names, and new
+ * numbers would give them wrong ones.
+ */
+static int set_aside(struct mno_store *s, enum mno_class c, int64_t t_ms)
+{
+	struct mno_env name = {.class = c};
+	char to[64];
+
+	if (s->opts.read_only || mno_class_info(c)->period == MNO_PERIOD_NONE)
+		return -MNO_ECORRUPT;
+	mno_class_bounds(c, t_ms, &name.t0_ms, &name.t1_ms);
+	mno_env_name(&name);
+	for (unsigned i = 1; i < 1000; i++) {
+		snprintf(to, sizeof(to), "%s.damaged-%u", name.name, i);
+		if (faccessat(s->dir_fd, to, F_OK, 0) == 0)
+			continue;
+		if (renameat(s->dir_fd, name.name, s->dir_fd, to) < 0)
+			return -MNO_ECORRUPT;
+		s->set_aside++;
+		s->damaged++;
+		mno_err("store: %s is damaged and cannot be opened. Lost: all of its %s. It is "
+			"kept as %s: restore it from a backup, or delete it",
+			name.name, mno_class_info(c)->what, to);
+		return 0;
+	}
+	return -MNO_ECORRUPT;
+}
+
+static bool is_aside(struct mno_store *s, enum mno_class c, int64_t t_ms, unsigned i, char to[64])
+{
+	struct mno_env name = {.class = c};
+
+	mno_class_bounds(c, t_ms, &name.t0_ms, &name.t1_ms);
+	mno_env_name(&name);
+	snprintf(to, 64, "%s.damaged-%u", name.name, i);
+	return faccessat(s->dir_fd, to, F_OK, 0) == 0;
+}
+
+static int open_env(
+	struct mno_store *s, enum mno_class c, int64_t t_ms, bool create, struct mno_env **ret)
+{
+	int r = mno_env_new(s, c, t_ms, create, ret);
+	char path[64];
+
+	if (r == -ENOENT && is_aside(s, c, t_ms, 1, path))
+		return -MNO_ECORRUPT;
+	if (r != -MNO_ECORRUPT || set_aside(s, c, t_ms) < 0)
+		return r;
+	return create ? mno_env_new(s, c, t_ms, true, ret) : -MNO_ECORRUPT;
+}
+
 int mno_store_env(
 	struct mno_store *s, enum mno_class c, int64_t t_ms, bool create, struct mno_env **ret)
 {
@@ -188,7 +281,7 @@ int mno_store_env(
 			break;
 	if (!e) {
 		close_idle(s);
-		r = mno_env_new(s, c, t_ms, create, &e);
+		r = open_env(s, c, t_ms, create, &e);
 		if (r == 0) {
 			e->next = s->envs;
 			s->envs = e;
@@ -223,15 +316,19 @@ static bool parse_name(const char *name, enum mno_class c, int64_t *ret)
 	static const size_t lengths[] = {
 		[MNO_PERIOD_DAY] = 8, [MNO_PERIOD_MONTH] = 6, [MNO_PERIOD_YEAR] = 4};
 	struct tm tm = {.tm_mday = 1};
+	const char *end;
 
 	if (info->period == MNO_PERIOD_NONE) {
 		*ret = 0;
 		return !strcmp(name, info->dir);
 	}
 	digits = lengths[info->period];
-	if (strncmp(name, info->dir, n) || name[n] != '-' || strlen(name + n + 1) != digits ||
+	if (strncmp(name, info->dir, n) || name[n] != '-' ||
 		strspn(name + n + 1, "0123456789") != digits)
 		return false;
+	end = name + n + 1 + digits;
+	if (*end && strncmp(end, ".damaged-", 9) != 0)
+		return false; /* one that was set aside counts: who reads is told */
 	sscanf(name + n + 1, "%4d%2d%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
 	tm.tm_year -= 1900;
 	tm.tm_mon -= tm.tm_mon > 0;
@@ -288,6 +385,14 @@ int mno_store_partitions(struct mno_store *s, enum mno_class c, int64_t t0_ms, i
 	closedir(d);
 	if (n)
 		qsort(v, n, sizeof(*v), by_time);
+	for (size_t i = 0, k = 0; i < n; i++) { /* a day may have one and others set aside */
+		if (i == 0 || v[i] != v[i - 1])
+			v[k++] = v[i];
+		if (i + 1 == n) {
+			n = k;
+			break;
+		}
+	}
 	*ret = TAKE_PTR(v);
 	*ret_n = n;
 	return 0;
@@ -361,6 +466,7 @@ static int remove_dir(struct mno_store *s, const char *name)
 static int drop_one(struct mno_store *s, enum mno_class c, int64_t t_ms)
 {
 	struct mno_env name = {.class = c};
+	char path[64];
 	int r;
 
 	mno_class_bounds(c, t_ms, &name.t0_ms, &name.t1_ms);
@@ -375,6 +481,8 @@ static int drop_one(struct mno_store *s, enum mno_class c, int64_t t_ms)
 			unlink_env(s, e);
 	}
 	r = remove_dir(s, name.name);
+	for (unsigned i = 1; is_aside(s, c, name.t0_ms, i, path); i++)
+		r = remove_dir(s, path);
 	pthread_mutex_unlock(&s->lock);
 	return r;
 }

@@ -86,9 +86,11 @@ struct mno_env {
 	pthread_rwlock_t map_lock;
 	_Atomic uint64_t map_bytes;
 	_Atomic uint64_t commits, sync_ns; /* sync_ns: the last commit */
-	_Atomic uint64_t slow_readers;     /* lived longer than MNO_READ_SLICE_NS */
+	_Atomic uint64_t longest_sync_ns;
+	_Atomic uint64_t slow_readers; /* lived longer than MNO_READ_SLICE_NS */
 	struct mno_env_reader readers[MNO_ENV_READERS];
 	uint64_t reader_check_ns;
+	bool touched;  /* data.mdb is not as its sums say; they are written anew at the end */
 	bool map_full; /* the last transaction ran out of map */
 	/* Under the store's lock. */
 	unsigned refs;
@@ -102,14 +104,25 @@ struct mno_store {
 	struct mno_store_opts opts;
 	int dir_fd, lock_fd;
 	struct mno_keys *keys;
+	struct mno_keys *next_keys; /* a change of the KEK is under way */
 	struct mno_env *main;
 	pthread_mutex_t lock;                 /* envs, references */
 	struct mno_env *envs;                 /* open ones */
 	struct mno_env *parts[MNO_PARTS_MAX]; /* with a transaction open beside main's */
 	size_t n_parts;
 	_Atomic uint64_t damaged;
+	_Atomic uint64_t mended;             /* flipped bits in pages, put right at opening */
 	_Atomic uint64_t dropped_partitions; /* for want of room */
-	uint8_t hash_key[16];                /* random per store, for fingerprints */
+	bool reader_told;                    /* the watch's own */
+	pthread_mutex_t rotate_lock;         /* one change of keys at a time */
+	struct {
+		atomic_bool from; /* main has values under an older data key */
+		atomic_bool
+			at_end; /* all were looked at, in a transaction that is not committed yet */
+		_Atomic uint64_t done, left;
+	} reseal;
+	_Atomic uint64_t set_aside; /* partitions that could not be opened, since the start */
+	uint8_t hash_key[16];       /* random per store, for fingerprints */
 };
 
 /*
@@ -209,9 +222,13 @@ enum mno_seal_kind {
 	MNO_SEAL_VALUES = 21,
 	MNO_SEAL_SPAN = 22,
 	MNO_SEAL_META = 6,
+	MNO_SEAL_ROLL = 16,
+	MNO_SEAL_LATE = 7,
+	MNO_SEAL_HIST = 8,
 };
 struct mno_seal {
 	uint8_t kind, flags; /* flags: the kind's own */
+	uint8_t level;       /* of compression when it is put; 0: the default */
 	uint32_t count;      /* items inside */
 	uint64_t a, b; /* the kind's own, readable without unpacking (e.g. first and last time) */
 };

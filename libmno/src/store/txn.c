@@ -4,7 +4,7 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
-#include "store_internal.h"
+#include "pages.h"
 
 #define READER_CHECK_NS (10 * NS_PER_SEC)
 
@@ -51,6 +51,10 @@ int mno_env_txn_begin(struct mno_env *e, struct mno_txn **ret)
 
 	if (e->txn.t)
 		return -EBUSY;
+	if (!e->touched) {
+		mno_pages_forget(e->dir_fd);
+		e->touched = true;
+	}
 	check_readers(e);
 	r = grow_map(e);
 	if (r < 0)
@@ -73,6 +77,7 @@ int mno_env_txn_commit(struct mno_env *e)
 	if (r == 0) {
 		e->commits++;
 		e->sync_ns = mno_now_ns(CLOCK_MONOTONIC) - t0;
+		e->longest_sync_ns = MNO_MAX(e->longest_sync_ns, e->sync_ns);
 		mno_env_trim(e);
 	}
 	return r;

@@ -159,7 +159,7 @@ struct many {
 
 static void make_many(struct many *q, uint64_t *seed)
 {
-	static const size_t sizes[] = {1, 2, 3, 9, 63, 64, 65, 200, 255, 256};
+	static const size_t sizes[] = {1, 2, 3, 9, 63, 64, 65, 100, 191, 192};
 	int64_t t = (int64_t)rnd(seed) >> 8;
 
 	q->n_windows = 1 + rnd(seed) % BLOCK_WINDOWS;
@@ -288,11 +288,11 @@ static void test_sizes(void **state)
 	static const struct {
 		unsigned kind;
 		size_t max;
-	} cases[] = {{0, 600}, {1, 1200}, {3, 64 * 256 * 17 / 8 + 1000},
-		{10, 64 * 256 * 3 / 8 + 8000}, {100, 64 * 256 * 10 / 8 + 1200},
-		{101, 64 * 256 * 10 / 8 + 1200}, {102, 64 * 256 * 10 / 8 + 1200},
-		{103, 64 * 256 * 10 / 8 + 1200}, {104, 64 * 256 * 10 / 8 + 1200},
-		{105, 64 * 256 * 10 / 8 + 1200}};
+	} cases[] = {{0, 600}, {1, 1200}, {3, 64 * HEAD_ROWS * 17 / 8 + 1000},
+		{10, 64 * HEAD_ROWS * 3 / 8 + 8000}, {100, 64 * HEAD_ROWS * 10 / 8 + 1200},
+		{101, 64 * HEAD_ROWS * 10 / 8 + 1200}, {102, 64 * HEAD_ROWS * 10 / 8 + 1200},
+		{103, 64 * HEAD_ROWS * 10 / 8 + 1200}, {104, 64 * HEAD_ROWS * 10 / 8 + 1200},
+		{105, 64 * HEAD_ROWS * 10 / 8 + 1200}};
 	struct cols *c = malloc(sizeof(*c));
 
 	for (size_t k = 0; k < ARRAY_SIZE(cases); k++) {

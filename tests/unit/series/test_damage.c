@@ -40,7 +40,7 @@ static void test_damaged_block(void **state)
 			mno_series_read(s->s, ids, 130, 0, 1000, SIZE_MAX, count_column, &seen), 0);
 		assert_int_equal(seen.columns, 130);
 		assert_int_equal(seen.damaged, 130);
-		assert_int_equal(seen.samples, 130 * 599 - 130 * 256);
+		assert_int_equal(seen.samples, 130 * 599 - 130 * HEAD_ROWS);
 		flip(s, MNO_DB_PART, MNO_SEEK_GE, from, sizeof(from), at);
 	}
 	struct seen whole = {0};
@@ -76,7 +76,7 @@ static void test_damaged_merge(void **state)
 		mno_series_read(s->s, ids, 130, 0, 2000, SIZE_MAX, count_column, &seen), 0);
 	assert_int_equal(seen.columns, 130);
 	assert_int_equal(seen.damaged, 130);
-	assert_int_equal(seen.samples, 130 * (1099 - 256));
+	assert_int_equal(seen.samples, 130 * (1099 - HEAD_ROWS));
 	assert_int_equal(seen.last, 1099);
 }
 
@@ -87,12 +87,11 @@ static void test_damaged_tail(void **state)
 	struct mno_txn *t = begin(s);
 	uint32_t ids[3] = {resolve(s, t, "a"), resolve(s, t, "b"), resolve(s, t, "c")};
 	struct seen seen = {0};
-	uint8_t key[8];
+	uint8_t slot = 280 - 192;
 
 	commit(s, t);
-	add_rows(s, ids, 3, 1, 301); /* 256 sealed, 44 in the tail */
-	mno_be64(key, mno_time_key(280));
-	flip(s, MNO_DB_TAIL, MNO_SEEK_EQ, key, 8, 48 * 8 + 3);
+	add_rows(s, ids, 3, 1, 301); /* 192 sealed, 108 in the tail */
+	flip(s, MNO_DB_TAIL, MNO_SEEK_EQ, &slot, 1, 48 * 8 + 3);
 	down(s);
 	up(s);
 	assert_int_equal(mno_series_read(s->s, ids, 3, 0, 1000, SIZE_MAX, count_column, &seen), 0);
@@ -166,7 +165,7 @@ static void test_churn(void **state)
 			early = peak;
 	}
 	assert_int_equal(st.series, 3000 * 4 + 28);
-	assert_true(st.head_series < 3 * 256 * 4);
+	assert_true(st.head_series < 3 * HEAD_ROWS * 4);
 	assert_true(peak < early + early / 4); /* flat */
 	/* one that left long ago is still found, by the same id */
 	assert_int_equal(mno_series_select(s->s, NULL, 0, SIZE_MAX, &ids), 0);

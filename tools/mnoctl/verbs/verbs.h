@@ -16,5 +16,8 @@ extern const struct ctl_option proc_options[];
 extern const struct ctl_option events_options[];
 extern const struct ctl_option query_options[];
 extern const struct ctl_option migrate_options[];
+extern const struct ctl_option doc_options[];
+extern const struct ctl_option import_options[];
+extern const struct ctl_option store_options[];
 extern const struct ctl_option completion_options[];
 extern const struct ctl_option help_options[];

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include "../config.h"
+#include "api_internal.h"
+#include "mno/err.h"
+#include "mno/store_keys.h"
+#include "mno/store_parts.h"
+#include "mno/time.h"
+
+#define MS(ns) ((double)(ns) / (double)NS_PER_MS)
+
+static int put_part(void *arg, const struct mno_part_stat *p)
+{
+	struct mno_json *j = arg;
+
+	mno_json_obj(j);
+	mno_json_kstr(j, "name", p->name);
+	mno_json_kstr(j, "what", p->what);
+	mno_json_kstr(j, "durability", p->durability);
+	mno_json_kstr(j, "error", p->error ? mno_strerror(p->error) : NULL);
+	mno_json_ki64(j, "from_ms", p->t0_ms);
+	mno_json_ki64(j, "to_ms", p->t1_ms);
+	mno_json_ku64(j, "bytes", p->file_bytes);
+	mno_json_ku64(j, "used_bytes", p->used_bytes);
+	mno_json_ku64(j, "map_bytes", p->map_bytes);
+	mno_json_ku64(j, "entries", p->entries);
+	mno_json_ku64(j, "commits", p->commits);
+	mno_json_kf64(j, "last_sync_ms", MS(p->last_sync_ns));
+	mno_json_kf64(j, "longest_sync_ms", MS(p->longest_sync_ns));
+	mno_json_kf64(j, "oldest_reader_ms", MS(p->oldest_reader_ns));
+	mno_json_ku64(j, "slow_readers", p->slow_readers);
+	mno_json_kbool(j, "encrypted", p->encrypted);
+	mno_json_ku64(j, "key_id", p->key_id);
+	mno_json_ku64(j, "keys", p->keys);
+	mno_json_ku64(j, "sealed", p->sealed);
+	mno_json_end(j);
+	return 0;
+}
+
+static void put_keys(struct mno_req *q)
+{
+	struct mno_store_keys_stat k = {0};
+	struct mno_json *j = &q->j;
+
+	mno_store_keys_stat(q->agent->env, &k);
+	mno_json_key(j, "key");
+	mno_json_obj(j);
+	mno_json_kbool(j, "encrypted", k.encrypted);
+	mno_json_kstr(j, "kek_id", k.kek_id);
+	mno_json_kbool(j, "changing", k.changing);
+	mno_json_ku64(j, "environments", k.environments);
+	mno_json_ku64(j, "sealed", k.sealed);
+	mno_json_kbool(j, "resealing", k.resealing);
+	mno_json_ku64(j, "resealed", k.resealed);
+	mno_json_ku64(j, "reseal_left", k.reseal_left);
+	mno_json_end(j);
+}
+
+static void put_totals(struct mno_req *q)
+{
+	struct mno_store_stat e = {0};
+	struct mno_series_stat s = {0};
+	struct mno_writer_stat w = {0};
+	struct mno_store_health h;
+	struct mno_json *j = &q->j;
+
+	mno_store_stat(q->agent->env, &e);
+	mno_series_stat(q->agent->series, &s);
+	mno_writer_stat(q->agent->writer, &w);
+	mno_store_health(q->agent->env, &h);
+	mno_json_ku64(j, "bytes", e.file_bytes);
+	mno_json_ku64(j, "used_bytes", e.used_bytes);
+	mno_json_ku64(j, "free_disk_bytes", e.free_disk_bytes);
+	mno_json_ku64(j, "series", s.series);
+	mno_json_ku64(j, "samples", s.samples);
+	mno_json_kf64(
+		j, "bytes_per_sample", s.samples ? (double)s.block_bytes / (double)s.samples : 0);
+	mno_json_ku64(j, "memory_bytes", s.memory_bytes);
+	mno_json_ku64(j, "commits", w.commits);
+	mno_json_ku64(j, "commit_errors", w.commit_errors);
+	mno_json_kf64(j, "last_commit_ms", MS(w.last_commit_ns));
+	mno_json_kf64(j, "oldest_reader_ms", MS(e.oldest_reader_ns));
+	mno_json_ku64(j, "slow_readers", e.slow_readers);
+	mno_json_ku64(j, "dropped_partitions", e.dropped_partitions);
+	mno_json_ku64(j, "damaged", h.damaged);
+	mno_json_ku64(j, "mended", h.mended);
+	mno_json_ku64(j, "set_aside", h.set_aside);
+}
+
+int api_store(struct mno_req *q)
+{
+	struct mno_json *j = &q->j;
+
+	mno_json_obj(j);
+	put_totals(q);
+	put_keys(q);
+	mno_json_key(j, "environments");
+	mno_json_arr(j);
+	mno_store_each_part(q->agent->env, put_part, j);
+	mno_json_end_arr(j);
+	if (q->agent->scrub) {
+		mno_json_key(j, "check");
+		mno_scrub_json(q->agent->scrub, j);
+	}
+	mno_json_end(j);
+	return api_done(q);
+}
+
+int api_store_check(struct mno_req *q)
+{
+	const char *deep = mno_params_get(&q->params, "deep");
+
+	if (!q->agent->scrub)
+		return api_problem(
+			q, 503, "unavailable", "ask again in a second", "the agent is starting");
+	if (!strcmp(q->method, "POST") &&
+		mno_scrub_now(q->agent->scrub, deep && strcmp(deep, "0") != 0) < 0)
+		return api_problem(q, 409, "conflict", NULL, "a check was asked for already");
+	mno_scrub_json(q->agent->scrub, &q->j);
+	return api_done(q);
+}
+
+/* What a change of keys came to. */
+static int answer_keys(struct mno_req *q, int r, size_t n)
+{
+	static const struct {
+		int err, status;
+		const char *code, *hint;
+	} rows[] = {
+		{-EBUSY, 409, "conflict", "mnoctl store key status shows how far it is"},
+		{-EEXIST, 409, "conflict", "name another key: this one is in use"},
+		{-ENOENT, 404, "not_found", "mnoctl store lists the environments"},
+		{-ENOTSUP, 409, "conflict", "this store was made without encryption"},
+		{-ENOKEY, 400, "bad_request", "put the key where --source says first"},
+		{-EKEYREJECTED, 400, "bad_request", "the key has to be closed to others"},
+		{-EINVAL, 400, "bad_request", "--source file, passphrase:FILE, credential:NAME"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].err == r)
+			return api_problem(q, rows[i].status, rows[i].code, rows[i].hint,
+				"the key was not changed: %s", mno_strerror(r));
+	if (r < 0)
+		return api_problem(q, 503, "unavailable", "the agent's log says more",
+			"the change of keys is not complete: %s", mno_strerror(r));
+	mno_json_obj(&q->j);
+	mno_json_ku64(&q->j, "changed", n);
+	put_keys(q);
+	mno_json_end(&q->j);
+	return api_done(q);
+}
+
+int api_store_rotate_kek(struct mno_req *q)
+{
+	const char *text = mno_params_get(&q->params, "source");
+	struct mno_keys_opts o = {.sz = sizeof(o)};
+	int source = mno_config_key(text ?: "", &o.name);
+
+	if (source < 0)
+		return answer_keys(q, -EINVAL, 0);
+	o.source = (enum mno_key_source)source;
+	return answer_keys(q, mno_store_rotate_kek(q->agent->env, &o), 1);
+}
+
+int api_store_rotate_data(struct mno_req *q)
+{
+	const char *env = mno_params_get(&q->params, "environment");
+	size_t n = 0;
+	int r = mno_store_rotate_data(q->agent->env, env && *env ? env : NULL, &n);
+
+	return answer_keys(q, r, n);
+}

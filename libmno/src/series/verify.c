@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the databases of the series hold, for whoever looks for damage. */
+#include <errno.h>
+#include "../store/verify.h"
+#include "mno/err.h"
+#include "series_internal.h"
+
+int verify_series(const struct mno_seal *s, const struct mno_buf *raw)
+{
+	_cleanup_(key_labels_done)
+	struct key_labels k = {0};
+	int r = key_parse(raw->data, raw->len, &k);
+
+	return r == -EINVAL ? -MNO_ECORRUPT : r;
+}
+
+int verify_block_v1(const struct mno_seal *s, const struct mno_buf *raw)
+{
+	_cleanup_free_ struct block_v1 *b = malloc(sizeof(*b));
+	uint16_t idx[BLOCK_V1_ROWS];
+	double v[BLOCK_V1_ROWS];
+	size_t n;
+	int r = b ? block_v1_open((uint8_t *)raw->data, raw->len, b) : -ENOMEM;
+
+	for (unsigned i = 0; i < GROUP_SERIES && r == 0; i++)
+		if (b->columns >> i & 1)
+			r = block_v1_column(b, i, idx, v, &n);
+	return r;
+}
+
+int verify_block(const struct mno_seal *s, const struct mno_buf *raw)
+{
+	_cleanup_free_ struct block *b = malloc(sizeof(*b));
+	_cleanup_free_ struct piece *p = malloc(BLOCK_WINDOWS * sizeof(*p));
+	int r = b && p ? block_open((uint8_t *)raw->data, raw->len, b) : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < b->n_groups; i++)
+		r = block_pieces(b, i, p);
+	return r;
+}
+
+uint64_t tell_series(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out)
+{
+	mno_buf_addf(
+		out, "name and labels of series %u; its samples have no name", mno_get_be32(k));
+	return 1;
+}
+
+/* Without a readable head only the begin is known. */
+static uint64_t tell_window(
+	uint64_t t0, const struct mno_seal *head, const char *what, struct mno_buf *out)
+{
+	mno_buf_adds(out, " from ");
+	mno_time_text(mno_time_unkey(t0), out);
+	if (!head) {
+		mno_buf_addf(out, " to the next %s", what);
+		return 0;
+	}
+	mno_buf_adds(out, " to ");
+	mno_time_text(mno_time_unkey(head->a), out);
+	mno_buf_addf(out, " (%llu samples of %u series)", (unsigned long long)head->b, head->count);
+	return head->b;
+}
+
+uint64_t tell_block_v1(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out)
+{
+	uint32_t group = mno_get_be32(k);
+
+	mno_buf_addf(out, "samples of the series %u to %u", group * GROUP_SERIES,
+		group * GROUP_SERIES + GROUP_SERIES - 1);
+	return tell_window(mno_get_be64(k + 4), head, "block", out);
+}
+
+uint64_t tell_block(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out)
+{
+	mno_buf_addf(out, "samples of the series from %u on", mno_get_be32(k + 8) * GROUP_SERIES);
+	return tell_window(mno_get_be64(k), head, "block", out);
+}
+
+uint64_t tell_roll(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out)
+{
+	mno_buf_addf(out, "rolled-up points of the series from %u on, of the window of ",
+		mno_get_be32(k + 8) * GROUP_SERIES);
+	mno_time_text(mno_time_unkey(mno_get_be64(k)), out);
+	return head ? head->b : 0;
+}
+
+uint64_t tell_index(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out)
+{
+	mno_buf_adds(out, "a part of an index: searches by label may miss series");
+	return 0;
+}
+
+uint64_t tell_tail(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out)
+{
+	mno_buf_addf(out, "row %u of those that wait for the next block", k[0]);
+	if (!head)
+		return 0;
+	mno_buf_adds(out, ", of ");
+	mno_time_text(mno_time_unkey(head->a), out);
+	mno_buf_adds(out, ", and the rows behind it");
+	return 0;
+}

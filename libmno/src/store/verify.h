@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How the entries of one database are verified: rows of checkers.def. */
+#pragma once
+
+#include "mno/store_check.h"
+#include "store_internal.h"
+
+typedef int (*mno_verify_fn)(const struct mno_seal *s, const struct mno_buf *raw);
+/* @head NULL: it cannot be read. Adds to @out; returns the number of items, 0 if unknown. */
+typedef uint64_t (*mno_tell_fn)(
+	const uint8_t *key, size_t klen, const struct mno_seal *head, struct mno_buf *out);
+
+struct mno_checker {
+	enum mno_db db;
+	uint8_t kind;
+	uint16_t klen;
+	int16_t id_at;
+	mno_verify_fn deep;
+	mno_tell_fn tell;
+};
+/* NULL: only the keys are looked at. */
+const struct mno_checker *mno_checker_of(enum mno_db db);
+
+/* Readable form of a key. */
+void mno_key_text(const void *key, size_t klen, struct mno_buf *out);
+/* "2026-11-23T14:02:11Z" */
+void mno_time_text(int64_t ms, struct mno_buf *out);
+
+/* Of the modules that own the databases. */
+int verify_series(const struct mno_seal *s, const struct mno_buf *raw);
+int verify_block_v1(const struct mno_seal *s, const struct mno_buf *raw);
+int verify_block(const struct mno_seal *s, const struct mno_buf *raw);
+int verify_proc(const struct mno_seal *s, const struct mno_buf *raw);
+int verify_event(const struct mno_seal *s, const struct mno_buf *raw);
+uint64_t tell_series(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+uint64_t tell_reference(
+	const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+uint64_t tell_block(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+uint64_t tell_block_v1(
+	const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+uint64_t tell_roll(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+uint64_t tell_index(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+uint64_t tell_tail(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+uint64_t tell_batch(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "verbs.h"
+
+#define POLL_NS 200000000L
+
+const struct ctl_option store_options[] = {
+	{"deep", 0, CTL_FLAG, .help = "check: decode what is stored, follow references"},
+	{"source", 0, CTL_TEXT, .metavar = "SOURCE",
+		.help = "rotate-kek: file, passphrase:FILE, credential:NAME, keyring:NAME"},
+	{0},
+};
+
+static const struct ctl_col columns[] = {
+	{.head = "environment"},
+	{.head = "size", .right = true},
+	{.head = "used", .right = true, .drop = 3},
+	{.head = "entries", .right = true, .drop = 2},
+	{.head = "commits", .right = true, .drop = 4},
+	{.head = "last sync", .right = true, .drop = 5},
+	{.head = "longest", .right = true, .drop = 6},
+	{.head = "reader", .right = true, .drop = 7},
+	{.head = "key", .right = true, .drop = 8},
+	{.head = "holds", .flex = true},
+};
+
+static void add_part(struct ctl *c, struct ctl_table *t, struct json_object *p)
+{
+	bool bad = *jstr(p, "error") != 0, active = ju64(p, "commits") > 0;
+
+	ctl_cell(t, bad ? CTL_BAD : CTL_BOLD, "%s", ctl_esc(c, jstr(p, "name")));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, jf64(p, "bytes")));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_bytes(c, jf64(p, "used_bytes")));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(p, "entries")));
+	ctl_cell(t, CTL_PLAIN, "%s", ctl_count(c, jf64(p, "commits")));
+	ctl_cell(t, CTL_PLAIN, "%s",
+		active ? ctl_ns(c, jf64(p, "last_sync_ms") * 1e6) : ctl_dash(c));
+	ctl_cell(t, CTL_PLAIN, "%s",
+		active ? ctl_ns(c, jf64(p, "longest_sync_ms") * 1e6) : ctl_dash(c));
+	ctl_cell(t, jf64(p, "oldest_reader_ms") > 1000 ? CTL_WARN : CTL_PLAIN, "%s",
+		jf64(p, "oldest_reader_ms") > 0 ? ctl_ns(c, jf64(p, "oldest_reader_ms") * 1e6)
+						: ctl_dash(c));
+	if (jtrue(p, "encrypted"))
+		ctl_cell(t, CTL_PLAIN, "%llu", (unsigned long long)ju64(p, "key_id"));
+	else
+		ctl_cell(t, CTL_PLAIN, "%s", ctl_dash(c));
+	ctl_cell(t, bad ? CTL_BAD : CTL_PLAIN, "%s%s%s",
+		ctl_esc(c, bad ? jstr(p, "error") : jstr(p, "what")), bad ? ": " : "",
+		bad ? ctl_esc(c, jstr(p, "what")) : "");
+}
+
+static void show_check(struct ctl *c, struct json_object *k)
+{
+	if (jtrue(k, "running"))
+		ctl_field(c, "check", CTL_PLAIN, "under way: %s of %s, in %s",
+			ctl_bytes(c, jf64(k, "bytes")), ctl_bytes(c, jf64(k, "of_bytes")),
+			ctl_esc(c, jstr(k, "environment")));
+	else if (ju64(k, "passes"))
+		ctl_field(c, "check", ju64(k, "damaged") ? CTL_BAD : CTL_PLAIN,
+			"last one %s ago: %s", ctl_ago(c, ju64(k, "last_ms") * 1000000),
+			ju64(k, "damaged") ? "damage, see mnoctl store check" : "sound");
+	else
+		ctl_field(c, "check", CTL_PLAIN, "none since the start (mnoctl store check)");
+}
+
+static void show_key(struct ctl *c, struct json_object *k)
+{
+	if (!jtrue(k, "encrypted")) {
+		ctl_field(c, "key", CTL_WARN, "none: this store is not encrypted");
+		return;
+	}
+	ctl_field(c, "key", jtrue(k, "changing") ? CTL_WARN : CTL_PLAIN,
+		"%s%s, wraps the data keys of %s", ctl_esc(c, jstr(k, "kek_id")),
+		jtrue(k, "changing") ? " (a change is not complete)" : "",
+		ctl_things(c, ju64(k, "environments"), "environment", "environments"));
+	if (jtrue(k, "resealing"))
+		ctl_field(c, "", CTL_PLAIN, "new data key of main: %s sealed anew, about %s left",
+			ctl_things(c, ju64(k, "resealed"), "value", "values"),
+			ctl_exact(c, ju64(k, "reseal_left")));
+}
+
+static int status(struct ctl *c)
+{
+	_cleanup_answer_ struct ctl_answer a = {0};
+	_cleanup_table_ struct ctl_table t;
+	struct json_object *parts;
+	int r = ctl_get(c, "/mno/v1/store", &a);
+
+	ctl_table_init(&t, columns, ARRAY_SIZE(columns));
+	if (r)
+		return r;
+	if (c->json) {
+		ctl_put_json(c, &a.body);
+		return 0;
+	}
+	parts = jget(a.root, "environments");
+	for (size_t i = 0; i < jlen(parts); i++)
+		add_part(c, &t, jidx(parts, i));
+	ctl_table_print(c, &t);
+	ctl_field(c, "stored", CTL_PLAIN,
+		"%s on disk, %s free; %s series, %s samples, %.2f B a sample in blocks",
+		ctl_bytes(c, jf64(a.root, "bytes")), ctl_bytes(c, jf64(a.root, "free_disk_bytes")),
+		ctl_exact(c, ju64(a.root, "series")), ctl_count(c, jf64(a.root, "samples")),
+		jf64(a.root, "bytes_per_sample"));
+	show_key(c, jget(a.root, "key"));
+	show_check(c, jget(a.root, "check"));
+	if (ju64(a.root, "damaged") || ju64(a.root, "mended") || ju64(a.root, "set_aside"))
+		ctl_field(c, "damage", CTL_BAD,
+			"%s met by reads, %s mended, %s set aside, since the start",
+			ctl_things(c, ju64(a.root, "damaged"), "value", "values"),
+			ctl_things(c, ju64(a.root, "mended"), "flipped bit", "flipped bits"),
+			ctl_things(c, ju64(a.root, "set_aside"), "partition", "partitions"));
+	return 0;
+}
+
+/* --- check ------------------------------------------------------------------------------------ */
+
+static void bar(struct ctl *c, struct json_object *k)
+{
+	double of = jf64(k, "of_bytes"), part = of > 0 ? fmin(jf64(k, "bytes") / of, 1) : 0;
+
+	fprintf(stderr, "\r\033[K%3.0f %%  %s  %llu damaged  %.32s", part * 100,
+		ctl_bytes(c, jf64(k, "bytes")), (unsigned long long)ju64(k, "damaged"),
+		ctl_esc(c, jstr(k, "environment")));
+}
+
+static int wait_check(struct ctl *c, struct ctl_answer *a, bool show)
+{
+	int r = 0;
+
+	while (!r && jtrue(a->root, "running") && !(c->stop && *c->stop)) {
+		struct timespec ts = {.tv_nsec = POLL_NS};
+
+		if (show)
+			bar(c, a->root);
+		nanosleep(&ts, NULL);
+		ctl_answer_done(a);
+		*a = (struct ctl_answer){0};
+		r = ctl_get(c, "/mno/v1/store/check", a);
+	}
+	if (show)
+		fputs("\r\033[K", stderr);
+	return r;
+}
+
+static void show_findings(struct ctl *c, struct json_object *k)
+{
+	struct json_object *v = jget(k, "findings");
+
+	for (size_t i = 0; i < jlen(v); i++) {
+		struct json_object *f = jidx(v, i);
+
+		ctl_printf(c, CTL_BAD, "%s %s %s: %s\n", ctl_esc(c, jstr(f, "environment")),
+			ctl_esc(c, jstr(f, "database")), ctl_esc(c, jstr(f, "key")),
+			ctl_esc(c, jstr(f, "why")));
+		if (*jstr(f, "lost"))
+			ctl_field(c, "lost", CTL_PLAIN, "%s", ctl_esc(c, jstr(f, "lost")));
+	}
+	if (ju64(k, "damaged") > jlen(v))
+		ctl_printf(
+			c, CTL_WARN, "and %s more\n", ctl_exact(c, ju64(k, "damaged") - jlen(v)));
+}
+
+static int check(struct ctl *c)
+{
+	_cleanup_answer_ struct ctl_answer a = {0};
+	int r = ctl_ask(c, "POST",
+		ctl_has(c->args, "deep") ? "/mno/v1/store/check?deep=1" : "/mno/v1/store/check",
+		&a);
+
+	if (!r)
+		r = wait_check(c, &a, c->tty && !c->json);
+	if (r)
+		return r;
+	if (*jstr(a.root, "last_error"))
+		return ctl_fail(c, CTL_INTERNAL, NULL, "the check did not end: %s",
+			ctl_esc(c, jstr(a.root, "last_error")));
+	if (c->json) {
+		ctl_put_json(c, &a.body);
+		return ju64(a.root, "damaged") ? CTL_NO : CTL_OK;
+	}
+	show_findings(c, a.root);
+	ctl_printf(c, ju64(a.root, "damaged") ? CTL_BAD : CTL_GOOD, "%s: %s in %s, %s, %s\n",
+		ju64(a.root, "damaged") ? "damaged" : "sound",
+		ctl_things(c, ju64(a.root, "values"), "value", "values"),
+		ctl_things(c, ju64(a.root, "environments"), "environment", "environments"),
+		ctl_bytes(c, jf64(a.root, "bytes")), ctl_seconds(c, jf64(a.root, "seconds")));
+	return ju64(a.root, "damaged") ? CTL_NO : CTL_OK;
+}
+
+/* --- keys ------------------------------------------------------------------------------------- */
+
+static int key_answer(struct ctl *c, const char *method, const char *target)
+{
+	_cleanup_answer_ struct ctl_answer a = {0};
+	int r = ctl_ask(c, method, target, &a);
+
+	if (r)
+		return r;
+	if (c->json) {
+		ctl_put_json_object(c, jget(a.root, "key"));
+		return 0;
+	}
+	show_key(c, jget(a.root, "key"));
+	return 0;
+}
+
+static int key(struct ctl *c)
+{
+	const char *what = c->args->n_pos > 1 ? c->args->pos[1] : "status";
+	_cleanup_buf_ struct mno_buf target = {0};
+
+	if (!strcmp(what, "status"))
+		return key_answer(c, "GET", "/mno/v1/store");
+	mno_buf_addf(&target, "/mno/v1/store/key/%s", what);
+	if (!strcmp(what, "rotate-kek"))
+		ctl_param(&target, "source", ctl_opt(c->args, "source"));
+	else if (!strcmp(what, "rotate-data"))
+		ctl_param(&target, "environment", c->args->n_pos > 2 ? c->args->pos[2] : NULL);
+	else
+		return ctl_fail(c, CTL_USAGE, NULL,
+			"key %s: it is one of status, rotate-kek, rotate-data", ctl_esc(c, what));
+	return key_answer(c, "POST", mno_buf_cstr(&target));
+}
+
+int verb_store(struct ctl *c)
+{
+	static const struct {
+		const char *name;
+		size_t max;
+		int (*fn)(struct ctl *c);
+	} rows[] = {{"status", 1, status}, {"check", 1, check}, {"key", 3, key}};
+	const char *what = c->args->n_pos ? c->args->pos[0] : "status";
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (strcmp(what, rows[i].name) != 0)
+			continue;
+		if (c->args->n_pos > rows[i].max)
+			return ctl_fail(c, CTL_USAGE, NULL, "unexpected argument \"%s\"",
+				ctl_esc(c, c->args->pos[c->args->n_pos - 1]));
+		return rows[i].fn(c);
+	}
+	return ctl_fail(c, CTL_USAGE, "mnoctl help store", "unknown: store %s", ctl_esc(c, what));
+}
