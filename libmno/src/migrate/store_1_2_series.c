@@ -27,10 +27,13 @@ struct pack_maker {
 	struct block_maker maker;
 	size_t n; /* shares */
 	struct block_v1 b;
-	uint16_t idx[HEAD_ROWS];
-	double in[HEAD_ROWS], v[HEAD_ROWS];
+	uint16_t idx[BLOCK_V1_ROWS];
+	double in[BLOCK_V1_ROWS], v[HEAD_ROWS];
 	uint64_t present[HEAD_ROWS / 64];
-	struct window all; /* of the old window being cut */
+	struct {
+		size_t n;
+		int64_t t[BLOCK_V1_ROWS];
+	} all; /* ticks of the old window being cut */
 };
 
 void series_1_done(struct old_1 *o)
@@ -127,7 +130,7 @@ static size_t window_end(const struct old_1 *o, size_t at)
 }
 
 /* Times of the window whose blocks begin at @at, from the first of them that can be read. */
-static int window_times(struct old_1 *o, size_t at, size_t to, struct window *ret)
+static int window_times(struct old_1 *o, size_t at, size_t to)
 {
 	int r = -ENOENT;
 
@@ -138,8 +141,8 @@ static int window_times(struct old_1 *o, size_t at, size_t to, struct window *re
 	}
 	if (r < 0)
 		return is_damage(r) ? -ENOENT : r;
-	ret->n = o->pack->b.n;
-	memcpy(ret->t, o->pack->b.t, ret->n * sizeof(*ret->t));
+	o->pack->all.n = o->pack->b.n;
+	memcpy(o->pack->all.t, o->pack->b.t, o->pack->b.n * sizeof(*o->pack->b.t));
 	return 0;
 }
 
@@ -169,7 +172,7 @@ static int next_set(struct migrate *m, struct old_1 *o, size_t *at, size_t *lo)
 	p->n = 0;
 	while (*at < o->n_blocks && p->n < BLOCK_WINDOWS) {
 		size_t to = window_end(o, *at), hi;
-		int r = window_times(o, *at, to, &p->all);
+		int r = window_times(o, *at, to);
 
 		if (r < 0 && r != -ENOENT)
 			return r;
@@ -180,14 +183,13 @@ static int next_set(struct migrate *m, struct old_1 *o, size_t *at, size_t *lo)
 		}
 		if (p->n && day_of(p->all.t[*lo]) != day_of(p->w[0].t[0]))
 			return 0;
-		for (hi = *lo + 1; hi < p->all.n; hi++)
+		for (hi = *lo + 1; hi < p->all.n && hi - *lo < HEAD_ROWS; hi++)
 			if (day_of(p->all.t[hi]) != day_of(p->all.t[*lo]))
 				break;
 		add_share(p, *at, to, *lo, hi);
 		*lo = hi == p->all.n ? 0 : hi;
-		if (*lo)
-			return 0;
-		*at = to;
+		if (!*lo)
+			*at = to;
 	}
 	return 0;
 }
