@@ -253,6 +253,14 @@ static int validate(struct migrate *m)
 			(unsigned long long)m->c.sum[i].n, (unsigned long long)now[i].n);
 		r = -MNO_ECORRUPT;
 	}
+	/* its own count is never too high: last rows that were not understood must not go unseen */
+	if (r == 0 && !m->c.damaged &&
+		now[SUM_SAMPLES].n < ((struct old_1 *)m->old)->counters.samples) {
+		mno_err("migration: %llu samples are missing after it",
+			(unsigned long long)(((struct old_1 *)m->old)->counters.samples -
+					     now[SUM_SAMPLES].n));
+		r = -MNO_ECORRUPT;
+	}
 	return r < 0 ? r : series_1_compare(m);
 }
 
