@@ -4,7 +4,8 @@
  * series-size: bytes of all files a sample, the host's rows committed one by one, sealed and closed.
  * series-ingest: resolved series to rows that are committed (64 a transaction) and sealed.
  * series-scan: sum and rate of every series over all of it; -2threads: how much sooner two have it,
- * by the wall clock, best of seven each. CPU time of this process but for that.
+ * by the wall clock, best of seven each. series-agg: count, sum and increase of all of it, in
+ * samples that this stands for. CPU time of this process but for that.
  */
 #include <errno.h>
 #include <math.h>
@@ -16,11 +17,14 @@
 #define ROUNDS  7
 #define THREADS 2
 
-static size_t load(struct bench_series *b, const struct hostdata *h, unsigned copies, size_t a_txn)
+/* *@ret_cpu: seconds once the series are known. */
+static size_t load(struct bench_series *b, const struct hostdata *h, unsigned copies, size_t a_txn,
+	double *ret_cpu)
 {
 	uint32_t *ids = bench_series_ids(b, h, copies);
 	uint32_t *row = bench_alloc(h->n_series * copies, sizeof(*row));
 	double *v = bench_alloc(h->n_series * copies, sizeof(*v));
+	double t0 = bench_cpu();
 	size_t samples = 0;
 
 	for (size_t tick = 0; tick < h->n_ticks; tick++) {
@@ -37,6 +41,7 @@ static size_t load(struct bench_series *b, const struct hostdata *h, unsigned co
 		if (tick % a_txn == a_txn - 1 || tick == h->n_ticks - 1)
 			bench_series_commit(b);
 	}
+	*ret_cpu = bench_cpu() - t0;
 	free(ids);
 	free(row);
 	free(v);
@@ -49,11 +54,12 @@ static void bench_size(const struct hostdata *h)
 	struct mno_store_stat es;
 	struct bench_series b;
 	struct workdir w;
+	double cpu;
 	size_t n;
 
 	workdir_new(&w, "series");
 	bench_series_open(&b, w.path);
-	n = load(&b, h, 1, 1);
+	n = load(&b, h, 1, 1, &cpu);
 	mno_series_stat(b.s, &ss);
 	bench_must("figures", mno_store_stat(b.store, &es));
 	bench_series_close(&b);
@@ -177,19 +183,45 @@ static void bench_scan(struct bench_series *b, size_t samples)
 	mno_ids_done(&ids);
 }
 
+static int add_agg(void *arg, const struct mno_agg *a)
+{
+	*(uint64_t *)arg += a->count;
+	return 0;
+}
+
+/* Count, sum and increase of each series, from what is stored beside blocks. */
+static void bench_agg(struct bench_series *b)
+{
+	struct mno_ids ids = {0};
+	double cpu = INFINITY;
+	uint64_t n = 0;
+
+	bench_must("select", mno_series_select(b->s, NULL, 0, SIZE_MAX, &ids));
+	for (size_t i = 0; i < ROUNDS; i++) {
+		double c = bench_cpu();
+
+		n = 0;
+		bench_must("aggregates",
+			mno_series_read_agg(b->s, ids.v, ids.n, INT64_MIN, INT64_MAX, add_agg, &n));
+		cpu = fmin(cpu, bench_cpu() - c);
+	}
+	printf("bench series-agg %.1f M/s\n", (double)n / cpu / 1e6);
+	mno_ids_done(&ids);
+}
+
 static void bench_speed(const struct hostdata *h)
 {
 	struct bench_series b;
 	struct workdir w;
-	double t0;
+	double cpu;
 	size_t n;
 
 	workdir_new(&w, "series");
 	bench_series_open(&b, w.path);
-	t0 = bench_cpu();
-	n = load(&b, h, COPIES, 64);
-	printf("bench series-ingest %.2f M/s\n", (double)n / (bench_cpu() - t0) / 1e6);
+	n = load(&b, h, COPIES, 64, &cpu);
+	printf("bench series-ingest %.2f M/s\n", (double)n / cpu / 1e6);
 	bench_scan(&b, n);
+	bench_agg(&b);
 	bench_series_close(&b);
 	workdir_done(&w);
 }

@@ -57,6 +57,20 @@ static void decode(const uint8_t *raw, size_t len)
 	}
 }
 
+static void decode_aggs(const uint8_t *raw, size_t len)
+{
+	struct mno_agg one[GROUP_SERIES];
+	struct agg_reader a;
+	uint64_t columns;
+	uint32_t group;
+
+	if (agg_open(&a, raw, len, 1000, 961000) < 0)
+		return;
+	while (agg_next(&a, &group, &columns, one) == 0)
+		for (uint64_t c = columns; c; c &= c - 1)
+			assert(one[__builtin_ctzll(c)].first_ms <= one[__builtin_ctzll(c)].last_ms);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t *copy = malloc(size + 8);
@@ -69,6 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(copy + size, 0, 8);
 	decode(copy, size);
 	decode_v1(copy, size);
+	decode_aggs(copy, size);
 	if (size)
 		decode_column(copy + 1, size - 1, copy[0] % HEAD_ROWS + 1u);
 	/* and as a value of the database */

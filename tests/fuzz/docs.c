@@ -25,9 +25,10 @@ static void try_where(struct mno_arena *a, const char *s, size_t n)
 	if (docs_match_new(a, &c, 1, &m, &err) == 0) {
 		int r = docs_match_test(&m, MNO_DOC_TEXT, c.text ?: "", c.len);
 
-		/* what is equal to itself is */
-		if (r < 0 || (c.cmp == MNO_DOC_EQ && c.type == MNO_DOC_STRING &&
-				     m.v[0].path.n == 0 && r != 1))
+		/* what is equal to itself is, if it is a text at all */
+		if ((r < 0 && r != -MNO_ESYNTAX) ||
+			(c.cmp == MNO_DOC_EQ && c.type == MNO_DOC_STRING && m.v[0].path.n == 0 &&
+				r == 0))
 			abort();
 		docs_match_done(&m);
 	} else if (!err.msg[0]) {

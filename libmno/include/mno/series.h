@@ -182,6 +182,24 @@ struct mno_run {
 int mno_series_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
 	int (*fn)(void *arg, const struct mno_run *run), void *arg, uint64_t *ret_damaged);
 
+/* What a series did in a time, staleness marks left out. */
+struct mno_agg {
+	uint32_t id;
+	uint32_t damaged; /* stored blocks that could not be read: samples are missing */
+	uint64_t count;   /* samples; the rest is void if there are none */
+	uint64_t resets;  /* samples below the one before */
+	double sum, min, max, first, last;
+	double lost; /* sum of what the values were before each reset: last - first + lost = increase */
+	int64_t first_ms, last_ms;
+};
+/*
+ * Aggregates of each id (ascending) over t0 <= t <= t1, one call of @fn for each that has samples
+ * or lost any. Blocks wholly inside are taken from what is stored beside them and not decoded; sums
+ * are therefore added in another order than samples are in. Otherwise as mno_series_read.
+ */
+int mno_series_read_agg(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,
+	int (*fn)(void *arg, const struct mno_agg *a), void *arg);
+
 /*
  * Adds one native histogram to a series, or takes the place of that at the same time. Part of @txn
  * as mno_series_add(): any time, in order is cheapest. A series may have samples too. -EINVAL:

@@ -25,7 +25,7 @@
 	defined(__NO_SIGNED_ZEROS__) || defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
 #error "series are stored to the last bit: build without -ffast-math and its parts"
 #endif
-#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0
+#if defined(__FLT_EVAL_METHOD__) && (__FLT_EVAL_METHOD__ < 0 || __FLT_EVAL_METHOD__ == 2)
 #error "series need doubles that are computed as doubles (on x86: -mfpmath=sse)"
 #endif
 
@@ -186,12 +186,20 @@ struct plan {
 
 static void plan_try(struct plan *p, enum column_kind kind, const int64_t *v, size_t n, size_t more)
 {
-	struct fit f[2] = {fit_lowest(v, n), fit_zigzag(v, n)};
-	size_t best = f[1].bits + 16 < f[0].bits + 24;
-	size_t bits = f[best].bits + more + (best ? 16 : 24);
+	struct fit f = fit_lowest(v, n), z;
+	size_t bits = f.bits + 24;
 
+	/* without negative ones among them it cannot be better */
+	if ((int64_t)f.low < 0 && f.bits) {
+		z = fit_zigzag(v, n);
+		if (z.bits + 16 < bits) {
+			f = z;
+			bits = z.bits + 16;
+		}
+	}
+	bits += more;
 	if (bits < p->bits)
-		*p = (struct plan){kind, f[best], bits, v, n};
+		*p = (struct plan){kind, f, bits, v, n};
 }
 
 struct work {

@@ -92,12 +92,22 @@ int late_writer_end(struct late_writer *w);
 unsigned late_level(size_t ticks);
 
 /* --- late_read.c -------------------------------------------------------------------------------- */
-/* Samples of @want of one group in the partitions @days; @ret is reset first. Any thread. */
-int late_gather(struct mno_series *s, const int64_t *days, size_t n_days, uint32_t group,
-	uint64_t want, int64_t t0, int64_t t1, size_t *left, ZSTD_DCtx *z, struct late_set *ret);
+/* The late samples of some groups, for one read. Zero it; late_days() fills days. */
+struct late_gather {
+	int64_t *days;
+	size_t n_days;
+	struct late_set *set; /* by group, up to 16 of them */
+	size_t n_sets, cap_sets;
+	struct late_col merged;
+};
+void late_gather_done(struct late_gather *g);
+/* Fills g->set with the columns @want of @n groups. -MNO_ELIMIT: more than *@left. Any thread. */
+int late_gather(struct late_gather *g, struct mno_series *s, const uint32_t *groups,
+	const uint64_t *want, size_t n, int64_t t0, int64_t t1, size_t *left, ZSTD_DCtx *z);
+/* Puts those of a column over what came in rows: @c then borrows from @g until the next call. */
+int late_over(struct late_gather *g, size_t i, unsigned col, struct mno_column *c);
 /* Whether one of the groups has any in these partitions. Any thread. */
-bool late_any(struct mno_series *s, const int64_t *days, size_t n_days, const uint32_t *groups,
-	size_t n_groups);
+bool late_any(const struct late_gather *g, struct mno_series *s, const uint32_t *groups, size_t n);
 /* mno_series_scan() of groups that have any: put together in memory, a day at a time. Adds to
  * @damaged. Any thread. */
 int late_scan(struct mno_series *s, const uint32_t *ids, size_t n, int64_t t0, int64_t t1,

@@ -4,6 +4,8 @@
 #include "late.h"
 #include "mno/err.h"
 
+#define GATHER_GROUPS 16u
+
 static int append_col(struct late_col *to, const struct late_col *c)
 {
 	int r = 0;
@@ -38,59 +40,102 @@ static int read_day(struct mno_series *s, int64_t day, uint32_t group, uint64_t 
 	return r;
 }
 
-int late_gather(struct mno_series *s, const int64_t *days, size_t n_days, uint32_t group,
-	uint64_t want, int64_t t0, int64_t t1, size_t *left, ZSTD_DCtx *z, struct late_set *ret)
+static int gather_group(struct late_gather *g, struct mno_series *s, uint32_t group, uint64_t want,
+	int64_t t0, int64_t t1, struct late_view *w, struct late_set *ret)
 {
-	struct late_view w = {.z = z, .left = *left};
 	struct late_set set = {0};
 	int r = 0;
 
 	late_set_reset(ret);
-	for (size_t d = 0; d < n_days && r == 0; d++) {
-		struct late_set *to = n_days == 1 ? ret : &set;
-
+	for (size_t d = 0; d < g->n_days && r == 0; d++) {
 		late_set_reset(&set);
-		r = read_day(s, days[d], group, want, t0, t1, &w, to);
-		if (to == ret)
-			break;
+		r = read_day(s, g->days[d], group, want, t0, t1, w, &set);
 		ret->damaged += set.damaged;
-		for (uint64_t left_cols = want; left_cols && r == 0; left_cols &= left_cols - 1) {
-			unsigned i = (unsigned)__builtin_ctzll(left_cols);
+		for (uint64_t left = want; left && r == 0; left &= left - 1) {
+			unsigned i = (unsigned)__builtin_ctzll(left);
 
 			r = append_col(&ret->c[i], &set.c[i]);
 		}
 	}
-	*left = w.left;
-	late_view_done(&w);
 	late_set_done(&set);
 	return r;
 }
 
-bool late_any(struct mno_series *s, const int64_t *days, size_t n_days, const uint32_t *groups,
-	size_t n_groups)
+int late_gather(struct late_gather *g, struct mno_series *s, const uint32_t *groups,
+	const uint64_t *want, size_t n, int64_t t0, int64_t t1, size_t *left, ZSTD_DCtx *z)
+{
+	struct late_view w = {.z = z, .left = *left};
+	int r = 0;
+
+	g->n_sets = 0;
+	if (!g->n_days)
+		return 0;
+	if (!g->set) {
+		g->set = calloc(MNO_MAX(n, (size_t)GATHER_GROUPS), sizeof(*g->set));
+		g->cap_sets = g->set ? MNO_MAX(n, (size_t)GATHER_GROUPS) : 0;
+	}
+	if (g->cap_sets < n)
+		return -ENOMEM;
+	for (; g->n_sets < n && r == 0; g->n_sets++)
+		r = gather_group(
+			g, s, groups[g->n_sets], want[g->n_sets], t0, t1, &w, &g->set[g->n_sets]);
+	*left = w.left;
+	late_view_done(&w);
+	return r;
+}
+
+void late_gather_done(struct late_gather *g)
+{
+	for (size_t i = 0; i < g->cap_sets; i++)
+		late_set_done(&g->set[i]);
+	free(g->set);
+	free(g->days);
+	free(g->merged.t);
+	free(g->merged.v);
+}
+
+int late_over(struct late_gather *g, size_t i, unsigned col, struct mno_column *c)
+{
+	struct late_col rows = {.n = c->n, .t = (int64_t *)c->t_ms, .v = (double *)c->v};
+	int r;
+
+	if (i >= g->n_sets || !g->set[i].c[col].n)
+		return 0;
+	r = late_col_merge(&rows, &g->set[i].c[col], &g->merged);
+	if (r < 0)
+		return r;
+	c->n = g->merged.n;
+	c->t_ms = g->merged.t;
+	c->v = g->merged.v;
+	return 0;
+}
+
+static bool any_in(struct mno_env *e, const uint32_t *groups, size_t n_groups)
+{
+	struct late_view w = {.e = e};
+	struct late_run run;
+	size_t n = 0;
+
+	if (mno_read_begin(e, &w.t) < 0)
+		return true; /* who reads will be told */
+	for (size_t i = 0; i < n_groups && !n; i++)
+		if (late_some(&w, groups[i], &run, 1, &n) < 0)
+			n = 1;
+	mno_read_end(e, w.t);
+	return n;
+}
+
+bool late_any(const struct late_gather *g, struct mno_series *s, const uint32_t *groups, size_t n)
 {
 	bool any = false;
 
-	for (size_t d = 0; d < n_days && !any; d++) {
-		struct late_run run;
-		struct late_view w = {0};
+	for (size_t d = 0; d < g->n_days && !any; d++) {
 		struct mno_env *e;
-		int r = mno_store_env(s->env, MNO_CLASS_TS, days[d], false, &e);
+		int r = mno_store_env(s->env, MNO_CLASS_TS, g->days[d], false, &e);
 
-		if (r < 0) {
-			any = r != -ENOENT; /* the other way tells of it */
-			continue;
-		}
-		if (mno_read_begin(e, &w.t) == 0) {
-			w.e = e;
-			for (size_t i = 0; i < n_groups && !any; i++) {
-				size_t n = 0;
-
-				any = late_some(&w, groups[i], &run, 1, &n) < 0 || n;
-			}
-			mno_read_end(e, w.t);
-		}
-		mno_env_unref(e);
+		any = r < 0 ? r != -ENOENT : any_in(e, groups, n);
+		if (r == 0)
+			mno_env_unref(e);
 	}
 	return any;
 }

@@ -42,6 +42,8 @@ struct merge {
 	struct block_maker maker;
 	struct mno_buf enc;
 	struct columns c;
+	struct agg_maker aggs;
+	struct mno_agg agg[GROUP_SERIES];
 };
 
 static void merge_free(struct merge *m)
@@ -49,6 +51,7 @@ static void merge_free(struct merge *m)
 	for (size_t i = 0; i < BLOCK_WINDOWS; i++)
 		mno_buf_done(&m->part[i].raw);
 	block_maker_done(&m->maker);
+	agg_maker_done(&m->aggs);
 	mno_buf_done(&m->enc);
 	free(m);
 }
@@ -215,6 +218,7 @@ static int head_piece(struct merge *m, uint32_t group, struct piece *p)
 {
 	uint32_t at[GROUP_SERIES];
 	uint64_t samples;
+	char *pad;
 
 	p->columns = transpose(sparse_get(&m->h->rows, group), m->h->n, &m->c, &samples);
 	m->maker.samples += samples;
@@ -226,6 +230,9 @@ static int head_piece(struct merge *m, uint32_t group, struct piece *p)
 		column_encode(m->c.v[c], m->c.present[c], m->h->n, &m->enc);
 		p->len[c] = (uint32_t)(m->enc.len - at[c]);
 	}
+	pad = mno_buf_reserve(&m->enc, 8);
+	if (pad)
+		memset(pad, 0, 8);
 	for (uint64_t left = p->columns; left; left &= left - 1) {
 		unsigned c = (unsigned)__builtin_ctzll(left);
 
@@ -264,6 +271,55 @@ static int flush(struct merge *m)
 	m->s->now.block_bytes += bytes;
 	block_begin(&m->maker, n);
 	return 0;
+}
+
+static int flush_aggs(struct merge *m)
+{
+	const struct window *last = &m->w[m->n_parts + (m->h != NULL) - 1];
+	struct mno_seal info = {.kind = MNO_SEAL_AGG, .a = mno_time_key(last->t[last->n - 1])};
+	uint8_t key[BLOCK_KEY];
+	size_t bytes;
+	int r;
+
+	if (!m->aggs.n_groups)
+		return 0;
+	block_key(key, m->w[0].t[0], m->aggs.first);
+	r = agg_end(&m->aggs);
+	if (r == 0)
+		r = mno_seal_put(m->to, MNO_DB_AGG, key, sizeof(key), &info, m->aggs.out.data,
+			m->aggs.out.len, &bytes);
+	agg_begin(&m->aggs);
+	return r;
+}
+
+/* Of m->piece; a column that cannot be decoded has none, as its samples cannot be read either. */
+static void add_aggs(struct merge *m, uint32_t group)
+{
+	size_t n = m->n_parts + (m->h != NULL);
+	const struct window *last = &m->w[n - 1];
+	int64_t t[HEAD_ROWS];
+	double v[HEAD_ROWS];
+	uint16_t idx[HEAD_ROWS];
+	struct column col;
+
+	memset(m->agg, 0, sizeof(m->agg));
+	for (size_t w = 0; w < n; w++)
+		for (uint64_t left = m->piece[w].columns; left; left &= left - 1) {
+			unsigned c = (unsigned)__builtin_ctzll(left);
+
+			if (column_decode(
+				    m->piece[w].p[c], m->piece[w].len[c], m->w[w].n, &col, v) < 0)
+				continue;
+			if (!col.map && col.constant) {
+				agg_add_same(&m->agg[c], m->w[w].t + col.first, v[0], col.n);
+				continue;
+			}
+			column_ticks(&col, m->w[w].n, idx);
+			for (size_t i = 0; i < col.n; i++)
+				t[i] = m->w[w].t[idx[i]];
+			agg_add(&m->agg[c], t, v, col.n);
+		}
+	agg_put(&m->aggs, group, m->agg, m->w[0].t[0], last->t[last->n - 1]);
 }
 
 /* Fills m->piece with what each window has of @group, and goes on behind it. */
@@ -314,6 +370,7 @@ static int merge_groups(struct merge *m)
 	int r = 0;
 
 	block_begin(&m->maker, m->n_parts + (m->h != NULL));
+	agg_begin(&m->aggs);
 	while (r == 0) {
 		uint32_t group = m->h_group;
 		uint64_t any = 0;
@@ -325,14 +382,20 @@ static int merge_groups(struct merge *m)
 		r = take_group(m, group, &any);
 		if (r == 0 && any)
 			block_add(&m->maker, group, m->piece);
+		if (r == 0 && any && m->to != m->txn)
+			add_aggs(m, group);
 		/* behind this the pieces are void */
 		if (r == 0)
 			r = skip_group(m, group);
 		if (r == 0 &&
 			(m->maker.body.len >= BLOCK_TARGET || m->maker.n_groups == BLOCK_GROUPS))
 			r = flush(m);
+		if (r == 0 && m->aggs.body.len >= AGG_TARGET)
+			r = flush_aggs(m);
 	}
-	return r < 0 ? r : flush(m);
+	if (r == 0)
+		r = flush(m);
+	return r < 0 ? r : flush_aggs(m);
 }
 
 static int merge_open(struct merge *m, const int64_t *t0, size_t n)
@@ -378,15 +441,15 @@ static int part_clear(struct mno_series *s, struct mno_txn *txn)
 }
 
 /* What a partition got before a crash that main did not: it comes again, perhaps cut otherwise. */
-static int drop_stale(struct mno_txn *to, int64_t t0)
+static int drop_stale(struct mno_txn *to, enum mno_db db, int64_t t0)
 {
 	uint8_t from[BLOCK_KEY];
 	MDB_val k, v;
 	int r;
 
 	block_key(from, t0, 0);
-	while ((r = seek(to, MNO_DB_PACK, MNO_SEEK_GE, from, &k, &v)) == 0) {
-		r = mno_txn_del(to, MNO_DB_PACK, k.mv_data, k.mv_size);
+	while ((r = seek(to, db, MNO_SEEK_GE, from, &k, &v)) == 0) {
+		r = mno_txn_del(to, db, k.mv_data, k.mv_size);
 		if (r < 0)
 			return r;
 	}
@@ -411,7 +474,9 @@ static int merge_some(struct mno_series *s, struct mno_txn *txn, const int64_t *
 
 		r = mno_txn_part(txn, MNO_CLASS_TS, first, &m->to);
 		if (r == 0)
-			r = drop_stale(m->to, first);
+			r = drop_stale(m->to, MNO_DB_PACK, first);
+		if (r == 0)
+			r = drop_stale(m->to, MNO_DB_AGG, first);
 		if (r < 0)
 			return r;
 	}

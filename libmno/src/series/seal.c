@@ -111,5 +111,7 @@ int mno_series_seal(struct mno_series *s, struct mno_txn *txn)
 		r = head_seal(s, txn, true);
 	else if (s->part_t0 != INT64_MIN)
 		r = merge_windows(s, txn, NULL, true);
+	if (r == 0)
+		r = tail_clear(s, txn);
 	return r < 0 ? r : counters_save(s, txn);
 }

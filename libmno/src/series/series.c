@@ -194,6 +194,25 @@ static int64_t first_block(struct mno_series *s, int64_t day)
 	return t;
 }
 
+/* Aggregates of blocks that went. */
+static int expire_aggs(struct mno_series *s, struct mno_txn *part)
+{
+	MDB_cursor *c;
+	MDB_val k, v;
+	int r = mno_lmdb_error(mdb_cursor_open(part->t, part->e->dbi[MNO_DB_AGG], &c));
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < EXPIRE_BLOCKS && r == 0; i++) {
+		r = mno_lmdb_error(mdb_cursor_get(c, &k, &v, MDB_FIRST));
+		if (r < 0 || k.mv_size != BLOCK_KEY || block_key_time(k.mv_data) >= s->now.first_ms)
+			break;
+		r = mno_txn_error(part, mdb_cursor_del(c, 0));
+	}
+	mdb_cursor_close(c);
+	return r == -ENOENT ? 0 : r;
+}
+
 /* In the only partition there is: for a retention that is shorter than a day. */
 static int expire_within(
 	struct mno_series *s, struct mno_txn *txn, int64_t day, int64_t t_ms, bool *ret_more)
@@ -210,7 +229,7 @@ static int expire_within(
 		r = expire_first(s, part, c, t_ms);
 	mdb_cursor_close(c);
 	*ret_more |= r == 0;
-	return MNO_MIN(r, 0);
+	return r < 0 ? r : expire_aggs(s, part);
 }
 
 static int expire_blocks(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, bool *ret_more)

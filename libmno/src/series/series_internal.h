@@ -134,6 +134,35 @@ int block_open(const uint8_t *raw, size_t len, struct block *ret);
 /* One group's columns, borrowed from the raw bytes. -MNO_ECORRUPT. */
 int block_pieces(const struct block *b, size_t i, struct piece ret[BLOCK_WINDOWS]);
 
+/* --- agg.c: aggregates ------------------------------------------------------------------------ */
+/* Adds samples that come after all there are. */
+void agg_add(struct mno_agg *a, const int64_t *t, const double *v, size_t n);
+void agg_add_same(struct mno_agg *a, const int64_t *t, double v, size_t n);
+void agg_join(struct mno_agg *a, const struct mno_agg *next);
+#define AGG_TARGET (12u << 10) /* bytes at which a value gets no more groups */
+struct agg_maker {
+	size_t n_groups;
+	uint32_t first, last;
+	struct mno_buf body, out;
+};
+void agg_maker_done(struct agg_maker *m);
+void agg_begin(struct agg_maker *m);
+/* Groups ascend; [t0, t1]: of the blocks. Errors stick. */
+void agg_put(struct agg_maker *m, uint32_t group, const struct mno_agg a[GROUP_SERIES], int64_t t0,
+	int64_t t1);
+int agg_end(struct agg_maker *m);
+struct agg_reader {
+	struct mno_reader r;
+	uint64_t left;
+	uint32_t group;
+	bool begun;
+	int64_t t0, t1;
+};
+int agg_open(struct agg_reader *a, const uint8_t *raw, size_t len, int64_t t0, int64_t t1);
+/* The next group: those of @ret that are in *@ret_columns. -ENOENT at the end, -MNO_ECORRUPT. */
+int agg_next(struct agg_reader *a, uint32_t *ret_group, uint64_t *ret_columns,
+	struct mno_agg ret[GROUP_SERIES]);
+
 /* --- block_v1.c: what format 1 wrote: one group, one window (read only, for migration) --------- */
 #define BLOCK_V1_ROWS 256u
 struct block_v1 {
@@ -399,5 +428,7 @@ int series_read_rows(struct mno_series *s, const uint32_t *ids, size_t n, int64_
 
 int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms);
 int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h);
+/* Takes away the slots behind the head's rows. */
+int tail_clear(struct mno_series *s, struct mno_txn *txn);
 int tail_trim(struct mno_series *s, struct mno_txn *txn);
 int tail_replay(struct mno_series *s);

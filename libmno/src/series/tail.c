@@ -118,15 +118,23 @@ int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h
 	return put_slot(s, txn, CARRY, h->t[h->n - 1]);
 }
 
-int tail_trim(struct mno_series *s, struct mno_txn *txn)
+int tail_clear(struct mno_series *s, struct mno_txn *txn)
 {
 	int r = 0;
 
-	if (!s->tail_trim)
-		return 0;
 	for (size_t i = s->head->n; i < HEAD_ROWS && (r == 0 || r == -ENOENT); i++)
 		r = mno_txn_del(txn, MNO_DB_TAIL, &(uint8_t){(uint8_t)(i + 1)}, 1);
-	if (s->head->base_t == INT64_MIN && (r == 0 || r == -ENOENT))
+	return r == -ENOENT ? 0 : r;
+}
+
+int tail_trim(struct mno_series *s, struct mno_txn *txn)
+{
+	int r;
+
+	if (!s->tail_trim)
+		return 0;
+	r = tail_clear(s, txn);
+	if (s->head->base_t == INT64_MIN && r == 0)
 		r = mno_txn_del(txn, MNO_DB_TAIL, &(uint8_t){CARRY}, 1);
 	if (r < 0 && r != -ENOENT)
 		return r;

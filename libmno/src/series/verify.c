@@ -101,3 +101,18 @@ uint64_t tell_tail(const uint8_t *k, size_t n, const struct mno_seal *head, stru
 	mno_buf_adds(out, ", and the rows behind it");
 	return 0;
 }
+
+uint64_t tell_late(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out)
+{
+	mno_buf_addf(out, "late samples of the series from %u on, of the time from ",
+		mno_get_be32(k) * GROUP_SERIES);
+	mno_time_text(mno_time_unkey(mno_get_be64(k + 8)), out);
+	return 0;
+}
+
+uint64_t tell_hist(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out)
+{
+	mno_buf_addf(out, "histograms of series %u from ", mno_get_be32(k));
+	mno_time_text(mno_time_unkey(mno_get_be64(k + 4)), out);
+	return head ? head->count : 0;
+}

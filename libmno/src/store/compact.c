@@ -11,8 +11,8 @@
 #include "compact.h"
 #include "mno/log.h"
 
-#define MIN_BYTES (128u << 10)
-#define MAX_BYTES (64u << 20) /* a stop must not take long */
+#define MIN_BYTES (512u << 10) /* below, it is not worth it */
+#define MAX_BYTES (64u << 20)  /* a stop must not take long */
 #define COPY      "data.mdb.new"
 
 bool mno_env_wasteful(struct mno_env *e)

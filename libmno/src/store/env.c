@@ -14,10 +14,9 @@
 #include "mno/time.h"
 #include "pages.h"
 
-#define MAX_READERS   512
-#define CHECK_MAX_NS  (60 * NS_PER_MS) /* a start must not become slower with the store's age */
-#define RECORD_MAX_NS NS_PER_SEC       /* of a clean close */
-#define LOCK_BYTES    36864            /* 64 for each reader and for the head, rounded up */
+#define MAX_READERS  512
+#define CHECK_MAX_NS (60 * NS_PER_MS) /* a start must not become slower with the store's age */
+#define LOCK_BYTES   36864            /* 64 for each reader and for the head, rounded up */
 
 /* In META, not sealed: who the environment is. */
 #define IDENTITY_KEY "identity"
@@ -371,7 +370,7 @@ struct mno_env *mno_env_free(struct mno_env *e)
 	if (e->env)
 		mdb_env_close(e->env);
 	if (e->env && e->touched && !e->gone && !e->store->opts.read_only &&
-		mno_pages_record(e->dir_fd, RECORD_MAX_NS) < 0)
+		mno_pages_record(e->dir_fd, MNO_PAGES_RECORD_NS) < 0)
 		mno_pages_forget(e->dir_fd);
 	mno_cipher_close(e->cipher);
 	ZSTD_freeCCtx(e->cctx);

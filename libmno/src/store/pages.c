@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/map.h"
@@ -288,6 +289,7 @@ static int verify_sums(int dir_fd, int fd, uint64_t max_ns, struct mno_pages_fou
 struct value_heads {
 	struct mno_pages w;
 	int fd;
+	uint64_t pages; /* of the file */
 	struct mno_pages_found *found;
 };
 
@@ -297,7 +299,7 @@ static int check_head(void *arg, const struct mno_page *p)
 {
 	struct value_heads *v = arg;
 	uint8_t want[PAGE_HEADER];
-	uint32_t n = (uint32_t)p->n;
+	uint32_t n = (uint32_t)p->n, has;
 	unsigned bits = 0;
 
 	if (p->kind != MNO_PAGE_VALUE)
@@ -306,6 +308,10 @@ static int check_head(void *arg, const struct mno_page *p)
 	memcpy(want, &p->no, sizeof(p->no));
 	want[10] = PAGE_OVERFLOW | (p->p[10] & PAGE_DIRTY);
 	want[11] = 0;
+	/* a smaller value in the place of a larger one keeps all its pages */
+	memcpy(&has, p->p + 12, sizeof(has));
+	if (has > n && has - n < v->pages - p->no)
+		n = has;
 	memcpy(want + 12, &n, sizeof(n));
 	for (size_t i = 0; i < sizeof(want); i++)
 		bits += (unsigned)__builtin_popcount(want[i] ^ p->p[i]);
@@ -337,6 +343,7 @@ int mno_pages_verify(int dir_fd, uint64_t max_ns, struct mno_pages_found *ret)
 		return 0;
 	}
 	r = verify_sums(dir_fd, fd, max_ns, &found);
+	v.pages = (uint64_t)st.st_size / (uint64_t)sysconf(_SC_PAGESIZE);
 	v.w.values = !max_ns || st.st_size <= HEADS_FILE_MAX;
 	if (r == 0)
 		r = mno_pages_walk(fd, max_ns, &v.w);

@@ -45,6 +45,7 @@ struct mno_pages_found {
  * not work on it (log line), -ENOENT, -ENOMEM, -errno.
  */
 int mno_pages_verify(int dir_fd, uint64_t max_ns, struct mno_pages_found *ret);
+#define MNO_PAGES_RECORD_NS NS_PER_SEC /* of a clean close */
 /* Writes the sums of the file, which nobody writes any more and which is synced. */
 int mno_pages_record(int dir_fd, uint64_t max_ns);
 /* Removes them: the file is about to be written. */

@@ -16,6 +16,7 @@
 #include "mno/log.h"
 #include "mno/time.h"
 #include "rotate.h"
+#include "pages.h"
 #include "store_internal.h"
 
 #define MAP_DEFAULT   (16ULL << 30)
@@ -163,8 +164,13 @@ static void close_env(struct mno_env *e)
 	if (mno_env_wasteful(e) && mno_env_copy_compact(e) == 0)
 		dir_fd = dup(e->dir_fd);
 	mno_env_free(e);
-	if (dir_fd >= 0 && mno_env_take_compact(dir_fd) < 0)
+	if (dir_fd < 0)
+		return;
+	mno_pages_forget(dir_fd); /* they are of the file that goes */
+	if (mno_env_take_compact(dir_fd) < 0)
 		mno_env_drop_compact(dir_fd);
+	if (mno_pages_record(dir_fd, MNO_PAGES_RECORD_NS) < 0)
+		mno_pages_forget(dir_fd);
 }
 
 struct mno_store *mno_store_close(struct mno_store *s)

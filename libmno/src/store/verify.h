@@ -42,3 +42,5 @@ uint64_t tell_roll(const uint8_t *k, size_t n, const struct mno_seal *head, stru
 uint64_t tell_index(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
 uint64_t tell_tail(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
 uint64_t tell_batch(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+uint64_t tell_late(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+uint64_t tell_hist(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);

@@ -119,6 +119,82 @@ static int check_run(void *arg, const struct mno_run *r)
 	return 0;
 }
 
+/* --- aggregates, one sample after the other --- */
+struct agg_check {
+	const struct rows_model *m;
+	int64_t t0, t1;
+	size_t seen;
+};
+
+static bool same(double a, double b)
+{
+	return bits_of(a) == bits_of(b) || (isnan(a) && isnan(b));
+}
+
+/* Sums are added in another order, and random bits have any size. */
+static bool near(double a, double b, size_t k)
+{
+	return k % 6 == 4 || same(a, b) || fabs(a - b) <= 1e-9 * (fabs(a) + fabs(b));
+}
+
+static struct mno_agg model_agg(const struct rows_model *m, size_t k, int64_t t0, int64_t t1)
+{
+	struct mno_agg a = {.id = m->ids[k], .min = NAN, .max = NAN};
+
+	for (size_t row = 0; row < m->n; row++) {
+		double v = of_bits(bits(k, row));
+
+		if (!has(k, row) || m->t[row] < t0 || m->t[row] > t1)
+			continue;
+		if (!a.count++) {
+			a.first = v;
+			a.first_ms = m->t[row];
+		} else if (v < a.last) {
+			a.resets++;
+			a.lost += a.last;
+		}
+		a.min = fmin(a.min, v);
+		a.max = fmax(a.max, v);
+		a.sum += v;
+		a.last = v;
+		a.last_ms = m->t[row];
+	}
+	return a;
+}
+
+static int check_agg(void *arg, const struct mno_agg *got)
+{
+	struct agg_check *q = arg;
+	struct mno_agg a;
+	size_t k = 0;
+
+	while (q->m->ids[k] != got->id)
+		k++;
+	a = model_agg(q->m, k, q->t0, q->t1);
+	assert_int_equal(got->damaged, 0);
+	assert_int_equal(got->count, a.count);
+	assert_int_equal(got->first_ms, a.first_ms);
+	assert_int_equal(got->last_ms, a.last_ms);
+	assert_int_equal(got->resets, a.resets);
+	assert_true(same(got->first, a.first) && same(got->last, a.last));
+	assert_true(got->min == a.min || (isnan(got->min) && isnan(a.min)));
+	assert_true(got->max == a.max || (isnan(got->max) && isnan(a.max)));
+	assert_true(near(got->sum, a.sum, k) && near(got->lost, a.lost, k));
+	q->seen++;
+	return 0;
+}
+
+static void check_aggs(struct rows_model *m, struct st *s, int64_t t0, int64_t t1)
+{
+	struct agg_check q = {.m = m, .t0 = t0, .t1 = t1};
+	size_t want = 0;
+
+	for (size_t k = 0; k < M_IDS; k++)
+		want += model_agg(m, k, t0, t1).count > 0;
+	assert_int_equal(mno_series_read_agg(s->s, m->ids, M_IDS, t0, t1, check_agg, &q), 0);
+	assert_int_equal(q.seen, want);
+}
+
 static void check(struct rows_model *m, struct st *s)
 {
 	struct sums q = {.m = m};
@@ -138,6 +214,9 @@ static void check(struct rows_model *m, struct st *s)
 		for (size_t row = 0; row < m->n; row++)
 			want += has(k, row) || (row && has(k, row - 1));
 	assert_int_equal(q.samples, want);
+	check_aggs(m, s, INT64_MIN, INT64_MAX);
+	check_aggs(m, s, m->t[m->n / 7], m->t[m->n - 1]);
+	check_aggs(m, s, m->t[m->n / 3], m->t[m->n * 5 / 6]);
 }
 
 static size_t count(struct st *s, struct mno_env *e, enum mno_db db)
@@ -350,6 +429,67 @@ static void test_crash_between(void **state)
 	free(m);
 }
 
+static int keep_agg(void *arg, const struct mno_agg *a)
+{
+	*(struct mno_agg *)arg = *a;
+	return 0;
+}
+
+/* Aggregates that are damaged cost time, no answer. */
+static void test_damaged_aggs(void **state)
+{
+	struct st *s = *state;
+	struct rows_model *m = make(s);
+	_cleanup_buf_ struct mno_buf key = {0}, val = {0};
+	uint8_t from[BLOCK_KEY] = {0};
+	struct mno_txn *txn = begin(s), *part;
+	struct mno_env *e;
+
+	for (int i = 0; i < 1000; i++)
+		add(m, s, txn, 5000 + i * 1000);
+	assert_int_equal(mno_series_seal(s->s, txn), 0);
+	commit(s, txn);
+	assert_int_equal(mno_store_env(s->e, MNO_CLASS_TS, 5000, false, &e), 0);
+	assert_int_equal(
+		mno_env_fetch(e, MNO_DB_AGG, MNO_SEEK_GE, from, sizeof(from), &key, &val), 0);
+	val.data[100] ^= 4;
+	txn = begin(s);
+	assert_int_equal(mno_txn_part(txn, MNO_CLASS_TS, 5000, &part), 0);
+	assert_int_equal(mno_txn_put(part, MNO_DB_AGG, key.data, key.len, val.data, val.len), 0);
+	commit(s, txn);
+	mno_env_unref(e);
+	check(m, s);
+	assert_true(s->e->damaged > 0);
+	free(m);
+}
+
+/* A sample that came late lies between those that aggregates were made of. */
+static void test_late_aggs(void **state)
+{
+	struct st *s = *state;
+	struct mno_txn *txn = begin(s);
+	uint32_t id = resolve(s, txn, "late");
+	struct mno_agg got = {0};
+	double v;
+
+	for (int i = 0; i < 1000; i++) {
+		v = i;
+		assert_int_equal(mno_series_append(s->s, txn, 5000 + i * 1000, &id, &v, 1), 0);
+	}
+	assert_int_equal(mno_series_seal(s->s, txn), 0);
+	commit(s, txn);
+	txn = begin(s);
+	assert_int_equal(mno_series_add(s->s, txn,
+				 &(struct mno_sample){.id = id, .t_ms = 105500, .v = -7}, 1),
+		0);
+	commit(s, txn);
+	assert_int_equal(mno_series_read_agg(s->s, &id, 1, 0, INT64_MAX, keep_agg, &got), 0);
+	assert_int_equal(got.count, 1001);
+	assert_int_equal(got.resets, 1);
+	assert_true(got.min == -7 && got.max == 999 && got.first == 0 && got.last == 999);
+	assert_true(got.lost == 100 && got.sum == 999 * 500 - 7);
+}
+
 /* A partition that is away is told of, and the rest is served. */
 static int count_damage(void *arg, const struct mno_column *c)
 {
@@ -394,6 +534,8 @@ int main(void)
 		T(test_days),
 		T(test_expire_days),
 		T(test_crash_between),
+		T(test_damaged_aggs),
+		T(test_late_aggs),
 		T(test_bad_partition),
 	};
 

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Aggregates beside blocks: what a sum or an increase over long windows needs of a series, so that
+ * its samples need not be decoded.
+ *   varint groups, per group: varint number (the first) or gap, u64 columns; per column
+ *   u8 flags, varint count, [varint resets, number lost], first, [last, lowest, highest, sum],
+ *   [varint ms of the first after the block's begin, varint ms of the last before its end]
+ *   number: varint(zigzag(integer) << 1), or varint(1) and the 8 bytes
+ */
+#include <errno.h>
+#include <math.h>
+#include "mno/err.h"
+#include "series_internal.h"
+
+enum { AGG_VARIES = 1, AGG_RESETS = 2, AGG_PARTLY = 4, AGG_FLAGS = 7 };
+#define INT_LIMIT 4503599627370496.0 /* 2^52 */
+
+void agg_add(struct mno_agg *a, const int64_t *t, const double *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (bits_of(v[i]) == MNO_STALE_BITS)
+			continue;
+		if (!a->count) {
+			*a = (struct mno_agg){.id = a->id,
+				.damaged = a->damaged,
+				.first_ms = t[i],
+				.first = v[i],
+				.min = v[i],
+				.max = v[i],
+				.last = v[i]};
+		} else if (v[i] < a->last) {
+			a->resets++;
+			a->lost += a->last;
+		}
+		a->min = v[i] < a->min || isnan(a->min) ? v[i] : a->min;
+		a->max = v[i] > a->max || isnan(a->max) ? v[i] : a->max;
+		a->sum += v[i];
+		a->last = v[i];
+		a->last_ms = t[i];
+		a->count++;
+	}
+}
+
+void agg_add_same(struct mno_agg *a, const int64_t *t, double v, size_t n)
+{
+	if (bits_of(v) == MNO_STALE_BITS || n == 0)
+		return;
+	agg_add(a, t, &v, 1);
+	a->count += n - 1;
+	a->sum += v * (double)(n - 1);
+	a->last_ms = t[n - 1];
+}
+
+void agg_join(struct mno_agg *a, const struct mno_agg *next)
+{
+	struct mno_agg sum = *a;
+
+	if (!next->count)
+		return;
+	if (!a->count) {
+		sum = *next;
+		sum.id = a->id;
+		sum.damaged = a->damaged;
+		*a = sum;
+		return;
+	}
+	sum.resets += next->resets + (next->first < a->last);
+	sum.lost += next->lost + (next->first < a->last ? a->last : 0);
+	sum.min = next->min < a->min || isnan(a->min) ? next->min : a->min;
+	sum.max = next->max > a->max || isnan(a->max) ? next->max : a->max;
+	sum.sum += next->sum;
+	sum.count += next->count;
+	sum.last = next->last;
+	sum.last_ms = next->last_ms;
+	*a = sum;
+}
+
+/* --- as bytes ------------------------------------------------------------------------------------ */
+
+static void put_number(struct mno_buf *out, double v)
+{
+	int64_t m = fabs(v) < INT_LIMIT ? (int64_t)v : 0;
+
+	if (bits_of((double)m) == bits_of(v)) {
+		mno_varint_add(out, mno_zigzag(m) << 1);
+		return;
+	}
+	mno_varint_add(out, 1);
+	mno_buf_add(out, &v, 8);
+}
+
+static double get_number(struct mno_reader *r)
+{
+	uint64_t token = mno_read_varint(r);
+
+	if (token == 1)
+		return of_bits(mno_read_u64(r));
+	r->bad |= token & 1;
+	return (double)mno_unzigzag(token >> 1);
+}
+
+static void put_one(struct mno_buf *out, const struct mno_agg *a, int64_t t0, int64_t t1)
+{
+	bool same = bits_of(a->min) == bits_of(a->max) && bits_of(a->first) == bits_of(a->min) &&
+		    bits_of(a->last) == bits_of(a->first) &&
+		    bits_of(a->sum) == bits_of(a->first * (double)a->count);
+	bool partly = a->first_ms != t0 || a->last_ms != t1;
+
+	mno_buf_addc(out, (char)((same ? 0 : AGG_VARIES) | (a->resets ? AGG_RESETS : 0) |
+				  (partly ? AGG_PARTLY : 0)));
+	mno_varint_add(out, a->count);
+	if (a->resets) {
+		mno_varint_add(out, a->resets);
+		put_number(out, a->lost);
+	}
+	put_number(out, a->first);
+	if (!same) {
+		put_number(out, a->last);
+		put_number(out, a->min);
+		put_number(out, a->max);
+		put_number(out, a->sum);
+	}
+	if (partly) {
+		mno_varint_add(out, (uint64_t)a->first_ms - (uint64_t)t0);
+		mno_varint_add(out, (uint64_t)t1 - (uint64_t)a->last_ms);
+	}
+}
+
+static bool get_one(struct mno_reader *r, struct mno_agg *a, int64_t t0, int64_t t1)
+{
+	uint8_t flags = mno_read_u8(r);
+
+	*a = (struct mno_agg){.count = mno_read_varint(r)};
+	if (flags & AGG_RESETS) {
+		a->resets = mno_read_varint(r);
+		a->lost = get_number(r);
+	}
+	a->first = a->last = a->min = a->max = get_number(r);
+	a->sum = a->first * (double)a->count;
+	if (flags & AGG_VARIES) {
+		a->last = get_number(r);
+		a->min = get_number(r);
+		a->max = get_number(r);
+		a->sum = get_number(r);
+	}
+	a->first_ms = t0;
+	a->last_ms = t1;
+	if (flags & AGG_PARTLY) {
+		a->first_ms = (int64_t)((uint64_t)t0 + mno_read_varint(r));
+		a->last_ms = (int64_t)((uint64_t)t1 - mno_read_varint(r));
+	}
+	return !r->bad && flags <= AGG_FLAGS && a->first_ms >= t0 && a->last_ms <= t1 &&
+	       a->first_ms <= a->last_ms;
+}
+
+void agg_maker_done(struct agg_maker *m)
+{
+	mno_buf_done(&m->body);
+	mno_buf_done(&m->out);
+}
+
+void agg_begin(struct agg_maker *m)
+{
+	mno_buf_reset(&m->body);
+	mno_buf_reset(&m->out);
+	m->n_groups = 0;
+}
+
+void agg_put(struct agg_maker *m, uint32_t group, const struct mno_agg a[GROUP_SERIES], int64_t t0,
+	int64_t t1)
+{
+	uint64_t columns = 0;
+
+	for (unsigned c = 0; c < GROUP_SERIES; c++)
+		columns |= (uint64_t)(a[c].count != 0) << c;
+	mno_varint_add(&m->body, m->n_groups ? group - m->last : group);
+	mno_buf_add(&m->body, &columns, sizeof(columns));
+	for (unsigned c = 0; c < GROUP_SERIES; c++)
+		if (columns >> c & 1)
+			put_one(&m->body, &a[c], t0, t1);
+	if (!m->n_groups++)
+		m->first = group;
+	m->last = group;
+}
+
+int agg_end(struct agg_maker *m)
+{
+	mno_varint_add(&m->out, m->n_groups);
+	mno_buf_add(&m->out, m->body.data, m->body.len);
+	return m->body.err ?: m->out.err;
+}
+
+int agg_open(struct agg_reader *a, const uint8_t *raw, size_t len, int64_t t0, int64_t t1)
+{
+	*a = (struct agg_reader){.r = {.p = raw, .end = raw + len}, .t0 = t0, .t1 = t1};
+	a->left = mno_read_varint(&a->r);
+	return a->r.bad || a->left == 0 ? -MNO_ECORRUPT : 0;
+}
+
+int agg_next(struct agg_reader *a, uint32_t *ret_group, uint64_t *ret_columns,
+	struct mno_agg ret[GROUP_SERIES])
+{
+	uint64_t gap, columns;
+
+	if (!a->left)
+		return a->r.p == a->r.end ? -ENOENT : -MNO_ECORRUPT;
+	gap = mno_read_varint(&a->r);
+	columns = mno_read_u64(&a->r);
+	if (a->r.bad || gap > SERIES_ID_MAX / GROUP_SERIES - a->group || (a->begun && !gap))
+		return -MNO_ECORRUPT;
+	a->begun = true;
+	a->group += (uint32_t)gap;
+	a->left--;
+	for (uint64_t c = columns; c; c &= c - 1)
+		if (!get_one(&a->r, &ret[__builtin_ctzll(c)], a->t0, a->t1))
+			return -MNO_ECORRUPT;
+	*ret_group = a->group;
+	*ret_columns = columns;
+	return 0;
+}
