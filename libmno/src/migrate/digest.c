@@ -129,7 +129,7 @@ static int walk_env(void *arg, struct mno_env *e, const char *name, int err)
 	return r;
 }
 
-void sum_head(const struct head *h, struct sum *sum)
+static void sum_head(const struct head *h, struct sum *sum)
 {
 	const struct rows *rw;
 

@@ -151,6 +151,8 @@ int series_1_finish(struct migrate *m);
 int series_1_compare(struct migrate *m);
 void series_1_done(struct old_1 *o);
 
+/* store_1_2_tail.c: appends the last rows of the old form to @s, which has none. */
+int tail_1_append(struct migrate *m, struct mno_series *s, struct mno_txn *txn);
+
 /* digest.c: of a store of the present format. */
 int digest(struct mno_store *s, struct sum ret[SUM_MAX]);
-void sum_head(const struct head *h, struct sum *sum);

@@ -11,7 +11,7 @@
 #include "mno/time.h"
 #include "mno/util.h"
 
-#define CURSOR_VERSION 1
+#define CURSOR_VERSION 2
 #define LOG_EVERY_NS   (2 * NS_PER_SEC)
 
 #define MIGRATION(id, f, t, scope, n) extern const struct migration migration_##id;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Format 1 to 2: from one environment in the directory itself, with checksums, to one for each day,
- * encrypted. Ids of series stay; the last rows and the batches of the ledger go over as they are,
- * sealed anew; blocks are recoded.
+ * encrypted. Ids of series stay; the batches of the ledger go over as they are, sealed anew; blocks
+ * are recoded, and the last rows appended.
  */
 #include <errno.h>
 #include <string.h>
@@ -11,8 +11,7 @@
 #include "mno/log.h"
 #include "mno/time.h"
 
-#define RUNNING  "running"
-#define TAIL_BAD 1u
+#define RUNNING "running"
 
 static bool damaged(struct migrate *m, int r)
 {
@@ -49,23 +48,6 @@ static int carry_series(struct migrate *m, struct mno_txn *txn, const MDB_val *k
 	mno_be64(cold, mno_time_key((int64_t)info.a));
 	memcpy(cold + 8, k->mv_data, 4);
 	return mno_txn_put(txn, MNO_DB_SERIES_COLD, cold, sizeof(cold), "", 0);
-}
-
-/* Rows are told as changes: behind a damaged one there is nothing to be read. */
-static int carry_tail(struct migrate *m, struct mno_txn *txn, const MDB_val *k, const MDB_val *v)
-{
-	struct old_1 *o = m->old;
-	struct mno_seal info;
-	int r = m->c.at[2] & TAIL_BAD || k->mv_size != 8
-			? -MNO_ECORRUPT
-			: mno_seal_open(NULL, MNO_DB_TAIL, o->z, k->mv_data, 8, v->mv_data,
-				  v->mv_size, MNO_SEAL_TAIL, &info, &o->raw);
-
-	if (r == -MNO_ECORRUPT)
-		m->c.at[2] |= TAIL_BAD;
-	return r < 0 ? r
-		     : mno_seal_put(txn, MNO_DB_TAIL, k->mv_data, 8, &info, o->raw.data, o->raw.len,
-			       NULL);
 }
 
 static int carry_batch(struct migrate *m, struct mno_txn *txn, enum mno_db db,
@@ -124,7 +106,6 @@ static const struct phase {
 } phases[] = {
 	{"series", MNO_DB_SERIES, carry_series},
 	{"samples", MNO_DB_BLOCK, NULL},
-	{"last rows", MNO_DB_TAIL, carry_tail},
 	{"processes", MNO_DB_PROC, carry_procs},
 	{"events", MNO_DB_EVENT, carry_events},
 	{"running processes", MNO_DB_META, carry_meta},
@@ -139,12 +120,12 @@ static const char *phase_name(const struct migrate *m)
 #define RECORD_BYTES 64
 #define CURSOR_MAX   16
 
-/* The key behind which to go on; at[2]: its length, and whether the tail is damaged (TAIL_BAD). */
+/* The key behind which to go on; at[2]: its length. */
 static void keep_cursor(struct migrate *m, const MDB_val *k)
 {
 	memset(m->c.at, 0, CURSOR_MAX);
 	memcpy(m->c.at, k->mv_data, k->mv_size);
-	m->c.at[2] = (m->c.at[2] & TAIL_BAD) | k->mv_size << 8;
+	m->c.at[2] = k->mv_size;
 }
 
 static int carry_some(struct migrate *m, struct mno_txn *txn, const struct phase *p, bool *ret_end)
@@ -153,7 +134,7 @@ static int carry_some(struct migrate *m, struct mno_txn *txn, const struct phase
 	uint64_t most = m->c.done + m->o.step_records;
 	struct old_1 *o = m->old;
 	uint8_t from[CURSOR_MAX];
-	MDB_val k = {m->c.at[2] >> 8, from}, v;
+	MDB_val k = {m->c.at[2], from}, v;
 	MDB_cursor *c;
 	int r;
 
@@ -170,7 +151,7 @@ static int carry_some(struct migrate *m, struct mno_txn *txn, const struct phase
 	while (r == 0 && m->c.bytes < end && m->c.done < most) {
 		r = p->carry(m, txn, &k, &v);
 		m->c.bytes += v.mv_size;
-		m->c.done += p->db != MNO_DB_TAIL && p->db != MNO_DB_META;
+		m->c.done += p->db != MNO_DB_META;
 		if (r < 0 && !damaged(m, r))
 			break;
 		if (k.mv_size <= CURSOR_MAX)

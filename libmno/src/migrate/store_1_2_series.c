@@ -381,140 +381,60 @@ int series_1_blocks(struct migrate *m, struct mno_txn *txn, bool *ret_end)
 
 /* --- head and label index ------------------------------------------------------------------------ */
 
-/* Rows of @h, appended one after the other: what is of another day is sealed on the way. */
-static int append_rows(struct mno_series *s, struct mno_txn *txn, const struct head *h)
+/* The last rows become part of the sums in the transaction that puts them. */
+static int put_rows(struct migrate *m, struct mno_series *s, struct mno_txn *txn)
 {
-	size_t most = h->rows.n * GROUP_SERIES + 1;
-	_cleanup_free_ uint32_t *ids = reallocarray(NULL, most, sizeof(*ids));
-	_cleanup_free_ double *v = reallocarray(NULL, most, sizeof(*v));
-	int r = ids && v ? 0 : -ENOMEM;
+	int r;
 
-	for (size_t row = 0; row < h->n && r == 0; row++) {
-		const struct rows *rw;
-		size_t n = 0;
+	s->now.samples = m->c.sum[SUM_SAMPLES].n;
+	s->now.block_bytes = m->c.block_bytes;
+	s->now.series = m->c.sum[SUM_SERIES].n;
+	s->now.first_ms = m->c.first_ms;
+	r = tail_1_append(m, s, txn);
+	if (r == 0)
+		r = counters_save(s, txn);
+	if (r < 0)
+		return r;
+	m->c.at[0] = 1;
+	return cursor_put(m, txn, &m->c);
+}
 
-		SPARSE_EACH(&h->rows, no, rw)
-		for (uint64_t left = rw->present[row + 1]; left; left &= left - 1) {
-			unsigned c = (unsigned)__builtin_ctzll(left);
+static int finish_rows(struct migrate *m)
+{
+	_cleanup_(mno_series_close_p)
+	struct mno_series *s = NULL;
+	struct cursor before = m->c;
+	struct mno_txn *t;
+	int r = mno_series_open(m->store, &s);
 
-			ids[n] = no * GROUP_SERIES + c;
-			v[n++] = rows_at(rw, row)[c];
-		}
-		r = mno_series_append(s, txn, h->t[row], ids, v, n);
-	}
+	if (r == 0)
+		r = mno_store_begin_reclaim(m->store, &t);
+	if (r < 0)
+		return r;
+	r = put_rows(m, s, t);
+	if (r == 0)
+		r = mno_store_commit(m->store, t);
+	else
+		mno_store_abort(m->store, t);
+	if (r < 0)
+		m->c = before;
 	return r;
 }
 
-/* A head like the one that @h was before its first row. */
-static int head_before(struct mno_series *s, const struct head *h)
-{
-	const struct rows *from;
-	struct head *to;
-	int r = head_new(s, &to);
-
-	if (r < 0)
-		return r;
-	to->base_t = h->base_t;
-	SPARSE_EACH(&h->rows, no, from)
-	{
-		struct rows *rw = from->present[0] ? rows_make(s, to, no) : NULL;
-
-		if (!from->present[0])
-			continue;
-		if (!rw) {
-			head_free(s, to);
-			return -ENOMEM;
-		}
-		rw->alive = rw->present[0] = from->present[0];
-		memcpy(rw->base, from->base, sizeof(rw->base));
-	}
-	s->head = to;
-	return 0;
-}
-
-static int tail_drop_rows(struct mno_txn *txn, int64_t base_t)
-{
-	uint8_t from[8] = {0};
-	MDB_val k = {sizeof(from), from}, v;
-	MDB_cursor *c;
-	int r = mno_lmdb_error(mdb_cursor_open(txn->t, txn->e->dbi[MNO_DB_TAIL], &c));
-
-	if (r < 0)
-		return r;
-	if (base_t != INT64_MIN)
-		mno_be64(from, mno_time_key(base_t));
-	while ((r = mno_lmdb_error(mno_cursor_seek(
-			c, base_t == INT64_MIN ? MNO_SEEK_GE : MNO_SEEK_GT, &k, &v))) == 0) {
-		r = mno_txn_error(txn, mdb_cursor_del(c, 0));
-		if (r < 0)
-			break;
-		k = (MDB_val){sizeof(from), from};
-	}
-	mdb_cursor_close(c);
-	return r == -ENOENT ? 0 : r;
-}
-
-/* Format 1 had rows of two days in its head; here no block may span two. All in one transaction. */
-static int split_head(struct mno_series *s, struct mno_txn *txn)
-{
-	struct head *h = s->head;
-	int r = head_before(s, h);
-
-	if (r < 0)
-		return r;
-	r = tail_drop_rows(txn, h->base_t);
-	if (r == 0)
-		r = append_rows(s, txn, h);
-	head_free(s, h);
-	return r < 0 ? r : counters_save(s, txn); /* with the last row */
-}
-
-static int put_counters(struct migrate *m, struct mno_series *s, struct mno_txn *txn)
-{
-	const struct head *h = s->head;
-	struct sum tail = {0};
-	bool split = h->n && day_of(h->t[0]) != day_of(h->t[h->n - 1]);
-
-	sum_head(h, &tail);
-	s->now.samples = m->c.sum[SUM_SAMPLES].n + (split ? 0 : tail.n);
-	s->now.block_bytes = m->c.block_bytes;
-	s->now.series = m->c.sum[SUM_SERIES].n;
-	s->now.first_ms = m->c.first_ms ?: h->n ? h->t[0] : 0;
-	m->c.sum[SUM_SAMPLES].n += tail.n;
-	m->c.sum[SUM_SAMPLES].a += tail.a;
-	m->c.sum[SUM_SAMPLES].b += tail.b;
-	m->c.done += tail.n;
-	if (split)
-		return split_head(s, txn);
-	return counters_save(s, txn);
-}
-
-/* The head's samples become part of the sums in the transaction that makes it what it is to be. */
 int series_1_finish(struct migrate *m)
 {
 	_cleanup_(mno_series_close_p)
 	struct mno_series *s = NULL;
-	struct mno_txn *t;
-	int r = mno_series_open(m->store, &s);
+	int r = 0, full = 0;
 
-	if (r == 0 && !m->c.at[0]) {
-		r = mno_store_begin_reclaim(m->store, &t);
-		if (r < 0)
-			return r;
-		r = put_counters(m, s, t);
-		m->c.at[0] = 1;
-		if (r == 0)
-			r = cursor_put(m, t, &m->c);
-		if (r == 0)
-			r = mno_store_commit(m->store, t);
-		else
-			mno_store_abort(m->store, t);
-		if (r < 0) {
-			mno_series_rollback(s);
-			return r;
-		}
-		mno_series_committed(s);
+	while (r == 0 && !m->c.at[0]) {
+		r = finish_rows(m);
+		/* a full map grows with the next transaction */
+		if (r == -ENOSPC && mno_store_floor(m->store) == 0 && ++full < 64)
+			r = 0;
 	}
+	if (r == 0)
+		r = mno_series_open(m->store, &s);
 	return r < 0 ? r : dict_rebuild(s);
 }
 
