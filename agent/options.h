@@ -16,6 +16,8 @@ struct mno_options {
 	const char *config_path; /* NULL = none was named */
 	uint64_t for_ns;         /* 0 = until told to stop */
 	const char *migrate;     /* NULL, or what to do instead of running: mno_migrate_words */
+	const char *restore, *restore_key; /* NULL: run as agent */
+	bool replace, partial;
 	bool check_store, check_config, no_bpf, verbose;
 };
 

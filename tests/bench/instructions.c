@@ -8,6 +8,7 @@
 
 #include "../support/benchkit.h"
 #include "../support/tmpstate.h"
+#include "mno/docs.h"
 #include "mno/json.h"
 
 #define SERIES 640
@@ -157,6 +158,95 @@ static void json(unsigned n)
 	}
 }
 
+/* --- documents -------------------------------------------------------------------------------- */
+
+#define DOCS 500
+
+struct docs_rig {
+	struct workdir dir;
+	struct mno_store *store;
+	struct mno_docs *docs;
+	struct mno_doc_op ops[DOCS];
+	char ids[DOCS][16], values[DOCS][512];
+};
+
+static void docs_open(struct docs_rig *g)
+{
+	struct mno_docs_opts o = {.sz = sizeof(o), .no_worker = true};
+	static const struct mno_doc_index x[] = {{.name = "name", .path = "name"},
+		{.name = "number", .path = "number"},
+		{.name = "tags", .path = "tags", .multi = true}};
+
+	workdir_new(&g->dir, "instructions");
+	bench_must("open", mno_store_open(g->dir.path, NULL, &g->store));
+	bench_must("open documents", mno_docs_open(g->store, &o, &g->docs));
+	for (size_t i = 0; i < ARRAY_SIZE(x); i++)
+		bench_must("index", mno_docs_index_create(g->docs, "bench", "docs", &x[i], NULL));
+	while (mno_docs_work(g->docs) > 0)
+		;
+}
+
+static void docs_close(struct docs_rig *g)
+{
+	mno_docs_close(g->docs);
+	mno_store_close(g->store);
+	workdir_done(&g->dir);
+}
+
+/* 500 documents of 400 bytes with three indexes in one transaction; @from makes them others */
+static void docs_put(struct docs_rig *g, unsigned from)
+{
+	for (unsigned i = 0; i < DOCS; i++) {
+		int id = snprintf(g->ids[i], sizeof(g->ids[i]), "id-%08u", (from + i) * 7919);
+		int n = snprintf(g->values[i], sizeof(g->values[i]),
+			"{\"name\":\"name-%u\",\"number\":%u,\"tags\":[\"a\",\"b%u\"],\"text\":\"%"
+			"0300u\"}",
+			from + i, i * 3, i % 10, from + i);
+
+		g->ops[i] = (struct mno_doc_op){.verb = MNO_DOC_PUT,
+			.ns = "bench",
+			.coll = "docs",
+			.id = g->ids[i],
+			.id_len = (size_t)id,
+			.kind = MNO_DOC_JSON,
+			.value = g->values[i],
+			.len = (size_t)n};
+	}
+	bench_must("put", mno_docs_apply(g->docs, g->ops, DOCS, NULL, NULL));
+}
+
+static void put_docs(unsigned n)
+{
+	struct docs_rig *g = bench_alloc(1, sizeof(*g));
+
+	docs_open(g);
+	docs_put(g, 0);
+	for (unsigned i = 1; i <= n * 4; i++)
+		docs_put(g, i * DOCS);
+	docs_close(g);
+	free(g);
+}
+
+/* each of 500 documents, 20 times */
+static void get_docs(unsigned n)
+{
+	struct docs_rig *g = bench_alloc(1, sizeof(*g));
+	struct mno_buf buf = {0};
+	struct mno_doc doc;
+
+	docs_open(g);
+	docs_put(g, 0);
+	for (unsigned i = 0; i < n * 20 * DOCS; i++) {
+		const struct mno_doc_op *o = &g->ops[i % DOCS];
+
+		bench_must(
+			"get", mno_docs_get(g->docs, o->ns, o->coll, o->id, o->id_len, &buf, &doc));
+	}
+	mno_buf_done(&buf);
+	docs_close(g);
+	free(g);
+}
+
 static const struct work {
 	const char *name;
 	void (*run)(unsigned n);
@@ -166,6 +256,8 @@ static const struct work {
 	{"scan", scan},
 	{"match", match},
 	{"json", json},
+	{"docs-put", put_docs},
+	{"docs-get", get_docs},
 };
 
 int main(int argc, char **argv)

@@ -277,10 +277,10 @@ static int confirm(int dir_fd, const struct state *s)
 	int r;
 
 	state_name(name, "old", s->from);
-	r = tree_remove(dir_fd, name);
+	r = form_remove(dir_fd, name);
 	state_name(name, "undone", s->to);
 	if (r == 0)
-		r = tree_remove(dir_fd, name);
+		r = form_remove(dir_fd, name);
 	return r < 0 ? r : state_remove(dir_fd);
 }
 

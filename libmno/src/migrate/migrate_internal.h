@@ -107,7 +107,7 @@ void state_name(char buf[32], const char *what, unsigned format);
 
 /* switch.c. Each may be killed anywhere and called again. */
 bool have(int dir_fd, const char *name);
-int tree_remove(int dir_fd, const char *name);
+int form_remove(int dir_fd, const char *name);
 /* Puts the new form in the place of the old one. */
 int switch_forth(struct migrate *m, struct state *s);
 int switch_back(struct migrate *m, struct state *s);

@@ -184,7 +184,7 @@ static int start_over(struct migrate *m, const char *name)
 {
 	mno_warn("migration: what was made before cannot be used: it begins anew");
 	m->store = mno_store_close(m->store);
-	return tree_remove(m->dir_fd, name) ?: open_new(m, name);
+	return form_remove(m->dir_fd, name) ?: open_new(m, name);
 }
 
 static bool unusable(int r)
@@ -228,6 +228,6 @@ int migrate_run(struct migrate *m)
 	m->store = mno_store_close(m->store);
 	/* a half-made store is of no use without room; what differs is of none at all */
 	if (r == -ENOSPC || r == -MNO_ECORRUPT)
-		tree_remove(m->dir_fd, name);
+		form_remove(m->dir_fd, name);
 	return r;
 }

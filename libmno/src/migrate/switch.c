@@ -57,7 +57,7 @@ static int remove_in(int dir_fd, const char *name, unsigned depth)
 	return r;
 }
 
-int tree_remove(int dir_fd, const char *name)
+int form_remove(int dir_fd, const char *name)
 {
 	return remove_in(dir_fd, name, 3);
 }
@@ -200,7 +200,7 @@ int switch_forth(struct migrate *m, struct state *s)
 	s->stage = MNO_MIGRATE_DONE;
 	s->switched_ms = mno_now_ms();
 	r = state_write(m->dir_fd, s);
-	return r < 0 ? r : tree_remove(m->dir_fd, new);
+	return r < 0 ? r : form_remove(m->dir_fd, new);
 }
 
 static int back(struct migrate *m, int old_fd, int undone_fd)
@@ -225,7 +225,7 @@ int switch_back(struct migrate *m, struct state *s)
 	state_name(old, "old", s->from);
 	state_name(undone, "undone", s->to);
 	if (s->stage != MNO_MIGRATE_UNDOING) {
-		r = tree_remove(m->dir_fd, undone); /* of an earlier time */
+		r = form_remove(m->dir_fd, undone); /* of an earlier time */
 		s->stage = MNO_MIGRATE_UNDOING;
 		if (r == 0)
 			r = state_write(m->dir_fd, s);
@@ -241,5 +241,5 @@ int switch_back(struct migrate *m, struct state *s)
 	s->stage = MNO_MIGRATE_UNDONE;
 	s->undo_wanted = false;
 	r = state_write(m->dir_fd, s);
-	return r < 0 ? r : tree_remove(m->dir_fd, old);
+	return r < 0 ? r : form_remove(m->dir_fd, old);
 }

@@ -44,6 +44,7 @@ static int insert(struct sparse *t, uint32_t no, void *p)
 	(*l)->n += !*slot;
 	t->n += !*slot;
 	*slot = p;
+	t->end = MNO_MAX(t->end, no + 1);
 	return 0;
 }
 
@@ -56,7 +57,8 @@ static void delete (struct sparse *t, uint32_t no)
 		return;
 	l = &(*m)->v[no / SPARSE_FAN % SPARSE_FAN];
 	(*l)->v[no % SPARSE_FAN] = NULL;
-	t->n--;
+	if (--t->n == 0)
+		t->end = 0;
 	if (--(*l)->n)
 		return;
 	node_free(t, *l, sizeof(**l));
@@ -79,7 +81,7 @@ int sparse_put(struct sparse *t, uint32_t no, void *p)
 
 void *sparse_next(const struct sparse *t, uint32_t *no)
 {
-	for (uint32_t i = *no; i < SPARSE_MAX;) {
+	for (uint32_t i = *no; i < t->end;) {
 		const struct sparse_mid *m = t->top[i / (SPARSE_FAN * SPARSE_FAN)];
 		const struct sparse_leaf *l = m ? m->v[i / SPARSE_FAN % SPARSE_FAN] : NULL;
 

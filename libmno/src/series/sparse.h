@@ -24,6 +24,7 @@ struct sparse_mid {
 struct sparse {
 	struct sparse_mid *top[SPARSE_TOP];
 	size_t n, bytes; /* pointers in it; memory of the nodes */
+	uint32_t end;    /* above all numbers in it; walks end here */
 };
 
 /* NULL if there is none. */

@@ -13,21 +13,24 @@
 
 #define TRIM_EVERY 10 /* commits */
 
-static void trim_mappings(const struct stat *file)
+/* LMDB tells the address of its map only if it was asked for one. */
+static void find_map(struct mno_env *e, const struct stat *file)
 {
 	char line[512];
 	FILE *f = fopen("/proc/self/maps", "re");
 
 	if (!f)
 		return;
-	while (fgets(line, sizeof(line), f)) {
+	while (!e->map_at && fgets(line, sizeof(line), f)) {
 		uint64_t start, end, ino;
 		unsigned maj, min;
 
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*x %x:%x %" SCNu64, &start, &end,
 			    &maj, &min, &ino) == 5 &&
-			ino == file->st_ino && makedev(maj, min) == file->st_dev)
-			madvise((void *)(uintptr_t)start, end - start, MADV_DONTNEED);
+			ino == file->st_ino && makedev(maj, min) == file->st_dev) {
+			e->map_at = (void *)(uintptr_t)start;
+			e->map_len = end - start;
+		}
 	}
 	fclose(f);
 }
@@ -42,7 +45,9 @@ void mno_env_trim(struct mno_env *e)
 	/* not while the map is moved */
 	if (pthread_rwlock_tryrdlock(&e->map_lock))
 		return;
-	if (mdb_env_get_fd(e->env, &fd) == MDB_SUCCESS && fstat(fd, &st) == 0)
-		trim_mappings(&st);
+	if (!e->map_at && mdb_env_get_fd(e->env, &fd) == MDB_SUCCESS && fstat(fd, &st) == 0)
+		find_map(e, &st);
+	if (e->map_at)
+		madvise(e->map_at, e->map_len, MADV_DONTNEED);
 	pthread_rwlock_unlock(&e->map_lock);
 }
