@@ -6,6 +6,7 @@
 #pragma once
 
 #include "mno/docs.h"
+#include "backup.h"
 #include "mno/ledger.h"
 #include "mno/metric.h"
 #include "mno/series.h"
@@ -36,6 +37,7 @@ struct mno_agent {
 	struct mno_writer *writer;
 	struct mno_hub *hub;
 	struct mno_scrub *scrub;
+	struct mno_backups *backups;
 	struct mno_doctor *doctor; /* findings of the start-up feature probes */
 	uint64_t start_ns;         /* CLOCK_BOOTTIME */
 	int64_t boot_offset_ns;

@@ -50,6 +50,15 @@ static const struct setting {
 	{"scrub_bytes", T_COUNT, offsetof(struct mno_config, scrub_bytes), 0, 0, 1e9, "1000000",
 		"bytes of the store a second that are looked at for damage in the background; 0: "
 		"none"},
+	{"backup_dir", T_STRING, offsetof(struct mno_config, backup_dir),
+		sizeof(((struct mno_config *)0)->backup_dir), 0, 255, "",
+		"directory of backups, on another disk; empty: none are made"},
+	{"backup_every", T_DURATION, offsetof(struct mno_config, backup_every_ns), 0, 60e9,
+		3650 * 86400e9, "1d", "time between two backups"},
+	{"backup_keep", T_COUNT, offsetof(struct mno_config, backup_keep), 0, 1, 100000, "7",
+		"complete backups that are kept"},
+	{"backup_bytes", T_COUNT, offsetof(struct mno_config, backup_bytes), 0, 1e5, 1e12,
+		"50000000", "bytes a second that a backup copies at most"},
 	{"bpf", T_BOOL, offsetof(struct mno_config, bpf), 0, 0, 1, "true",
 		"false: only sources from files, as with --no-bpf"},
 };
@@ -64,6 +73,9 @@ void mno_config_defaults(struct mno_config *c)
 		.budget_percent = 1,
 		.max_series = 20000,
 		.scrub_bytes = 1000000,
+		.backup_every_ns = 86400 * NS_PER_SEC,
+		.backup_keep = 7,
+		.backup_bytes = 50000000,
 		.bpf = true,
 	};
 	strcpy(c->state, "/var/lib/mno");

@@ -11,6 +11,8 @@ struct mno_config {
 	uint64_t max_series;
 	char store_key[256];  /* "": what the store itself remembers, else mno_config_key() */
 	uint64_t scrub_bytes; /* a second */
+	char backup_dir[256];
+	uint64_t backup_every_ns, backup_keep, backup_bytes; /* bytes: a second */
 	bool bpf;
 };
 

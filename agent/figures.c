@@ -66,6 +66,15 @@ static const struct figure scrub_figures[] = {
 		mno_scrub_stat, age_s),
 };
 
+static const struct figure backup_figures[] = {
+	COUNTER("mno_backups_total", "Backups made.", mno_backups_stat, done),
+	COUNTER("mno_backup_failures_total", "Backups that failed.", mno_backups_stat, failed),
+	GAUGE("mno_backup_last_bytes", "New bytes of the last backup.", mno_backups_stat,
+		last_bytes),
+	GAUGE("mno_backup_age_seconds", "Time since the last backup, 0 if none was made.",
+		mno_backups_stat, age_s),
+};
+
 static const struct figure series_figures[] = {
 	GAUGE("mno_store_series", "Series in the dictionary.", mno_series_stat, series),
 	GAUGE("mno_store_memory_bytes", "Memory of head and dictionary.", mno_series_stat,
@@ -120,6 +129,8 @@ void mno_figures(void *agent, mno_self_emit_fn emit, void *arg)
 	struct mno_store_stat e;
 	struct mno_store_health h;
 	struct mno_scrub_stat c;
+	struct mno_backups_stat b;
+	int error;
 	struct mno_series_stat s;
 	struct mno_ledger_stat l;
 	struct mno_probe_status p;
@@ -133,6 +144,10 @@ void mno_figures(void *agent, mno_self_emit_fn emit, void *arg)
 	if (a->scrub) {
 		mno_scrub_stat(a->scrub, &c);
 		put(scrub_figures, ARRAY_SIZE(scrub_figures), &c, NULL, NULL, emit, arg);
+	}
+	if (a->backups) {
+		mno_backups_stat(a->backups, &b, &error);
+		put(backup_figures, ARRAY_SIZE(backup_figures), &b, NULL, NULL, emit, arg);
 	}
 	mno_series_stat(a->series, &s);
 	put(series_figures, ARRAY_SIZE(series_figures), &s, NULL, NULL, emit, arg);

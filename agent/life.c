@@ -235,6 +235,19 @@ static int drop_privileges(struct mno_life *l)
 	return mno_privilege_drop(&po);
 }
 
+static int start_backups(struct mno_life *l)
+{
+	struct mno_backups_opts o = {.sz = sizeof(o),
+		.store = l->a.env,
+		.dir = l->config.backup_dir,
+		.state_dir = l->config.state,
+		.every_ns = l->config.backup_every_ns,
+		.keep = l->config.backup_keep,
+		.bytes_per_s = l->config.backup_bytes};
+
+	return mno_backups_start(&o, &l->a.backups);
+}
+
 static int start_threads(struct mno_life *l)
 {
 	int r = mno_writer_start(l->a.writer);
@@ -246,6 +259,8 @@ static int start_threads(struct mno_life *l)
 		r = mno_tick_start(&l->tick_opts, &l->tick);
 	if (r == 0)
 		r = mno_scrub_start(l->a.env, l->config.scrub_bytes, &l->a.scrub);
+	if (r == 0)
+		r = start_backups(l);
 	malloc_trim(0); /* reading the kernel's type information took some 14 MB */
 	return r;
 }
@@ -380,6 +395,7 @@ struct mno_life *mno_life_stop(struct mno_life *l)
 	if (!l)
 		return NULL;
 	mno_api_stop(l->api);
+	mno_backups_stop(l->a.backups);
 	mno_scrub_stop(l->a.scrub);
 	mno_tick_stop(l->tick);
 	mno_drain_stop(l->drain);

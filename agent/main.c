@@ -11,6 +11,7 @@
 #include "check_store.h"
 #include "life.h"
 #include "mno/crypt.h"
+#include "restore.h"
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
@@ -63,6 +64,26 @@ static int fail(const char *what, const struct mno_options *o, int r)
 	mno_err("could not start: %s: %s (state %s, socket %s)%s%s", what, mno_strerror(r),
 		o->config.state, o->config.socket, todo ? ". What to do: " : "", todo ?: "");
 	return code;
+}
+
+static int fail_restore(const struct mno_options *o, int r)
+{
+	static const struct {
+		int err;
+		const char *todo;
+	} rows[] = {
+		{-EEXIST, ". There is a store already: --replace keeps it as .old-..."},
+		{-ENOKEY, ". Name the file with the store's key: --key FILE"},
+		{-ENOENT, ". Name a directory below that of the backups"},
+		{-MNO_EBUSY_STATE, ". Stop it first"},
+	};
+	const char *todo = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].err == r)
+			todo = rows[i].todo;
+	mno_err("nothing was restored from %s: %s%s", o->restore, mno_strerror(r), todo);
+	return r == -EEXIST ? 1 : r == -ENOKEY ? 5 : r == -MNO_EBUSY_STATE ? 7 : 6;
 }
 
 /* Started without stdin, stdout or stderr: no file of the store may get the log's number. */
@@ -151,6 +172,10 @@ int main(int argc, char **argv)
 		return codes[r];
 	mno_log_set(log_line, &journal, o.verbose ? MNO_LOG_DEBUG : MNO_LOG_INFO);
 	mno_crypt_no_core();
+	if (o.restore) {
+		r = mno_restore(&o);
+		return r < 0 ? fail_restore(&o, r) : r;
+	}
 	if (o.check_store) {
 		r = mno_check_store(&o);
 		return r < 0 ? fail("store", &o, r) : r;

@@ -17,6 +17,10 @@ enum opt {
 	O_FOR,
 	O_CHECK,
 	O_CHECK_STORE,
+	O_RESTORE,
+	O_KEY,
+	O_REPLACE,
+	O_PARTIAL,
 	O_NO_BPF,
 	O_USER,
 	O_VERBOSE,
@@ -36,6 +40,10 @@ static const struct {
 	{"check-config", NULL, "check the settings, change nothing, end", O_CHECK},
 	{"check-store", NULL, "look for damage in all that --state holds, end: 0 sound, 1 damage",
 		O_CHECK_STORE},
+	{"restore", "BACKUP", "make --state from that backup, verify it, end", O_RESTORE},
+	{"key", "FILE", "restore: copy of the store's key; backups do not have it", O_KEY},
+	{"replace", NULL, "restore: a store that is there is kept as .old-...", O_REPLACE},
+	{"partial", NULL, "restore: leave out what is damaged", O_PARTIAL},
 	{"no-bpf", NULL, "load no BPF programs; only sources from files", O_NO_BPF},
 	{"user", "NAME", "become this user after loading", O_USER},
 	{"verbose", NULL, "log debug messages too", O_VERBOSE},
@@ -114,6 +122,18 @@ static int take(struct mno_options *o, enum opt opt, const char *v)
 		return -EINVAL;
 	case O_CHECK:
 		o->check_config = true;
+		return 0;
+	case O_RESTORE:
+		o->restore = v;
+		return 0;
+	case O_KEY:
+		o->restore_key = v;
+		return 0;
+	case O_REPLACE:
+		o->replace = true;
+		return 0;
+	case O_PARTIAL:
+		o->partial = true;
 		return 0;
 	case O_CHECK_STORE:
 		o->check_store = true;

@@ -138,9 +138,16 @@ static void put_degraded(struct mno_req *q)
 {
 	struct mno_agent *a = q->agent;
 	struct mno_writer_stat w = {};
+	struct mno_backups_stat b;
+	int backup_error = 0;
 
 	mno_json_key(&q->j, "degraded");
 	mno_json_arr(&q->j);
+	if (a->backups)
+		mno_backups_stat(a->backups, &b, &backup_error);
+	if (backup_error)
+		put_finding(&q->j, "the last backup failed", mno_strerror(backup_error),
+			"mnoctl backup list, and the log of mnod");
 	if (!a->doctor) /* it names them, too */
 		put_lame_probes(q);
 	if (!a->probes)

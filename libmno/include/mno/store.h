@@ -37,6 +37,8 @@ struct mno_store_opts {
 	bool plain;           /* environments that are made now are not encrypted */
 	enum mno_store_key key_source;
 	const char *key_name; /* NULL: the source's default; borrowed during open */
+	/* Of an opening that only reads: the state directory whose key opens it; borrowed. NULL: @dir. */
+	const char *key_state;
 };
 
 /*
@@ -81,6 +83,7 @@ struct mno_store_stat {
 	uint64_t environments, entries;
 	uint64_t oldest_reader_ns;   /* age of the oldest read transaction now */
 	uint64_t slow_readers;       /* read transactions that lived over 100 ms */
+	uint64_t pinned_ns;          /* how long a backup has been reading an environment */
 	uint64_t dropped_partitions; /* for want of room */
 	uint64_t last_sync_ns;       /* how long the last commit took */
 	bool encrypted;

@@ -259,7 +259,15 @@ static int open_dir(struct mno_env *e, bool create)
 	return e->dir_fd < 0 ? -errno : 0;
 }
 
-static int open_lmdb(struct mno_env *e, bool create)
+/* LMDB's first pages, and the file's name, are there before anything refers to them. */
+static int keep_first_pages(struct mno_env *e)
+{
+	int r = mno_lmdb_error(mdb_env_sync(e->env, 1));
+
+	return r == 0 && fsync(e->dir_fd) < 0 ? -errno : r;
+}
+
+static int open_lmdb(struct mno_env *e, bool create, bool fresh)
 {
 	unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT;
 	const struct mno_store_opts *o = &e->store->opts;
@@ -279,6 +287,8 @@ static int open_lmdb(struct mno_env *e, bool create)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", e->dir_fd);
 	r = mno_lmdb_error(
 		mdb_env_open(e->env, path, flags | (o->read_only ? MDB_RDONLY : 0), 0600));
+	if (r == 0 && fresh)
+		r = keep_first_pages(e);
 	if (r < 0)
 		return r;
 	r = check_length(e);
@@ -313,6 +323,8 @@ static int open_all(struct mno_env *e, bool create)
 
 	if (r < 0)
 		return r;
+	if (!e->store->opts.read_only && (r = mno_env_sweep_unborn(e->dir_fd)) < 0)
+		return r;
 	fresh = faccessat(e->dir_fd, "data.mdb", F_OK, 0) < 0;
 	if (fresh && !create)
 		return -ENOENT;
@@ -322,7 +334,7 @@ static int open_all(struct mno_env *e, bool create)
 	if (r == 0)
 		r = check_pages(e);
 	if (r == 0)
-		r = open_lmdb(e, create);
+		r = open_lmdb(e, create, fresh);
 	if (r == 0 && fresh && fsync(e->store->dir_fd) < 0)
 		r = -errno;
 	e->touched = fresh || faccessat(e->dir_fd, "pages.sum", F_OK, 0) < 0;
@@ -380,6 +392,7 @@ struct mno_env *mno_env_free(struct mno_env *e)
 
 int mno_env_stat(struct mno_env *e, struct mno_store_stat *add)
 {
+	uint64_t pinned = e->pinned_ns;
 	mdb_filehandle_t fd;
 	struct stat f;
 	MDB_txn *t;
@@ -407,6 +420,8 @@ int mno_env_stat(struct mno_env *e, struct mno_store_stat *add)
 	add->map_bytes += e->map_bytes;
 	add->commits += e->commits;
 	add->slow_readers += e->slow_readers;
+	if (pinned)
+		add->pinned_ns = MNO_MAX(add->pinned_ns, mno_now_ns(CLOCK_MONOTONIC) - pinned);
 	add->oldest_reader_ns = MNO_MAX(add->oldest_reader_ns, mno_env_oldest_reader_ns(e));
 	add->environments++;
 	return 0;

@@ -51,11 +51,21 @@ static int check_format(struct mno_store *s)
 	return old && !now ? -MNO_EMIGRATE : 0;
 }
 
+/* A copy elsewhere of a store whose key stays where it is. */
+static int open_kek_of(const char *state, struct mno_keys **ret)
+{
+	_cleanup_close_ int fd = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : mno_keys_open_recorded(fd, ret);
+}
+
 /* Nobody named a source: the one that the store itself remembers. */
 static int open_kek(struct mno_store *s, const struct mno_keys_opts *o, bool fresh)
 {
 	int r = -ENOENT;
 
+	if (s->opts.key_state)
+		return open_kek_of(s->opts.key_state, &s->keys);
 	if (o->source == MNO_KEY_FILE && !o->name)
 		r = mno_keys_open_recorded(s->dir_fd, &s->keys);
 	if (r != -ENOENT)
@@ -152,7 +162,7 @@ int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_s
 		mno_warn("store: the change of its key is still pending: %s", mno_strerror(r));
 	/* a change of data keys that was under way has an old key left */
 	s->reseal.from = s->main->cipher && mno_cipher_count(s->main->cipher) > 1;
-	s->opts.key_name = NULL;
+	s->opts.key_name = s->opts.key_state = NULL;
 	*ret = TAKE_PTR(s);
 	return 0;
 }

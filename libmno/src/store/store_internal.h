@@ -90,6 +90,7 @@ struct mno_env {
 	_Atomic uint64_t commits, sync_ns; /* sync_ns: the last commit */
 	_Atomic uint64_t longest_sync_ns;
 	_Atomic uint64_t slow_readers; /* lived longer than MNO_READ_SLICE_NS */
+	_Atomic uint64_t pinned_ns;    /* CLOCK_MONOTONIC since when a backup reads; 0: none does */
 	struct mno_env_reader readers[MNO_ENV_READERS];
 	uint64_t reader_check_ns;
 	bool touched;  /* data.mdb is not as its sums say; they are written anew at the end */
@@ -162,6 +163,9 @@ int mno_txn_part(struct mno_txn *main_txn, enum mno_class c, int64_t t_ms, struc
 int mno_env_new(
 	struct mno_store *s, enum mno_class c, int64_t t_ms, bool create, struct mno_env **ret);
 struct mno_env *mno_env_free(struct mno_env *e);
+/* unborn.c: removes the data file of an environment whose making a crash cut short, before anything
+ * was committed. Nobody may have it open. 0, -errno. */
+int mno_env_sweep_unborn(int dir_fd);
 /* Sets the name of its directory from class and t0. */
 void mno_env_name(struct mno_env *e);
 /* Without the disk floor and without children; for environments that have a writer of their own. */

@@ -18,5 +18,7 @@ extern const struct ctl_option query_options[];
 extern const struct ctl_option doc_options[];
 extern const struct ctl_option import_options[];
 extern const struct ctl_option store_options[];
+extern const struct ctl_option backup_options[];
+extern const struct ctl_option restore_options[];
 extern const struct ctl_option completion_options[];
 extern const struct ctl_option help_options[];

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /mno/v1/backup: the backups there are, and jobs on them. */
+#include <errno.h>
+#include <string.h>
+#include "../backup.h"
+#include "api_internal.h"
+#include "mno/err.h"
+
+static int answer(struct mno_req *q)
+{
+	mno_backups_json(q->agent->backups, mno_params_get(&q->params, "dir"), &q->j);
+	return api_done(q);
+}
+
+/* Where the agent writes as its own user, only that user and root may choose. */
+static int may_choose(struct mno_req *q)
+{
+	const char *dir = mno_params_get(&q->params, "dir");
+
+	if (!dir || !*dir ||
+		(q->client && (q->client->peer.uid == 0 || q->client->peer.uid == geteuid())))
+		return 0;
+	return api_problem(q, 403, "forbidden", "leave --dir out, or ask as root",
+		"only root may choose a directory of backups");
+}
+
+static int ask(struct mno_req *q, enum mno_backups_what what)
+{
+	uint64_t keep = 0;
+	int r = !q->agent->backups ? api_problem(q, 503, "unavailable", "ask again in a second",
+					     "the agent is starting")
+				   : may_choose(q) ?: api_number(q, "keep", 1, 100000, 0, &keep);
+
+	if (r)
+		return r;
+	r = mno_backups_ask(q->agent->backups, what, mno_params_get(&q->params, "dir"),
+		mno_params_get(&q->params, "name"), keep);
+	if (r == -EBUSY)
+		return api_problem(q, 409, "conflict", "mnoctl backup list shows how far it is",
+			"a backup, or a check of one, is under way");
+	if (r < 0)
+		return api_problem(q, 400, "bad_request",
+			"name an absolute directory: --dir, or backup_dir in the settings",
+			"no directory of backups was named");
+	return answer(q);
+}
+
+int api_backup(struct mno_req *q)
+{
+	if (!strcmp(q->method, "POST"))
+		return ask(q, MNO_BACKUPS_CREATE);
+	if (!q->agent->backups)
+		return api_problem(
+			q, 503, "unavailable", "ask again in a second", "the agent is starting");
+	return may_choose(q) ?: answer(q);
+}
+
+int api_backup_verify(struct mno_req *q)
+{
+	return ask(q, MNO_BACKUPS_VERIFY);
+}
+
+int api_backup_prune(struct mno_req *q)
+{
+	return ask(q, MNO_BACKUPS_PRUNE);
+}
