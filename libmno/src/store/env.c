@@ -14,9 +14,9 @@
 #include "mno/time.h"
 #include "pages.h"
 
-#define MAX_READERS  126
+#define MAX_READERS  62               /* a page of lock.mdb */
 #define CHECK_MAX_NS (60 * NS_PER_MS) /* a start must not become slower with the store's age */
-#define LOCK_BYTES   8192             /* 64 for each reader, 128 for the head */
+#define LOCK_BYTES   4096             /* 64 for each reader, 128 for the head */
 
 /* In META, not sealed: who the environment is. */
 #define IDENTITY_KEY "identity"
