@@ -43,8 +43,10 @@ static int carry_series(struct migrate *m, struct mno_txn *txn, const MDB_val *k
 	if (r < 0)
 		return r;
 	sum_value(&m->c.sum[SUM_SERIES], k->mv_data, 4, o->raw.data, o->raw.len);
-	if (!info.a)
-		return mno_txn_put(txn, MNO_DB_SERIES_HOT, k->mv_data, 4, "", 0);
+	if (!info.a) { /* now a mark for each group of 64 */
+		mno_be32(cold, mno_get_be32(k->mv_data) / 64);
+		return mno_txn_put(txn, MNO_DB_SERIES_HOT, cold, 4, "", 0);
+	}
 	mno_be64(cold, mno_time_key((int64_t)info.a));
 	memcpy(cold + 8, k->mv_data, 4);
 	return mno_txn_put(txn, MNO_DB_SERIES_COLD, cold, sizeof(cold), "", 0);
