@@ -297,12 +297,12 @@ static void put_info(struct mno_json *j, const struct mno_backup_info *i)
 
 static void put_job(struct mno_backups *b, struct mno_json *j)
 {
-	static const char *const whats[] = {"create", "verify", "prune"};
+	static const char *const jobs[] = {"create", "verify", "prune"};
 
 	mno_json_key(j, "job");
 	mno_json_obj(j);
 	mno_json_kbool(j, "running", b->asked || b->running);
-	mno_json_kstr(j, "what", whats[b->what]);
+	mno_json_kstr(j, "what", jobs[b->what]);
 	mno_json_kstr(j, "directory", b->dir);
 	mno_json_kstr(j, "environment", b->env);
 	mno_json_ku64(j, "bytes", b->bytes);

@@ -24,7 +24,7 @@ struct mno_import {
 	unsigned in_flight;
 	bool left; /* by its reader: who ends the last batch frees it */
 	int err;
-	uint64_t stored, unstored, commits;
+	uint64_t stored, hists, unstored, commits;
 	struct mno_import_progress shown; /* as of the last piece */
 };
 
@@ -32,7 +32,7 @@ struct mno_import {
 struct job {
 	struct mno_import *im;
 	struct mno_batch *batch;
-	uint64_t stored, refused;
+	struct mno_load_count count;
 };
 
 static void destroy(struct mno_import *im)
@@ -70,7 +70,7 @@ static int store_batch(void *arg, struct mno_txn *t)
 	err = job->im->err;
 	pthread_mutex_unlock(&job->im->lock);
 	/* after a failure nothing more is stored: what follows may build on what is missing */
-	return err ? err : mno_batch_store(job->batch, t, &job->stored, &job->refused);
+	return err ? err : mno_batch_store(job->batch, t, &job->count);
 }
 
 static void batch_done(void *arg, int r)
@@ -83,8 +83,11 @@ static void batch_done(void *arg, int r)
 	pthread_mutex_lock(&im->lock);
 	if (r < 0 && !im->err)
 		im->err = r;
-	im->stored += r < 0 ? 0 : job->stored;
-	im->unstored += r < 0 ? 0 : job->refused;
+	if (r == 0) {
+		im->stored += job->count.samples;
+		im->hists += job->count.histograms;
+		im->unstored += job->count.refused;
+	}
 	im->commits += r == 0;
 	last = --im->in_flight == 0 && im->left;
 	pthread_cond_signal(&im->cond);
@@ -152,9 +155,11 @@ static int open_parts(
 {
 	struct mno_load_opts lo = {
 		.sz = sizeof(lo), .series = im->agent->series, .full = on_full, .arg = im};
+	const struct mno_series_bounds in = mno_series_bounds(
+		mno_now_ms(), mno_writer_retention_ms(im->agent->writer), MNO_IMPORT_AHEAD_MS);
 	struct mno_ingest_opts io = {.sz = sizeof(io),
-		.min_ms = mno_now_ms() - mno_writer_retention_ms(im->agent->writer),
-		.max_ms = mno_now_ms() + MNO_IMPORT_AHEAD_MS,
+		.min_ms = in.min_ms,
+		.max_ms = in.max_ms,
 		.has_default_ms = has_default,
 		.default_ms = t_ms};
 	int r = mno_load_new(&lo, &im->load);
@@ -240,16 +245,18 @@ static void put_refused(struct mno_json *j, const struct mno_ingest_stat *st)
 void mno_import_json(struct mno_import *im, struct mno_json *j)
 {
 	struct mno_ingest_stat st = im->ended ? im->final : *mno_ingest_stat(im->ingest);
-	uint64_t stored, commits;
+	uint64_t stored, hists, commits;
 
 	pthread_mutex_lock(&im->lock);
 	stored = im->stored;
+	hists = im->hists;
 	commits = im->commits;
 	st.refused[MNO_INGEST_UNSTORED] += im->unstored;
 	pthread_mutex_unlock(&im->lock);
 	mno_json_ku64(j, "bytes", st.bytes);
 	mno_json_ku64(j, "lines", st.lines);
 	mno_json_ku64(j, "accepted", stored);
+	mno_json_ku64(j, "histograms", hists);
 	mno_json_ku64(j, "series", st.series);
 	mno_json_ki64(j, "first_ms", st.first_ms);
 	mno_json_ki64(j, "last_ms", st.last_ms);

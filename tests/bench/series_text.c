@@ -25,13 +25,13 @@ struct run {
 static int on_full(void *arg, struct mno_batch *batch)
 {
 	struct run *r = arg;
-	uint64_t stored, refused;
+	struct mno_load_count count;
 
 	bench_series_begin(&r->b);
-	bench_must("store", mno_batch_store(batch, r->b.txn, &stored, &refused));
+	bench_must("store", mno_batch_store(batch, r->b.txn, &count));
 	bench_series_commit(&r->b);
-	r->stored += stored;
-	r->refused += refused;
+	r->stored += count.samples;
+	r->refused += count.refused;
 	mno_batch_free(batch);
 	return 0;
 }

@@ -54,7 +54,7 @@ static int fuzz_samples(void *arg, const struct mno_ingest_sample *v, size_t n)
 	return 0;
 }
 
-static void fuzz_buckets(struct fuzz_sink *s, const struct mno_ingest_buckets *b)
+static void fuzz_buckets(struct fuzz_sink *s, const struct mno_native_buckets *b)
 {
 	for (size_t i = 0; i < b->n_spans; i++)
 		mno_buf_add(&s->out, &b->spans[i], sizeof(b->spans[i]));
@@ -62,8 +62,7 @@ static void fuzz_buckets(struct fuzz_sink *s, const struct mno_ingest_buckets *b
 		mno_buf_add(&s->out, b->deltas ? (const void *)&b->deltas[i] : &b->counts[i], 8);
 }
 
-static int fuzz_histogram(
-	void *arg, uint32_t series, int64_t t_ms, const struct mno_ingest_histogram *h)
+static int fuzz_histogram(void *arg, uint32_t series, int64_t t_ms, const struct mno_native_hist *h)
 {
 	struct fuzz_sink *s = arg;
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "mno/macro.h"
+#include "mno/native_hist.h"
 
 /* Why something was refused; names are part of the API. Append only. */
 #define MNO_INGEST_REASONS(X)                                                                      \
@@ -58,26 +59,6 @@ struct mno_ingest_sample {
 	double value;
 };
 
-/* A native histogram as it was sent: whole, in spans and deltas. All borrowed during the call. */
-struct mno_ingest_histogram {
-	int32_t schema;
-	bool is_float;         /* counts are absolute floats, not deltas of integers */
-	uint8_t reset_hint;    /* 0 unknown, 1 yes, 2 no, 3 gauge */
-	double zero_threshold; /* width of the zero bucket */
-	double sum;
-	uint64_t count, zero_count;
-	double count_float, zero_count_float;
-	struct mno_ingest_buckets {
-		size_t n_spans, n;
-		const struct mno_ingest_span {
-			int32_t offset;
-			uint32_t length;
-		} * spans;
-		const int64_t *deltas; /* n of them, or NULL */
-		const double *counts;  /* n of them, or NULL */
-	} positive, negative;
-};
-
 /* Who takes the samples. A negative result stops the ingester, which returns it from then on. */
 struct mno_ingest_sink {
 	/* A new series: from now on @series stands for the canonical @key (mno/series.h). Numbers
@@ -87,9 +68,9 @@ struct mno_ingest_sink {
 	int (*forget)(void *arg);
 	/* Samples in the order of the input, at most 4,096. Borrowed. */
 	int (*samples)(void *arg, const struct mno_ingest_sample *v, size_t n);
-	/* May be NULL: native histograms are then refused and counted. */
-	int (*histogram)(
-		void *arg, uint32_t series, int64_t t_ms, const struct mno_ingest_histogram *h);
+	/* A native histogram as it was sent, borrowed. -EINVAL: it cannot be stored, which is counted
+	 * and stops nothing. May be NULL: all are then refused and counted. */
+	int (*histogram)(void *arg, uint32_t series, int64_t t_ms, const struct mno_native_hist *h);
 };
 
 struct mno_ingest_opts {

@@ -21,7 +21,8 @@ struct mno_load_opts {
 	int (*full)(void *arg, struct mno_batch *b);
 	void *arg;
 };
-/* -ENOMEM. Memory: 4 bytes a series, and one batch being filled. */
+/* -ENOMEM. Memory: 4 bytes a series, and one batch being filled, of which native histograms have
+ * 8 MiB at most. */
 int mno_load_new(const struct mno_load_opts *o, struct mno_load **ret);
 /* NULL-safe, returns NULL. No batch of it may be left. */
 struct mno_load *mno_load_free(struct mno_load *l);
@@ -32,12 +33,14 @@ const struct mno_ingest_sink *mno_load_sink(void);
 /* Hands over what is left, after mno_ingest_end(). What .full returned. Reader's thread. */
 int mno_load_flush(struct mno_load *l);
 
+struct mno_load_count {
+	uint64_t samples, histograms; /* in the transaction */
+	uint64_t refused;             /* of both: not taken by the store */
+};
 /*
- * Stores a batch inside @txn; batches in the order in which they were made. Errors of the store:
- * abort @txn and stop loading. *@ret_stored samples are in the transaction, *@ret_refused were not
- * taken by the store. Writer thread.
+ * Stores a batch inside @txn, once; batches in the order in which they were made. Errors of the
+ * store: abort @txn and stop loading. Writer thread.
  */
-int mno_batch_store(
-	struct mno_batch *b, struct mno_txn *txn, uint64_t *ret_stored, uint64_t *ret_refused);
+int mno_batch_store(struct mno_batch *b, struct mno_txn *txn, struct mno_load_count *ret);
 /* NULL-safe, returns NULL. */
 struct mno_batch *mno_batch_free(struct mno_batch *b);

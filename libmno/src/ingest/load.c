@@ -2,13 +2,21 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../series/native.h"
 #include "mno/buf.h"
 #include "mno/load.h"
 
 #define BATCH_SAMPLES 262144u
 #define KEYS_MAX      (4u << 20)          /* text of new series in a batch */
+#define HISTS_MAX     8192u               /* native histograms in a batch */
+#define HIST_BYTES    (8u << 20)          /* theirs */
 #define T_END         (253402300800000LL) /* the store has days from 1970 to 9999 */
 #define PART_MS       (256 * 86400000LL)  /* within what a call of the store may span */
+
+struct hist {
+	uint32_t series;
+	struct native v; /* owned */
+};
 
 struct mno_batch {
 	struct mno_load *load;
@@ -17,6 +25,8 @@ struct mno_batch {
 	struct mno_buf keys; /* theirs: u32 length, text */
 	size_t n;
 	struct mno_sample *v; /* owned; .id is the number of the series */
+	size_t n_hists, cap_hists, hist_bytes;
+	struct hist *hists; /* owned */
 };
 
 struct mno_load {
@@ -56,6 +66,9 @@ struct mno_batch *mno_batch_free(struct mno_batch *b)
 	if (!b)
 		return NULL;
 	mno_buf_done(&b->keys);
+	for (size_t i = 0; i < b->n_hists; i++)
+		free(b->hists[i].v.mem);
+	free(b->hists);
 	free(b->v);
 	free(b);
 	return NULL;
@@ -145,10 +158,49 @@ static int on_samples(void *arg, const struct mno_ingest_sample *v, size_t n)
 	return 0;
 }
 
+static int more_hists(struct mno_batch *b)
+{
+	size_t cap = b->cap_hists ? b->cap_hists * 2 : 64;
+	struct hist *p;
+
+	if (b->n_hists < b->cap_hists)
+		return 0;
+	p = reallocarray(b->hists, cap, sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	b->hists = p;
+	b->cap_hists = cap;
+	return 0;
+}
+
+static int on_histogram(void *arg, uint32_t series, int64_t t_ms, const struct mno_native_hist *h)
+{
+	size_t bytes =
+		8 * (h->positive.n + h->positive.n_spans + h->negative.n + h->negative.n_spans);
+	struct mno_load *l = arg;
+	struct mno_batch *b;
+	int r = native_check(h);
+
+	if (r == 0 && l->batch &&
+		(l->batch->n_hists == HISTS_MAX || l->batch->hist_bytes + bytes > HIST_BYTES))
+		r = mno_load_flush(l);
+	r = r ?: need_batch(l) ?: more_hists(l->batch);
+	if (r < 0)
+		return r;
+	b = l->batch;
+	b->hists[b->n_hists].series = series;
+	r = native_copy(&b->hists[b->n_hists].v, t_ms, h);
+	b->n_hists += r == 0;
+	b->hist_bytes += r == 0 ? bytes : 0;
+	return r;
+}
+
 const struct mno_ingest_sink *mno_load_sink(void)
 {
-	static const struct mno_ingest_sink sink = {
-		.series = on_series, .forget = on_forget, .samples = on_samples};
+	static const struct mno_ingest_sink sink = {.series = on_series,
+		.forget = on_forget,
+		.samples = on_samples,
+		.histogram = on_histogram};
 
 	return &sink;
 }
@@ -195,20 +247,40 @@ static int resolve(struct mno_batch *b, struct mno_txn *txn)
 	return 0;
 }
 
-static int by_time(const void *pa, const void *pb)
+/* [@from, @mid) and [@mid, @to) of @v, each in order, into @out: of equal times the first first. */
+static void merge(
+	const struct mno_sample *v, size_t from, size_t mid, size_t to, struct mno_sample *out)
 {
-	const struct mno_sample *a = pa, *b = pb;
+	for (size_t i = from, k = mid, n = from; n < to; n++)
+		out[n] = i < mid && (k == to || v[i].t_ms <= v[k].t_ms) ? v[i++] : v[k++];
+}
 
-	return (a->t_ms > b->t_ms) - (a->t_ms < b->t_ms);
+/* By time; equal times keep their order, since of two values the later one counts. */
+static int sort_samples(struct mno_sample *v, size_t n)
+{
+	_cleanup_free_ struct mno_sample *room = malloc(n * sizeof(*v));
+	struct mno_sample *from = v, *to = room, *swap;
+
+	if (!room)
+		return -ENOMEM;
+	for (size_t run = 1; run < n; run *= 2) {
+		for (size_t i = 0; i < n; i += 2 * run)
+			merge(from, i, MNO_MIN(i + run, n), MNO_MIN(i + 2 * run, n), to);
+		swap = from;
+		from = to;
+		to = swap;
+	}
+	if (from != v)
+		memcpy(v, from, n * sizeof(*v));
+	return 0;
 }
 
 /* What spans more days than one call may: in parts. */
 static int add_parts(
 	struct mno_load *l, struct mno_txn *txn, struct mno_sample *v, size_t n, uint64_t *stored)
 {
-	int r = 0;
+	int r = sort_samples(v, n);
 
-	qsort(v, n, sizeof(*v), by_time);
 	for (size_t i = 0, k; i < n && r == 0; i += k) {
 		for (k = 1; i + k < n && v[i + k].t_ms - v[i].t_ms < PART_MS; k++)
 			;
@@ -237,17 +309,36 @@ static int add_samples(struct mno_batch *b, struct mno_txn *txn, uint64_t *store
 	return r;
 }
 
-int mno_batch_store(
-	struct mno_batch *b, struct mno_txn *txn, uint64_t *ret_stored, uint64_t *ret_refused)
+static int add_hists(struct mno_batch *b, struct mno_txn *txn, uint64_t *stored)
 {
-	uint64_t stored = 0;
+	struct mno_load *l = b->load;
+	int r = 0;
+
+	for (size_t i = 0; i < b->n_hists && r == 0; i++) {
+		const struct native *v = &b->hists[i].v;
+		uint32_t id = l->ids[b->hists[i].series];
+
+		if (!id || v->t_ms < 0 || v->t_ms >= T_END)
+			continue;
+		r = mno_series_add_hist(l->o.series, txn, id, v->t_ms, &v->h);
+		*stored += r == 0;
+		r = r == -EINVAL ? 0 : r;
+	}
+	return r;
+}
+
+int mno_batch_store(struct mno_batch *b, struct mno_txn *txn, struct mno_load_count *ret)
+{
+	struct mno_load_count c = {0};
 	int r = resolve(b, txn);
 
 	if (r == 0)
-		r = add_samples(b, txn, &stored);
+		r = add_samples(b, txn, &c.samples);
+	if (r == 0)
+		r = add_hists(b, txn, &c.histograms);
 	if (r < 0)
 		return r;
-	*ret_stored = stored;
-	*ret_refused = b->n - stored;
+	c.refused = b->n - c.samples + b->n_hists - c.histograms;
+	*ret = c;
 	return 0;
 }

@@ -59,6 +59,7 @@ struct cold {
 	struct id_set base;       /* candidates */
 	bool known;               /* base is more than nothing yet */
 	bool *done;               /* by matcher */
+	struct records group;     /* looked at last */
 	struct mno_ids *ids;
 };
 
@@ -66,6 +67,7 @@ static void cold_done(struct cold *c)
 {
 	set_done(&c->base);
 	free(c->done);
+	records_done(&c->group);
 	rd_done(&c->rd);
 }
 
@@ -309,31 +311,45 @@ static int narrow_by_regexes(struct cold *c, bool early)
 /* --- by records ---------------------------------------------------------------------------------------- */
 
 /* 1: the record is of a series that is wanted. A damaged one matches nothing. */
-static int judge_record(struct cold *c, const MDB_val *k, const MDB_val *v, bool all)
+static int judge_record(struct cold *c, unsigned col, bool all)
 {
 	_cleanup_(key_labels_done)
 	struct key_labels labels = {0};
+	const struct records *g = &c->group;
 	struct record rec;
 	bool rest = all;
-	int r = record_times(k->mv_data, v->mv_data, v->mv_size, &rec);
+	int r;
 
-	if (r == 0 && (rec.first_ms > c->q->t1 || rec.last_ms < c->q->t0))
+	if (!(records_all(g) >> col & 1) || g->first[col] > c->q->t1 || g->last[col] < c->q->t0)
 		return 0;
 	for (size_t i = 0; i < c->q->n && !rest; i++)
 		rest = !c->done[i];
-	if (r == 0 && rest)
-		r = dict_record(
-			c->rd.s, c->rd.z, k->mv_data, v->mv_data, v->mv_size, &c->rd.raw, &rec);
-	if (r < 0) {
-		dict_damaged(c->rd.s, k->mv_data);
-		return 0;
-	}
 	if (!rest)
 		return 1;
+	r = records_key(c->rd.s, c->rd.t, c->rd.z, g, col, &c->rd.raw, &rec);
+	if (r == -MNO_ECORRUPT)
+		dict_damaged(c->rd.s, g->no * GROUP_SERIES + col, g->no * GROUP_SERIES + col);
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
 	r = key_parse(rec.key, rec.len, &labels);
 	if (r < 0)
 		return r == -ENOMEM ? r : 0;
 	return match_labels(c->q->m, c->q->n, &labels);
+}
+
+/* Those of @cols that are wanted. */
+static int judge_group(struct cold *c, uint32_t no, uint64_t cols, bool all)
+{
+	int r = records_load(c->rd.s, c->rd.t, c->rd.z, no, &c->group);
+
+	for (cols &= records_all(&c->group); cols && r >= 0; cols &= cols - 1) {
+		unsigned col = (unsigned)__builtin_ctzll(cols);
+
+		r = judge_record(c, col, all);
+		if (r == 1)
+			r = ids_add(c->ids, no * GROUP_SERIES + col, c->q->limit);
+	}
+	return r;
 }
 
 /* Candidates one by one, if anything is left to be judged about them. */
@@ -345,77 +361,50 @@ static int take_candidates(struct cold *c)
 	for (size_t i = 0; i < c->q->n && !judge; i++)
 		judge = !c->done[i];
 	for (size_t i = 0; i < c->base.n && r >= 0; i++) {
-		for (uint64_t left = c->base.v[i].mask; left && r >= 0; left &= left - 1) {
-			uint32_t id =
-				c->base.v[i].group * GROUP_SERIES + (uint32_t)__builtin_ctzll(left);
-			uint8_t be[4];
-			MDB_val k = {sizeof(be), be}, v;
+		uint32_t no = c->base.v[i].group;
+		uint64_t left = c->base.v[i].mask;
 
-			mno_be32(be, id);
-			r = judge ? rd_renew(&c->rd) : 1;
+		if (judge) {
+			r = rd_renew(&c->rd);
 			if (r == 0)
-				r = mno_lmdb_error(mdb_get(
-					c->rd.t, c->rd.s->env->main->dbi[MNO_DB_SERIES], &k, &v));
-			if (r == 0)
-				r = judge_record(c, &k, &v, false);
-			if (r == 1)
-				r = ids_add(c->ids, id, c->q->limit);
-			r = r == -ENOENT ? 0 : r; /* expired since */
+				r = judge_group(c, no, left, false);
+			continue;
 		}
+		for (; left && r == 0; left &= left - 1)
+			r = ids_add(c->ids, no * GROUP_SERIES + (uint32_t)__builtin_ctzll(left),
+				c->q->limit);
 	}
 	return r < 0 ? r : 0;
 }
 
-static bool is_hot(const struct cold *c, uint32_t id)
+static uint64_t hot_mask(const struct cold *c, uint32_t no)
 {
-	size_t i = set_find(c->hot, id / GROUP_SERIES);
+	size_t i = set_find(c->hot, no);
 
-	return i < c->hot->n && c->hot->v[i].group == id / GROUP_SERIES &&
-	       c->hot->v[i].mask >> (id % GROUP_SERIES) & 1;
+	return i < c->hot->n && c->hot->v[i].group == no ? c->hot->v[i].mask : 0;
 }
 
-/* Records from @at on, in this slice; *@at is where to go on. -ENOENT at the end. */
-static int walk_slice(struct cold *c, uint8_t at[4])
-{
-	MDB_val k = {4, at}, v;
-	MDB_cursor *cur;
-	int r = rd_renew(&c->rd);
-
-	if (r == 0)
-		r = mno_lmdb_error(
-			mdb_cursor_open(c->rd.t, c->rd.s->env->main->dbi[MNO_DB_SERIES], &cur));
-	if (r < 0)
-		return r;
-	r = mno_lmdb_error(mno_cursor_seek(cur, MNO_SEEK_GE, &k, &v));
-	for (unsigned i = 1; r == 0; i++) {
-		uint32_t id = k.mv_size == 4 ? mno_get_be32(k.mv_data) : 0;
-
-		if (i % 64 == 0 && mno_now_ns(CLOCK_MONOTONIC) >= c->rd.end_ns) {
-			mno_be32(at, id);
-			break;
-		}
-		if (k.mv_size == 4 && !is_hot(c, id))
-			r = judge_record(c, &k, &v, true);
-		if (r == 1)
-			r = ids_add(c->ids, id, c->q->limit);
-		if (r == 0)
-			r = mno_lmdb_error(mdb_cursor_get(cur, &k, &v, MDB_NEXT));
-	}
-	mdb_cursor_close(cur);
-	return r;
-}
-
+/* Records with ids from @from on. */
 static int walk_records(struct cold *c, uint64_t from)
 {
-	uint8_t at[4];
-	int r;
+	uint64_t next = from / GROUP_SERIES;
+	int r = 0;
 
-	if (from > UINT32_MAX)
-		return 0;
-	mno_be32(at, (uint32_t)from);
-	do
-		r = walk_slice(c, at);
-	while (r == 0);
+	while (r == 0 && next <= UINT32_MAX / GROUP_SERIES) {
+		uint32_t no = (uint32_t)next;
+		uint64_t cols = UINT64_MAX;
+
+		r = rd_renew(&c->rd);
+		if (r == 0)
+			r = records_next(c->rd.s, c->rd.t, &no);
+		if (r < 0)
+			break;
+		if (no == from / GROUP_SERIES)
+			cols <<= from % GROUP_SERIES;
+		r = judge_group(c, no, cols & ~hot_mask(c, no), true);
+		r = MNO_MIN(r, 0);
+		next = (uint64_t)no + 1;
+	}
 	return r == -ENOENT ? 0 : r;
 }
 

@@ -18,59 +18,28 @@ uint64_t dict_fingerprint(const struct mno_series *s, const char *key, size_t le
 	return mno_siphash(s->env->hash_key, key, len);
 }
 
-/* a: last time, 0 in the head; b: first time, 0 not known */
-static struct record times_of(const struct mno_seal *info)
-{
-	return (struct record){.first_ms = info->b ? (int64_t)info->b : INT64_MIN,
-		.last_ms = info->a ? (int64_t)info->a : INT64_MAX};
-}
-
-int dict_record(const struct mno_series *s, ZSTD_DCtx *z, const uint8_t id_be[4], const void *val,
-	size_t len, struct mno_buf *raw, struct record *ret)
-{
-	struct mno_seal info;
-	int r = mno_seal_open(
-		s->env->main, MNO_DB_SERIES, z, id_be, 4, val, len, MNO_SEAL_SERIES, &info, raw);
-
-	if (r < 0)
-		return r;
-	*ret = times_of(&info);
-	ret->key = raw->data;
-	ret->len = raw->len;
-	return 0;
-}
-
-int record_times(const uint8_t id_be[4], const void *val, size_t len, struct record *ret)
-{
-	struct mno_seal info;
-	int r = mno_seal_peek(id_be, 4, val, len, MNO_SEAL_SERIES, &info);
-
-	if (r == 0)
-		*ret = times_of(&info);
-	return r;
-}
-
-void dict_damaged(struct mno_series *s, const uint8_t id_be[4])
+void dict_damaged(struct mno_series *s, uint32_t first, uint32_t last)
 {
 	s->env->damaged++;
 	if (__atomic_fetch_add(&s->damaged_records, 1, __ATOMIC_RELAXED) == 0)
-		mno_err("series: the record of series %u is damaged: its labels are lost",
-			mno_get_be32(id_be));
+		mno_err("series: the records of series %u to %u are damaged: their labels are lost",
+			first, last);
 }
 
 static int record_put(
 	struct mno_series *s, struct mno_txn *txn, const struct hot *h, int64_t last_ms)
 {
-	struct mno_seal info = {
-		.kind = MNO_SEAL_SERIES, .a = (uint64_t)last_ms, .b = (uint64_t)h->first_ms};
-	uint8_t id[4];
+	struct records *g;
+	int r = records_edit(s, txn, h->id / GROUP_SERIES, &g);
 
-	mno_be32(id, h->id);
+	if (r < 0)
+		return r;
 	mno_buf_reset(&s->key);
 	hot_key(h, &s->key);
 	if (s->key.err)
 		return s->key.err;
-	return mno_seal_put(txn, MNO_DB_SERIES, id, 4, &info, s->key.data, s->key.len, NULL);
+	return records_set(txn, g, h->id % GROUP_SERIES, h->first_ms ? h->first_ms : INT64_MIN,
+		last_ms, s->key.data, s->key.len);
 }
 
 void dict_mark_dirty(struct mno_series *s, struct hot *h)
@@ -84,18 +53,17 @@ void dict_mark_dirty(struct mno_series *s, struct hot *h)
 
 static int write_hot(struct mno_series *s, struct mno_txn *txn, const struct hot *h)
 {
-	uint8_t fp[12], id[4];
+	uint8_t fp[12];
 	int r;
 
 	mno_be64(fp, h->fp);
 	mno_be32(fp + 8, h->id);
-	mno_be32(id, h->id);
-	r = record_put(s, txn, h, 0);
-	if (r == 0)
-		r = mno_txn_put(txn, MNO_DB_SERIES_FP, fp, sizeof(fp), "", 0);
-	if (r == 0)
-		r = mno_txn_put(txn, MNO_DB_SERIES_HOT, id, sizeof(id), "", 0);
-	return r;
+	r = record_put(s, txn, h, INT64_MAX);
+	if (h->id < EARLY_IDS) {
+		s->early_fp[h->id] = h->fp;
+		return r;
+	}
+	return r < 0 ? r : mno_txn_put(txn, MNO_DB_SERIES_FP, fp, sizeof(fp), "", 0);
 }
 
 /* Oldest first, so that keys come in order and pages get full. */
@@ -116,7 +84,8 @@ static struct hot *reverse(struct hot *list)
 /* They stay on a list until the commit: an abort puts them back. */
 int dict_flush(struct mno_series *s, struct mno_txn *txn)
 {
-	uint64_t lag;
+	uint64_t lag, indexed;
+	int err;
 
 	s->dirty = reverse(s->dirty);
 	while (s->dirty) {
@@ -129,67 +98,48 @@ int dict_flush(struct mno_series *s, struct mno_txn *txn)
 		h->next_dirty = s->inflight;
 		s->inflight = h;
 	}
-	lag = s->now.next_id -
-	      MNO_MIN(__atomic_load_n(&s->indexed, __ATOMIC_RELAXED), s->now.next_id);
+	err = records_sync(s, txn);
+	if (err < 0)
+		return err;
+	indexed = __atomic_load_n(&s->indexed, __ATOMIC_RELAXED);
+	lag = s->now.next_id - MNO_MIN(indexed, s->now.next_id);
+	if (!__atomic_load_n(&s->index_bad, __ATOMIC_RELAXED) &&
+		(lag < INDEX_LAG || (indexed <= 1 && s->now.next_id <= EARLY_IDS)))
+		return 0;
 	return index_step(s, txn, INDEX_LAG, lag > INDEX_FAR ? 5 * INDEX_NS : INDEX_NS);
 }
 
 int dict_cool(struct mno_series *s, struct mno_txn *txn, struct hot *h, int64_t last_ms)
 {
-	uint8_t cold[12], id[4];
+	uint8_t cold[12];
 	int r;
 
 	last_ms = last_ms ? last_ms : 1; /* 0 means hot */
 	mno_be64(cold, mno_time_key(last_ms));
 	mno_be32(cold + 8, h->id);
-	mno_be32(id, h->id);
 	r = record_put(s, txn, h, last_ms);
 	if (r == 0)
 		r = mno_txn_put(txn, MNO_DB_SERIES_COLD, cold, sizeof(cold), "", 0);
 	if (r == 0)
 		r = span_widen(s, txn, h->id / GROUP_SERIES, h->first_ms, last_ms);
-	if (r == 0)
-		r = mno_txn_del(txn, MNO_DB_SERIES_HOT, id, sizeof(id));
-	return r == -ENOENT ? 0 : r;
+	return r;
 }
 
-static int fetch_record(
-	struct mno_series *s, struct mno_txn *txn, const uint8_t id[4], struct mno_buf *val)
+/* One record into the head. */
+static int heat(
+	struct mno_series *s, MDB_txn *t, const struct records *g, unsigned col, struct hot **ret)
 {
-	const void *p;
-	size_t len;
-	int r;
-
-	if (!txn)
-		return mno_store_fetch(s->env, MNO_DB_SERIES, MNO_SEEK_EQ, id, 4, NULL, val);
-	r = mno_txn_get(txn, MNO_DB_SERIES, id, 4, &p, &len);
-	if (r < 0)
-		return r;
-	mno_buf_reset(val);
-	mno_buf_add(val, p, len);
-	return val->err;
-}
-
-int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot **ret)
-{
-	_cleanup_buf_ struct mno_buf val = {0}, raw = {0};
+	_cleanup_buf_ struct mno_buf raw = {0};
 	_cleanup_(key_labels_done)
 	struct key_labels k = {0};
 	struct record rec;
-	uint8_t be[4];
-	int r;
+	int r = records_key(s, t, s->z, g, col, &raw, &rec);
 
-	mno_be32(be, id);
-	r = fetch_record(s, txn, be, &val);
-	if (r < 0)
-		return r;
-	r = dict_record(s, s->z, be, val.data, val.len, &raw, &rec);
-	if (r < 0)
-		return r;
-	r = key_parse(rec.key, rec.len, &k);
+	if (r == 0)
+		r = key_parse(rec.key, rec.len, &k);
 	if (r < 0)
 		return r == -EINVAL ? -MNO_ECORRUPT : r;
-	r = hot_add(s, id, dict_fingerprint(s, rec.key, rec.len), &k, ret);
+	r = hot_add(s, g->no * GROUP_SERIES + col, dict_fingerprint(s, rec.key, rec.len), &k, ret);
 	if (r < 0)
 		return r;
 	pthread_rwlock_wrlock(&s->lock);
@@ -198,6 +148,14 @@ int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot
 	if (rec.last_ms != INT64_MAX)
 		dict_mark_dirty(s, *ret);
 	return 0;
+}
+
+int dict_heat(struct mno_series *s, struct mno_txn *txn, uint32_t id, struct hot **ret)
+{
+	struct records *g;
+	int r = records_edit(s, txn, id / GROUP_SERIES, &g);
+
+	return r < 0 ? r : heat(s, txn->t, g, id % GROUP_SERIES, ret);
 }
 
 int dict_widen(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t_ms)
@@ -214,16 +172,40 @@ int dict_widen(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t
 	return 0;
 }
 
+/* 1: the stored series has this key. What is damaged has none: the series gets a new id. */
+static int has_key(
+	struct mno_series *s, struct mno_txn *txn, uint32_t id, const char *key, size_t len)
+{
+	_cleanup_buf_ struct mno_buf raw = {0};
+	struct records *g;
+	struct record rec;
+	int r = records_edit(s, txn, id / GROUP_SERIES, &g);
+
+	if (r < 0)
+		return r;
+	if (records_key(s, txn->t, s->z, g, id % GROUP_SERIES, &raw, &rec) < 0)
+		return 0;
+	return rec.len == len && memcmp(rec.key, key, len) == 0;
+}
+
 /* The stored id of a key that is not in the head. */
 static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, const char *key,
 	size_t key_len, uint32_t *ret_id)
 {
-	_cleanup_buf_ struct mno_buf raw = {0};
 	uint8_t from[12];
 	MDB_val k = {sizeof(from), from}, v;
 	MDB_cursor *c;
 	int r;
 
+	for (uint32_t id = 1; id < EARLY_IDS && id < s->now.next_id; id++) {
+		if (s->early_fp[id] != fp)
+			continue;
+		r = has_key(s, txn, id, key, key_len);
+		if (r == 1)
+			*ret_id = id;
+		if (r)
+			return MNO_MIN(r, 0);
+	}
 	mno_be64(from, fp);
 	mno_be32(from + 8, 0);
 	r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->main->dbi[MNO_DB_SERIES_FP], &c));
@@ -232,24 +214,21 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 	r = mno_lmdb_error(mno_cursor_seek(c, MNO_SEEK_GE, &k, &v));
 	for (; r == 0; r = mno_lmdb_error(mdb_cursor_get(c, &k, &v, MDB_NEXT))) {
 		const uint8_t *p = k.mv_data;
-		struct record rec;
-		const void *val;
-		size_t len;
+		uint32_t id;
 
 		if (k.mv_size != 12 || mno_get_be64(p) != fp) {
 			r = -ENOENT;
 			break;
 		}
-		if (mno_txn_get(txn, MNO_DB_SERIES, p + 8, 4, &val, &len) < 0 ||
-			dict_record(s, s->z, p + 8, val, len, &raw, &rec) < 0)
-			continue; /* a damaged record: the series gets a new id */
-		if (rec.len == key_len && memcmp(rec.key, key, key_len) == 0) {
-			*ret_id = mno_get_be32(p + 8);
+		id = mno_get_be32(p + 8);
+		r = has_key(s, txn, id, key, key_len);
+		if (r == 1)
+			*ret_id = id;
+		if (r)
 			break;
-		}
 	}
 	mdb_cursor_close(c);
-	return r;
+	return MNO_MIN(r, 0);
 }
 
 static size_t index_bytes(const struct mno_series *s)
@@ -284,7 +263,7 @@ static int make_series(
 static int admit(struct mno_series *s, struct mno_txn *txn, uint64_t fp, const struct key_labels *k,
 	struct hot **ret)
 {
-	uint32_t id;
+	uint32_t id = 0;
 	int r;
 
 	if (index_bytes(s) + s->key.len > s->index_max)
@@ -350,74 +329,110 @@ static int load_state(struct mno_series *s)
 	return r;
 }
 
+/* The series of one group that were in the head; *@damaged counts those that cannot be read. */
+static int load_group(struct mno_series *s, uint32_t no, size_t *damaged)
+{
+	struct rd rd;
+	int r = rd_open(&rd, s);
+
+	if (r == 0)
+		r = records_load(s, rd.t, rd.z, no, &s->edit);
+	for (uint64_t left = r == 0 ? records_hot(&s->edit) : 0; left; left &= left - 1) {
+		struct hot *h;
+
+		r = heat(s, rd.t, &s->edit, (unsigned)__builtin_ctzll(left), &h);
+		if (r == -ENOMEM)
+			break;
+		*damaged += r < 0;
+	}
+	*damaged += r == 0 && s->edit.damaged;
+	s->edit.valid = false;
+	rd_done(&rd);
+	return r == -MNO_ECORRUPT ? 0 : r;
+}
+
+/* Fingerprints of the first ids, from their records. */
+static int load_early(struct mno_series *s)
+{
+	_cleanup_buf_ struct mno_buf raw = {0};
+	struct records *g = &s->edit;
+	struct rd rd;
+	uint32_t no = 0;
+	int r = rd_open(&rd, s);
+
+	for (; r == 0; no++) {
+		r = rd_renew(&rd);
+		if (r == 0)
+			r = records_next(s, rd.t, &no);
+		if (r < 0 || no >= EARLY_IDS / GROUP_SERIES)
+			break;
+		r = records_load(s, rd.t, rd.z, no, g);
+		for (uint64_t left = r == 0 ? records_all(g) : 0; left; left &= left - 1) {
+			unsigned col = (unsigned)__builtin_ctzll(left);
+			struct record rec;
+
+			if (records_key(s, rd.t, rd.z, g, col, &raw, &rec) == 0)
+				s->early_fp[no * GROUP_SERIES + col] =
+					dict_fingerprint(s, rec.key, rec.len);
+		}
+	}
+	g->valid = false;
+	rd_done(&rd);
+	return r == -ENOENT ? 0 : r;
+}
+
 int dict_load(struct mno_series *s)
 {
-	uint8_t id[4] = {0};
+	uint8_t group[4] = {0};
 	_cleanup_buf_ struct mno_buf k = {0};
 	size_t damaged = 0;
 	int r;
 
-	r = mno_store_fetch(s->env, MNO_DB_SERIES_HOT, MNO_SEEK_GE, id, 4, &k, NULL);
+	r = mno_store_fetch(s->env, MNO_DB_SERIES_HOT, MNO_SEEK_GE, group, 4, &k, NULL);
 	for (; r == 0;
-		r = mno_store_fetch(s->env, MNO_DB_SERIES_HOT, MNO_SEEK_GT, id, 4, &k, NULL)) {
-		struct hot *h;
-
+		r = mno_store_fetch(s->env, MNO_DB_SERIES_HOT, MNO_SEEK_GT, group, 4, &k, NULL)) {
 		if (k.len != 4)
 			return -MNO_ECORRUPT;
-		memcpy(id, k.data, 4);
-		r = dict_heat(s, NULL, mno_get_be32(id), &h);
-		if (r == -ENOMEM)
+		memcpy(group, k.data, 4);
+		r = load_group(s, mno_get_be32(group), &damaged);
+		if (r < 0)
 			return r;
-		damaged += r < 0;
 	}
 	if (damaged)
-		mno_err("series: %zu damaged dictionary records; these series get new ids",
+		mno_err("series: %zu damaged dictionary records or groups of them; these series "
+			"get new ids",
 			damaged);
-	return r == -ENOENT ? load_state(s) : r;
+	if (r == -ENOENT)
+		r = load_early(s);
+	return r < 0 ? r : load_state(s);
 }
 
 /* --- expiry --------------------------------------------------------------------------------------- */
 
-/* A group whose last record went has no span to keep. */
-static int span_expire(struct mno_series *s, struct mno_txn *txn, uint32_t group)
-{
-	uint8_t from[4];
-	MDB_val k = {sizeof(from), from}, v;
-	MDB_cursor *c;
-	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->main->dbi[MNO_DB_SERIES], &c));
-
-	if (r < 0)
-		return r;
-	mno_be32(from, group * GROUP_SERIES);
-	r = mno_lmdb_error(mno_cursor_seek(c, MNO_SEEK_GE, &k, &v));
-	if (r == 0 && k.mv_size == 4 && mno_get_be32(k.mv_data) / GROUP_SERIES == group)
-		r = 1;
-	mdb_cursor_close(c);
-	if (r == 1 || (r < 0 && r != -ENOENT))
-		return r < 0 ? r : 0;
-	return span_drop(s, txn, group);
-}
-
-static int forget(struct mno_series *s, struct mno_txn *txn, const uint8_t id_be[4],
+static int forget(struct mno_series *s, struct mno_txn *txn, struct records *g, unsigned col,
 	const struct record *rec, struct index_batch *b)
 {
 	_cleanup_(key_labels_done)
 	struct key_labels k = {0};
+	uint32_t id = g->no * GROUP_SERIES + col;
 	uint8_t fp[12];
 	int r;
 
 	mno_be64(fp, dict_fingerprint(s, rec->key, rec->len));
-	memcpy(fp + 8, id_be, 4);
+	mno_be32(fp + 8, id);
 	r = key_parse(rec->key, rec->len, &k);
 	if (r == 0)
-		r = index_batch_add(b, mno_get_be32(id_be), &k);
+		r = index_batch_add(b, id, &k);
 	if (r == -ENOMEM)
 		return r;
-	r = mno_txn_del(txn, MNO_DB_SERIES, id_be, 4);
+	r = records_del(txn, g, col);
 	if (r == 0)
 		r = mno_txn_del(txn, MNO_DB_SERIES_FP, fp, sizeof(fp));
 	s->now.series -= s->now.series > 0;
-	return r == -ENOENT ? 0 : r;
+	if (r < 0 && r != -ENOENT)
+		return r;
+	/* a group whose last record went has no span to keep */
+	return records_all(g) ? 0 : span_drop(s, txn, g->no);
 }
 
 /* One entry of the order of expiry: the series goes unless it was seen again since. */
@@ -425,23 +440,16 @@ static int expire_one(
 	struct mno_series *s, struct mno_txn *txn, const uint8_t cold[12], struct index_batch *b)
 {
 	_cleanup_buf_ struct mno_buf raw = {0};
-	const uint8_t *id = cold + 8;
+	uint32_t id = mno_get_be32(cold + 8);
+	unsigned col = id % GROUP_SERIES;
+	struct records *g;
 	struct record rec;
-	const void *val;
-	size_t len;
-	int r;
+	int r = records_edit(s, txn, id / GROUP_SERIES, &g);
 
-	r = mno_txn_get(txn, MNO_DB_SERIES, id, 4, &val, &len);
-	if (r == 0 && dict_record(s, s->z, id, val, len, &raw, &rec) == 0 &&
-		rec.last_ms == mno_time_unkey(mno_get_be64(cold)) &&
-		!hot_by_id(s, mno_get_be32(id))) {
-		r = forget(s, txn, id, &rec, b);
-		if (r == 0)
-			r = span_expire(s, txn, mno_get_be32(id) / GROUP_SERIES);
-	}
-	if (r < 0 && r != -ENOENT)
-		return r;
-	return mno_txn_del(txn, MNO_DB_SERIES_COLD, cold, 12);
+	if (r == 0 && records_key(s, txn->t, s->z, g, col, &raw, &rec) == 0 &&
+		rec.last_ms == mno_time_unkey(mno_get_be64(cold)) && !hot_by_id(s, id))
+		r = forget(s, txn, g, col, &rec, b);
+	return r < 0 ? r : mno_txn_del(txn, MNO_DB_SERIES_COLD, cold, 12);
 }
 
 /* The oldest entry, if it is past its time; -ENOENT. */
@@ -481,7 +489,9 @@ static int expire_batch(
 	if (r < 0 && r != -ENOENT)
 		return r;
 	*ret_n = n;
-	r = index_batch_apply(b, txn, true);
+	r = records_sync(s, txn);
+	if (r == 0)
+		r = index_batch_apply(b, txn, true);
 	if (r != -MNO_ECORRUPT)
 		return r;
 	index_damaged(s, "a list");

@@ -327,6 +327,7 @@ void mno_series_rollback(struct mno_series *s)
 	uint64_t made = s->now.next_id - s->committed.next_id;
 
 	rollup_rollback(s);
+	s->edit.valid = false;
 	pthread_rwlock_wrlock(&s->lock);
 	if (s->n_pending) {
 		head_free(s, s->head);
@@ -371,6 +372,7 @@ static void cooling_finish(struct mno_series *s)
 
 void mno_series_committed(struct mno_series *s)
 {
+	s->edit.valid = false;
 	pthread_rwlock_wrlock(&s->lock);
 	for (size_t i = 0; i < s->n_pending; i++)
 		head_free(s, s->pending[i]);

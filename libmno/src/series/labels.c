@@ -267,46 +267,55 @@ int index_reset(struct mno_series *s, struct mno_txn *txn)
 	return state_put(s, txn, 1);
 }
 
-/* Records from id *@next on, until the batch is full; *@next goes on behind the last. A damaged
- * record is lost with its series: it has no labels to be found by. */
+static int take_record(struct mno_series *s, struct mno_txn *txn, const struct records *g,
+	unsigned col, struct mno_buf *raw, struct index_batch *b)
+{
+	_cleanup_(key_labels_done)
+	struct key_labels labels = {0};
+	struct record rec;
+	int r = records_key(s, txn->t, s->z, g, col, raw, &rec);
+
+	if (r == 0)
+		r = key_parse(rec.key, rec.len, &labels);
+	if (r == 0)
+		r = index_batch_add(b, g->no * GROUP_SERIES + col, &labels);
+	if (r == 0 && rec.last_ms != INT64_MAX)
+		r = span_widen(s, txn, g->no, rec.first_ms, rec.last_ms);
+	/* a damaged record is lost with its series: it has no labels to be found by */
+	return r == -MNO_ECORRUPT || r == -EINVAL ? 0 : r;
+}
+
+/* Records from id *@next on, until the batch is full; *@next goes on behind the last. */
 static int take_records(
 	struct mno_series *s, struct mno_txn *txn, struct index_batch *b, uint64_t *next)
 {
 	_cleanup_buf_ struct mno_buf raw = {0};
-	uint8_t from[4];
-	MDB_val k = {sizeof(from), from}, v;
-	MDB_cursor *c;
-	int r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->main->dbi[MNO_DB_SERIES], &c));
+	_cleanup_(records_done)
+	struct records g = {0};
+	int r = records_sync(s, txn);
 
-	if (r < 0)
-		return r;
-	mno_be32(from, (uint32_t)*next);
-	r = mno_lmdb_error(mno_cursor_seek(c, MNO_SEEK_GE, &k, &v));
 	while (r == 0 && b->n < BATCH_SERIES && b->bytes < BATCH_BYTES) {
-		struct key_labels labels = {0};
-		struct record rec;
+		uint32_t no = (uint32_t)(*next / GROUP_SERIES);
+		uint64_t left;
 
-		if (k.mv_size == 4 &&
-			dict_record(s, s->z, k.mv_data, v.mv_data, v.mv_size, &raw, &rec) == 0) {
-			r = key_parse(rec.key, rec.len, &labels);
-			if (r == 0)
-				r = index_batch_add(b, mno_get_be32(k.mv_data), &labels);
-			if (r == 0 && rec.last_ms != INT64_MAX)
-				r = span_widen(s, txn, mno_get_be32(k.mv_data) / GROUP_SERIES,
-					rec.first_ms, rec.last_ms);
-			key_labels_done(&labels);
-			if (r == -ENOMEM || r == -ENOSPC)
-				break;
-		} else if (k.mv_size == 4) {
-			dict_damaged(s, k.mv_data);
+		r = records_next(s, txn->t, &no);
+		if (r == 0)
+			r = records_load(s, txn->t, s->z, no, &g);
+		if (r < 0)
+			break;
+		left = records_all(&g);
+		if (no == *next / GROUP_SERIES)
+			left &= UINT64_MAX << (*next % GROUP_SERIES);
+		for (; left && r == 0 && b->bytes < BATCH_BYTES; left &= left - 1) {
+			unsigned col = (unsigned)__builtin_ctzll(left);
+
+			r = take_record(s, txn, &g, col, &raw, b);
+			*next = (uint64_t)no * GROUP_SERIES + col + 1;
 		}
-		if (k.mv_size == 4)
-			*next = (uint64_t)mno_get_be32(k.mv_data) + 1;
-		r = mno_lmdb_error(mdb_cursor_get(c, &k, &v, MDB_NEXT));
+		if (!left)
+			*next = ((uint64_t)no + 1) * GROUP_SERIES;
 	}
-	mdb_cursor_close(c);
-	if (r == -ENOENT)
-		*next = s->now.next_id;
+	*next = r == -ENOENT ? s->now.next_id : MNO_MIN(*next, s->now.next_id);
 	return r == -ENOENT ? 0 : r;
 }
 

@@ -6,13 +6,43 @@
 
 #define TEXTS_MAX 1000000 /* names or values in one answer */
 
+/* The group is kept for the next call, of whichever thread: it holds until the next commit. */
+static int stored_key(struct mno_series *s, MDB_txn *t, uint32_t id, struct mno_buf *out)
+{
+	struct records *g = __atomic_exchange_n(&s->spare, NULL, __ATOMIC_ACQ_REL);
+	ZSTD_DCtx *z = __atomic_exchange_n(&s->spare_z, NULL, __ATOMIC_ACQ_REL);
+	_cleanup_buf_ struct mno_buf raw = {0};
+	struct record rec;
+	int r = 0;
+
+	if (!z)
+		z = ZSTD_createDCtx(); /* NULL is slower, no error */
+	if (!g)
+		g = calloc(1, sizeof(*g));
+	if (!g)
+		r = -ENOMEM;
+	else if (!g->valid || g->no != id / GROUP_SERIES || g->txn_id != mdb_txn_id(t))
+		r = records_load(s, t, z, id / GROUP_SERIES, g);
+	if (r == 0)
+		r = records_key(s, t, z, g, id % GROUP_SERIES, &raw, &rec);
+	if (r == 0) {
+		mno_buf_add(out, rec.key, rec.len);
+		r = out->err;
+	}
+	if (r == -MNO_ECORRUPT && g->single & 1ULL << (id % GROUP_SERIES))
+		dict_damaged(s, id, id);
+	ZSTD_freeDCtx(__atomic_exchange_n(&s->spare_z, z, __ATOMIC_ACQ_REL));
+	g = __atomic_exchange_n(&s->spare, g, __ATOMIC_ACQ_REL);
+	if (g)
+		records_done(g);
+	free(g);
+	return r;
+}
+
 int mno_series_key(struct mno_series *s, uint32_t id, struct mno_buf *out)
 {
-	_cleanup_buf_ struct mno_buf val = {0}, raw = {0};
 	const struct hot *h;
-	struct record rec;
-	ZSTD_DCtx *z;
-	uint8_t be[4];
+	MDB_txn *t;
 	int r;
 
 	pthread_rwlock_rdlock(&s->lock);
@@ -22,21 +52,12 @@ int mno_series_key(struct mno_series *s, uint32_t id, struct mno_buf *out)
 	pthread_rwlock_unlock(&s->lock);
 	if (h)
 		return out->err;
-	mno_be32(be, id);
-	/* one is kept for the next call, of whichever thread */
-	z = __atomic_exchange_n(&s->spare_z, NULL, __ATOMIC_ACQ_REL);
-	if (!z)
-		z = ZSTD_createDCtx(); /* NULL is slower, no error */
-	r = mno_store_fetch(s->env, MNO_DB_SERIES, MNO_SEEK_EQ, be, 4, NULL, &val);
-	if (r == 0)
-		r = dict_record(s, z, be, val.data, val.len, &raw, &rec);
-	ZSTD_freeDCtx(__atomic_exchange_n(&s->spare_z, z, __ATOMIC_ACQ_REL));
-	if (r == -MNO_ECORRUPT)
-		dict_damaged(s, be);
+	r = mno_read_begin(s->env->main, &t);
 	if (r < 0)
 		return r;
-	mno_buf_add(out, rec.key, rec.len);
-	return out->err;
+	r = stored_key(s, t, id, out);
+	mno_read_end(s->env->main, t);
+	return r;
 }
 
 int mno_series_labels(struct mno_series *s, uint32_t id, mno_label_fn fn, void *arg)

@@ -75,6 +75,8 @@ static int piece_open(struct mno_env *e, ZSTD_DCtx *z, const MDB_val *k, const M
 	int r = mno_seal_open(e, MNO_DB_POSTING, z, k->mv_data, k->mv_size, v->mv_data, v->mv_size,
 		MNO_SEAL_POSTING, &info, raw);
 
+	if (r == -MNO_EVERSION) /* the store is of this version: the byte is damaged */
+		r = -MNO_ECORRUPT;
 	return r < 0 ? r : set_decode(raw->data, raw->len, out);
 }
 

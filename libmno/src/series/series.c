@@ -23,6 +23,10 @@ struct mno_series *mno_series_close(struct mno_series *s)
 	rollup_free(s);
 	hot_free_all(s);
 	late_close(s);
+	records_done(&s->edit);
+	if (s->spare)
+		records_done(s->spare);
+	free(s->spare);
 	ZSTD_freeDCtx(s->z);
 	mno_buf_done(&s->raw);
 	mno_buf_done(&s->key);

@@ -17,6 +17,7 @@
 #define MS_PER_DAY    86400000
 #define KEY_MAX       MNO_SERIES_KEY_MAX
 #define KEY_LABELS    MNO_SERIES_LABELS_MAX
+#define EARLY_IDS     2048u /* found in memory; few enough to read their records at the start */
 #define SERIES_ID_MAX (UINT32_MAX - GROUP_SERIES)
 
 static inline uint64_t bits_of(double v)
@@ -253,6 +254,20 @@ struct late {
 	uint32_t group;
 };
 
+/* Records of one group, from one transaction. */
+struct records {
+	uint32_t no;
+	bool valid, dirty, was_hot;
+	uint64_t txn_id;
+	uint64_t mask;    /* packed together */
+	uint64_t single;  /* with values of their own */
+	uint64_t small;   /* of these, those that need none */
+	uint64_t damaged; /* cannot be read (perhaps there were none) */
+	int64_t first[GROUP_SERIES], last[GROUP_SERIES]; /* INT64_MIN: not known; INT64_MAX: hot */
+	uint32_t at[GROUP_SERIES], len[GROUP_SERIES];    /* of the packed: into text */
+	struct mno_buf text;
+};
+
 struct counters {
 	uint64_t samples, block_bytes, next_id, series;
 	int64_t first_ms;
@@ -284,6 +299,8 @@ struct mno_series {
 	/* The writer's own. */
 	size_t n_committed; /* rows of the oldest head that are committed */
 	struct hot *dirty, *inflight;
+	struct records edit;
+	uint64_t early_fp[EARLY_IDS]; /* fingerprints of the first ids: in no database */
 	bool tail_trim; /* rows behind a damaged one must go before the next is added */
 	void *free_chunks;
 	size_t n_free_chunks;
@@ -291,7 +308,8 @@ struct mno_series {
 	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
 	struct rollup_state *rollup;        /* NULL: no memory for it */
 	ZSTD_DCtx *z;
-	ZSTD_DCtx *spare_z; /* of readers; atomic */
+	ZSTD_DCtx *spare_z;    /* of readers; atomic */
+	struct records *spare; /* the group that a reader looked at last; atomic */
 	struct late late;
 };
 
@@ -320,20 +338,36 @@ struct hot *hot_by_key(const struct mno_series *s, uint64_t fp, const struct key
 void hot_key(const struct hot *h, struct mno_buf *out);
 void hot_free_all(struct mno_series *s);
 
-/* --- dict.c: the stored dictionary ------------------------------------------------------------- */
-uint64_t dict_fingerprint(const struct mno_series *s, const char *key, size_t len);
+/* --- record.c: the records of a group --------------------------------------------------------- */
 struct record {
 	int64_t first_ms, last_ms; /* samples are in between; INT64_MAX: it is in the head */
 	const char *key;
 	size_t len;
 };
-/* Checks and splits a stored record; the key is in @raw. -MNO_ECORRUPT */
-int dict_record(const struct mno_series *s, ZSTD_DCtx *z, const uint8_t id_be[4], const void *val,
-	size_t len, struct mno_buf *raw, struct record *ret);
-/* Its times only, without unpacking. */
-int record_times(const uint8_t id_be[4], const void *val, size_t len, struct record *ret);
-/* Says that a record is damaged, once, and counts it. Any thread. */
-void dict_damaged(struct mno_series *s, const uint8_t id_be[4]);
+int records_load(struct mno_series *s, MDB_txn *t, ZSTD_DCtx *z, uint32_t no, struct records *g);
+void records_done(struct records *g);
+static inline uint64_t records_all(const struct records *g)
+{
+	return g->mask | g->single;
+}
+uint64_t records_hot(const struct records *g);
+/* One record; its key is in @g or in @raw. -ENOENT, -MNO_ECORRUPT. @t: that of the load. */
+int records_key(struct mno_series *s, MDB_txn *t, ZSTD_DCtx *z, const struct records *g,
+	unsigned col, struct mno_buf *raw, struct record *ret);
+/* The first group at or after *@no that has records. -ENOENT. */
+int records_next(struct mno_series *s, MDB_txn *t, uint32_t *no);
+/* The writer's view of a group: changes are kept until another group is asked for, or until
+ * records_sync(), which has to come before the commit and before reading in another way. */
+int records_edit(struct mno_series *s, struct mno_txn *txn, uint32_t no, struct records **ret);
+int records_sync(struct mno_series *s, struct mno_txn *txn);
+int records_set(struct mno_txn *txn, struct records *g, unsigned col, int64_t first, int64_t last,
+	const char *key, size_t len);
+int records_del(struct mno_txn *txn, struct records *g, unsigned col);
+
+/* --- dict.c: the stored dictionary ------------------------------------------------------------- */
+uint64_t dict_fingerprint(const struct mno_series *s, const char *key, size_t len);
+/* Says that records are damaged, once, and counts them. Any thread. */
+void dict_damaged(struct mno_series *s, uint32_t first, uint32_t last);
 /* Makes a series found by windows from @t_ms on: for samples older than its first. Writer thread. */
 int dict_widen(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t_ms);
 /* Brings a stored series back into the head. -ENOENT. @txn may be NULL: reads by itself. */

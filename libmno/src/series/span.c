@@ -31,6 +31,8 @@ static int page_get(struct mno_series *s, MDB_txn *t, ZSTD_DCtx *z, uint32_t gro
 	if (r == 0)
 		r = mno_seal_open(s->env->main, MNO_DB_SPAN, z, p->key, sizeof(p->key), v.mv_data,
 			v.mv_size, MNO_SEAL_SPAN, &info, raw);
+	if (r == -MNO_EVERSION) /* the store is of this version: the byte is damaged */
+		r = -MNO_ECORRUPT;
 	if (r < 0)
 		return r;
 	if (raw->len != sizeof(p->v))

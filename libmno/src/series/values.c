@@ -156,6 +156,8 @@ static int node_get(struct mno_series *s, MDB_txn *t, ZSTD_DCtx *z, const uint8_
 	if (r == 0)
 		r = mno_seal_open(s->env->main, MNO_DB_VALUES, z, key, sizeof(key), v.mv_data,
 			v.mv_size, MNO_SEAL_VALUES, &info, raw);
+	if (r == -MNO_EVERSION) /* the store is of this version: the byte is damaged */
+		r = -MNO_ECORRUPT;
 	return r < 0 ? r : node_decode(raw, no == 0, ret);
 }
 

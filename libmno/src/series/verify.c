@@ -46,6 +46,33 @@ uint64_t tell_series(const uint8_t *k, size_t n, const struct mno_seal *head, st
 	return 1;
 }
 
+uint64_t tell_records(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out)
+{
+	uint32_t group = mno_get_be32(k);
+
+	mno_buf_addf(out, "names and labels of series %u to %u; their samples have no name",
+		group * GROUP_SERIES, group * GROUP_SERIES + GROUP_SERIES - 1);
+	return head ? head->count : GROUP_SERIES;
+}
+
+/* The head of a group's value tells which it has; one that is damaged is told of by itself. */
+bool has_record(struct mno_env *e, MDB_txn *t, const uint8_t id_be[4])
+{
+	uint32_t id = mno_get_be32(id_be);
+	struct mno_seal head;
+	uint8_t key[4];
+	MDB_val k = {sizeof(key), key}, v;
+
+	mno_be32(key, id / GROUP_SERIES);
+	if (mdb_get(t, e->dbi[MNO_DB_SERIES_GROUP], &k, &v) == 0 &&
+		(mno_seal_peek(key, sizeof(key), v.mv_data, v.mv_size, MNO_SEAL_RECORDS, &head) <
+				0 ||
+			head.a >> (id % GROUP_SERIES) & 1))
+		return true;
+	k = (MDB_val){4, (void *)id_be};
+	return mdb_get(t, e->dbi[MNO_DB_SERIES], &k, &v) != MDB_NOTFOUND;
+}
+
 /* Without a readable head only the begin is known. */
 static uint64_t tell_window(
 	uint64_t t0, const struct mno_seal *head, const char *what, struct mno_buf *out)

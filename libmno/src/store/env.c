@@ -14,9 +14,9 @@
 #include "mno/time.h"
 #include "pages.h"
 
-#define MAX_READERS  126
+#define MAX_READERS  62               /* a page of lock.mdb */
 #define CHECK_MAX_NS (60 * NS_PER_MS) /* a start must not become slower with the store's age */
-#define LOCK_BYTES   8192             /* 64 for each reader, 128 for the head */
+#define LOCK_BYTES   4096             /* 64 for each reader, 128 for the head */
 
 /* In META, not sealed: who the environment is. */
 #define IDENTITY_KEY "identity"
@@ -140,8 +140,11 @@ static int read_identity(struct mno_env *e, MDB_txn *t)
 	if (v.mv_size < sizeof(d))
 		return -MNO_ECORRUPT;
 	memcpy(&d, v.mv_data, sizeof(d));
-	if (d.format > MNO_STORE_FORMAT)
+	if (d.format > MNO_STORE_FORMAT) {
+		mno_err("store: %s is of format %u; this mno knows formats up to %u", e->name,
+			d.format, MNO_STORE_FORMAT);
 		return -MNO_EVERSION;
+	}
 	if (d.format != MNO_STORE_FORMAT || d.class != e->class || d.t0_ms != e->t0_ms)
 		return -MNO_ECORRUPT; /* another environment in its place */
 	memcpy(e->id, d.id, sizeof(e->id));

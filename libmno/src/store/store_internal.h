@@ -232,6 +232,7 @@ enum mno_seal_kind {
 	MNO_SEAL_LATE = 7,
 	MNO_SEAL_HIST = 8,
 	MNO_SEAL_AGG = 9,
+	MNO_SEAL_RECORDS = 23,
 };
 struct mno_seal {
 	uint8_t kind, flags; /* flags: the kind's own */

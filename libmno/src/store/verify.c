@@ -112,10 +112,8 @@ static uint8_t meta_kind(const MDB_val *v)
 /* What an index refers to has to be there, in the same snapshot. */
 static bool dangling(struct walk *w, const struct mno_checker *c, const MDB_val *k)
 {
-	MDB_val id = {4, (uint8_t *)k->mv_data + c->id_at}, v;
-
 	return w->e->class == MNO_CLASS_MAIN &&
-	       mdb_get(w->t, w->e->dbi[MNO_DB_SERIES], &id, &v) == MDB_NOTFOUND;
+	       !has_record(w->e, w->t, (uint8_t *)k->mv_data + c->id_at);
 }
 
 static int open_value(struct walk *w, uint8_t kind, const struct mno_checker *c, const MDB_val *k,

@@ -28,6 +28,10 @@ void mno_time_text(int64_t ms, struct mno_buf *out);
 
 /* Of the modules that own the databases. */
 int verify_series(const struct mno_seal *s, const struct mno_buf *raw);
+int records_check(const struct mno_seal *s, const struct mno_buf *raw);
+uint64_t tell_records(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+/* Whether the dictionary has a record of the series. */
+bool has_record(struct mno_env *e, MDB_txn *t, const uint8_t id_be[4]);
 int verify_block_v1(const struct mno_seal *s, const struct mno_buf *raw);
 int verify_block(const struct mno_seal *s, const struct mno_buf *raw);
 int verify_proc(const struct mno_seal *s, const struct mno_buf *raw);

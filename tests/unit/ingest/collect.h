@@ -60,7 +60,7 @@ static inline int collect_samples(void *arg, const struct mno_ingest_sample *v, 
 	return collect_call(c);
 }
 
-static inline void collect_buckets(struct collect *c, const struct mno_ingest_buckets *b)
+static inline void collect_buckets(struct collect *c, const struct mno_native_buckets *b)
 {
 	for (size_t i = 0; i < b->n_spans; i++)
 		mno_buf_addf(&c->out, " %d+%u", b->spans[i].offset, b->spans[i].length);
@@ -69,7 +69,7 @@ static inline void collect_buckets(struct collect *c, const struct mno_ingest_bu
 }
 
 static inline int collect_histogram(
-	void *arg, uint32_t series, int64_t t_ms, const struct mno_ingest_histogram *h)
+	void *arg, uint32_t series, int64_t t_ms, const struct mno_native_hist *h)
 {
 	struct collect *c = arg;
 
@@ -77,7 +77,7 @@ static inline int collect_histogram(
 		c->keys[series], (long long)t_ms, h->schema,
 		h->is_float ? h->count_float : (double)h->count, h->sum,
 		h->is_float ? h->zero_count_float : (double)h->zero_count, h->zero_threshold,
-		h->reset_hint);
+		h->reset);
 	collect_buckets(c, &h->negative);
 	mno_buf_adds(&c->out, " pos");
 	collect_buckets(c, &h->positive);

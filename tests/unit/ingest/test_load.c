@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <snappy-c.h>
+
 #include "mno/buf.h"
 #include "mno/load.h"
 #include "tmpstate.h"
@@ -24,7 +26,7 @@ struct rig {
 	struct mno_series *s;
 	struct mno_load *load;
 	struct mno_ingest *ingest;
-	uint64_t stored, refused, batches;
+	uint64_t stored, hists, refused, batches;
 	int fail_at; /* batch whose transaction is undone */
 };
 
@@ -54,12 +56,12 @@ static int tear_down(void **state)
 static int on_full(void *arg, struct mno_batch *b)
 {
 	struct rig *r = arg;
-	uint64_t stored = 0, refused = 0;
+	struct mno_load_count count = {0};
 	struct mno_txn *t;
 	int e;
 
 	assert_int_equal(mno_store_begin(r->store, &t), 0);
-	e = mno_batch_store(b, t, &stored, &refused);
+	e = mno_batch_store(b, t, &count);
 	assert_int_equal(e, 0);
 	if (++r->batches == (uint64_t)r->fail_at) {
 		mno_store_abort(r->store, t);
@@ -68,23 +70,24 @@ static int on_full(void *arg, struct mno_batch *b)
 	}
 	assert_int_equal(mno_store_commit(r->store, t), 0);
 	mno_series_committed(r->s);
-	r->stored += stored;
-	r->refused += refused;
+	r->stored += count.samples;
+	r->hists += count.histograms;
+	r->refused += count.refused;
 	mno_batch_free(b);
 	return 0;
 }
 
 /* What the ingester returned. */
-static int load(struct rig *r, const struct mno_buf *text, size_t batch)
+static int load_as(struct rig *r, const char *format, const struct mno_buf *text, size_t batch)
 {
 	struct mno_load_opts o = {
 		.sz = sizeof(o), .series = r->s, .batch_samples = batch, .full = on_full, .arg = r};
 	int e;
 
-	r->stored = r->refused = r->batches = 0;
+	r->stored = r->hists = r->refused = r->batches = 0;
 	assert_int_equal(mno_load_new(&o, &r->load), 0);
-	assert_int_equal(mno_ingest_new(mno_ingest_format_find("prometheus-text"), NULL,
-				 mno_load_sink(), r->load, &r->ingest),
+	assert_int_equal(mno_ingest_new(mno_ingest_format_find(format), NULL, mno_load_sink(),
+				 r->load, &r->ingest),
 		0);
 	e = mno_ingest_feed(r->ingest, text->data, text->len);
 	if (e == 0)
@@ -94,6 +97,11 @@ static int load(struct rig *r, const struct mno_buf *text, size_t batch)
 	mno_ingest_free(r->ingest);
 	mno_load_free(r->load);
 	return e;
+}
+
+static int load(struct rig *r, const struct mno_buf *text, size_t batch)
+{
+	return load_as(r, "prometheus-text", text, batch);
 }
 
 /* What a column must be: value = second * 100 + number of the series. */
@@ -239,6 +247,135 @@ static void test_many(void **state)
 	assert_int_equal(e.series, MANY);
 }
 
+static int check_last(void *arg, const struct mno_column *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		if (c->t_ms[i] == T0)
+			*(double *)arg = c->v[i];
+	return 0;
+}
+
+/* Of two values of one time the later counts, also when the batch has to be sorted. */
+static void test_far_apart_order(void **state)
+{
+	struct rig *r = *state;
+	_cleanup_buf_ struct mno_buf b = {0};
+	double last = 0;
+	uint32_t id = 1;
+
+	mno_buf_addf(&b, "a 0 %lld\n", DAY_MS);
+	for (int i = 1; i <= 1001; i++)
+		mno_buf_addf(&b, "a %d %lld\n", i, T0 - (i % 7 ? 0 : 1000LL * i));
+	assert_int_equal(load(r, &b, 0), 0);
+	assert_int_equal(r->refused, 0);
+	assert_int_equal(
+		mno_series_read(r->s, &id, 1, INT64_MIN, INT64_MAX, SIZE_MAX, check_last, &last),
+		0);
+	assert_true(last == 1000); /* 1001 is a multiple of 7 */
+}
+
+static void put_varint(struct mno_buf *b, uint64_t v)
+{
+	for (; v >= 0x80; v >>= 7)
+		mno_buf_addc(b, (char)(v | 0x80));
+	mno_buf_addc(b, (char)v);
+}
+
+static void put_number(struct mno_buf *b, unsigned field, uint64_t v)
+{
+	put_varint(b, field << 3);
+	put_varint(b, v);
+}
+
+static void put_bytes(struct mno_buf *b, unsigned field, const void *p, size_t n)
+{
+	put_varint(b, field << 3 | 2);
+	put_varint(b, n);
+	mno_buf_add(b, p, n);
+}
+
+/* Buckets -4 and -3 of schema @schema with 7 and @second more. */
+static void put_hist(struct mno_buf *series, int64_t t, int64_t schema, uint64_t second)
+{
+	_cleanup_buf_ struct mno_buf h = {0}, span = {0}, deltas = {0};
+
+	put_number(&h, 1, 14 + second);
+	put_number(&h, 4, (uint64_t)schema << 1 ^ (uint64_t)(schema >> 63));
+	put_number(&span, 1, 7);
+	put_number(&span, 2, 2);
+	put_bytes(&h, 11, span.data, span.len);
+	put_varint(&deltas, 14);
+	put_varint(&deltas, second << 1);
+	put_bytes(&h, 12, deltas.data, deltas.len);
+	put_number(&h, 15, (uint64_t)t);
+	put_bytes(series, 4, h.data, h.len);
+}
+
+enum { HISTS = 20000 };
+
+static void make_hists(struct mno_buf *out)
+{
+	static const char label[] = "\x0a\x08__name__\x12\x07latency";
+	_cleanup_buf_ struct mno_buf s = {0}, req = {0};
+	_cleanup_free_ char *z = NULL;
+	size_t n;
+
+	put_bytes(&s, 1, label, sizeof(label) - 1);
+	for (unsigned i = 0; i < HISTS; i++)
+		put_hist(&s, T0 + i * 1000LL, 3, i);
+	put_hist(&s, T0, 9, 1);      /* there is no such schema */
+	put_hist(&s, T0, 259, 1);    /* nor when it is cut to a byte */
+	put_hist(&s, -DAY_MS, 3, 1); /* no day for it */
+	put_bytes(&req, 1, s.data, s.len);
+	n = snappy_max_compressed_length(req.len);
+	z = malloc(n);
+	assert_int_equal(snappy_compress(req.data, req.len, z, &n), SNAPPY_OK);
+	put_varint(out, n);
+	mno_buf_add(out, z, n);
+}
+
+static int check_hist(void *arg, uint32_t id, int64_t t_ms, const struct mno_native_hist *h)
+{
+	unsigned *n = arg;
+
+	assert_true(t_ms == T0 + *n * 1000LL);
+	assert_int_equal(h->schema, 3);
+	assert_int_equal(h->count, 14 + *n);
+	assert_int_equal(h->positive.n, 2);
+	assert_int_equal(h->positive.spans[0].offset, -4);
+	assert_int_equal(h->positive.deltas[0], 7);
+	assert_int_equal(h->positive.deltas[1], *n);
+	++*n;
+	return 0;
+}
+
+/* Native histograms come over the threads whole, in more batches than one, twice. */
+static void test_histograms(void **state)
+{
+	struct rig *r = *state;
+	_cleanup_buf_ struct mno_buf b = {0};
+	struct mno_series_stat st;
+	uint64_t damaged;
+
+	make_hists(&b);
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned n = 0;
+		uint32_t id = 1;
+
+		assert_int_equal(load_as(r, "remote-write", &b, 0), 0);
+		assert_int_equal(r->hists, HISTS);
+		assert_int_equal(r->refused, 1);
+		assert_true(r->batches > 1);
+		assert_int_equal(mno_series_read_hist(r->s, &id, 1, INT64_MIN, INT64_MAX,
+					 check_hist, &n, &damaged),
+			0);
+		assert_int_equal(n, HISTS);
+		assert_int_equal(damaged, 0);
+		mno_series_stat(r->s, &st);
+		assert_int_equal(st.histograms, HISTS);
+	}
+}
+
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
@@ -247,6 +384,8 @@ int main(void)
 		CASE(test_orders),
 		CASE(test_undone),
 		CASE(test_far_apart),
+		CASE(test_far_apart_order),
+		CASE(test_histograms),
 		CASE(test_many),
 	};
 

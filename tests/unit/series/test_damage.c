@@ -109,14 +109,22 @@ static void test_damaged_dictionary(void **state)
 {
 	struct st *s = *state;
 	struct mno_txn *t = begin(s);
-	uint32_t a = resolve(s, t, "a"), b = resolve(s, t, "b");
+	uint32_t a = resolve(s, t, "a"), b = a;
 	struct mno_ids ids = {0};
 	uint8_t key[4];
+	char other[16];
+
+	/* the first of the next group */
+	for (unsigned i = 0; (b + 1) % GROUP_SERIES; i++) {
+		snprintf(other, sizeof(other), "other%u", i);
+		b = resolve(s, t, other);
+	}
+	b = resolve(s, t, "b");
 
 	commit(s, t);
 	add_rows(s, (uint32_t[]){a, b}, 2, 1, 10);
-	mno_be32(key, a);
-	flip(s, MNO_DB_SERIES, MNO_SEEK_EQ, key, 4, 48 * 8);
+	mno_be32(key, a / GROUP_SERIES);
+	flip(s, MNO_DB_SERIES_GROUP, MNO_SEEK_EQ, key, 4, 48 * 8);
 	down(s);
 	up(s);
 	t = begin(s);

@@ -136,6 +136,10 @@ static void show(struct ctl *c, struct json_object *o)
 	ctl_printf(c, CTL_BOLD, "%s", ctl_things(c, ju64(o, "accepted"), "sample", "samples"));
 	mno_buf_addf(
 		&c->out, " of %s stored\n", ctl_things(c, ju64(o, "series"), "series", "series"));
+	if (ju64(o, "histograms"))
+		mno_buf_addf(&c->out, "%s stored\n",
+			ctl_things(
+				c, ju64(o, "histograms"), "native histogram", "native histograms"));
 	if (ju64(o, "accepted"))
 		mno_buf_addf(&c->out, "  from %s to %s\n",
 			ctl_clock(c, ju64(o, "first_ms") * NS_PER_MS),
@@ -184,7 +188,8 @@ static int read_answer(struct ctl *c, int status, struct mno_buf *body)
 		ctl_put_json(c, body);
 	else
 		show(c, o);
-	r = !ju64(o, "accepted") && ju64(o, "refused_total") ? CTL_INVALID : CTL_OK;
+	r = !ju64(o, "accepted") && !ju64(o, "histograms") && ju64(o, "refused_total") ? CTL_INVALID
+										       : CTL_OK;
 	json_object_put(o);
 	return r;
 }

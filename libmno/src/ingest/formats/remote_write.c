@@ -128,7 +128,7 @@ static bool array_add(struct mno_ingest *p, struct array *a, const void *item, s
 
 static bool read_span(struct mno_ingest *p, struct array *a, const struct proto_field *span)
 {
-	struct mno_ingest_span s = {0};
+	struct mno_native_span s = {0};
 	struct proto in = proto_of(span);
 	struct proto_field f;
 
@@ -186,8 +186,14 @@ static bool read_buckets(
 			 : read_counts(p, &rw->counts[side], f);
 }
 
-static bool read_histogram_field(struct mno_ingest *p, const struct proto_field *f,
-	struct mno_ingest_histogram *h, int64_t *t_ms)
+/* What is beyond all schemas stays so: nobody can store it. */
+static int8_t schema_of(int64_t v)
+{
+	return v < INT8_MIN || v > INT8_MAX ? INT8_MAX : (int8_t)v;
+}
+
+static bool read_histogram_field(
+	struct mno_ingest *p, const struct proto_field *f, struct mno_native_hist *h, int64_t *t_ms)
 {
 	static const uint8_t types[16] = {[1] = PROTO_VARINT + 1,
 		[2] = PROTO_FIXED64 + 1,
@@ -214,7 +220,7 @@ static bool read_histogram_field(struct mno_ingest *p, const struct proto_field 
 		h->sum = f->d;
 		break;
 	case 4:
-		h->schema = (int32_t)proto_zigzag(f->u);
+		h->schema = schema_of(proto_zigzag(f->u));
 		break;
 	case 5:
 		h->zero_threshold = f->d;
@@ -226,7 +232,7 @@ static bool read_histogram_field(struct mno_ingest *p, const struct proto_field 
 		h->zero_count_float = f->d;
 		break;
 	case 14:
-		h->reset_hint = f->u > 3 ? 0 : (uint8_t)f->u;
+		h->reset = f->u > 3 ? 0 : (uint8_t)f->u;
 		break;
 	case 15:
 		*t_ms = (int64_t)f->u;
@@ -235,11 +241,11 @@ static bool read_histogram_field(struct mno_ingest *p, const struct proto_field 
 	return true;
 }
 
-static struct mno_ingest_buckets buckets_of(const struct rw *rw, unsigned side, bool is_float)
+static struct mno_native_buckets buckets_of(const struct rw *rw, unsigned side, bool is_float)
 {
 	const struct array *v = is_float ? &rw->counts[side] : &rw->deltas[side];
 
-	return (struct mno_ingest_buckets){.n_spans = rw->spans[side].n,
+	return (struct mno_native_buckets){.n_spans = rw->spans[side].n,
 		.spans = rw->spans[side].v,
 		.n = v->n,
 		.deltas = is_float ? NULL : v->v,
@@ -247,7 +253,7 @@ static struct mno_ingest_buckets buckets_of(const struct rw *rw, unsigned side, 
 }
 
 /* Spans say how many buckets there are: as many must have come. */
-static bool is_whole(const struct mno_ingest_buckets *b)
+static bool is_whole(const struct mno_native_buckets *b)
 {
 	uint64_t n = 0;
 
@@ -260,7 +266,7 @@ static enum mno_ingest_reason read_histogram(
 	struct mno_ingest *p, uint32_t series, const struct proto_field *field)
 {
 	struct rw *rw = p->state;
-	struct mno_ingest_histogram h = {0};
+	struct mno_native_hist h = {0};
 	struct proto in = proto_of(field);
 	enum mno_ingest_reason why;
 	struct proto_field f;
@@ -281,6 +287,8 @@ static enum mno_ingest_reason read_histogram(
 		return why ? why : MNO_INGEST_HISTOGRAM;
 	ingest_flush(p); /* in the order of the input */
 	r = p->err ? 0 : p->sink.histogram(p->arg, series, t, &h);
+	if (r == -EINVAL)
+		return MNO_INGEST_HISTOGRAM;
 	if (r < 0)
 		p->err = r;
 	p->st.histograms++;
