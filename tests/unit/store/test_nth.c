@@ -42,7 +42,7 @@ void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
 void *__libc_memalign(size_t align, size_t n);
 void __libc_free(void *p);
-static long live_blocks;
+static volatile long live_blocks; /* malloc() changes it, which compilers do not expect */
 
 static void *counted(void *p)
 {
@@ -104,7 +104,7 @@ void free(void *p)
 }
 #define HAVE_MEMORY 1
 #else
-static long live_blocks;
+static volatile long live_blocks; /* malloc() changes it, which compilers do not expect */
 #define HAVE_MEMORY 0
 #endif
 
