@@ -21,6 +21,8 @@
 #define DEFAULT_RETENTION_MS (14LL * 86400 * 1000)
 #define READER_MAX_NS        NS_PER_SEC
 #define RESEAL_BYTES         (1u << 20) /* of older values, in one commit */
+#define TIDY_EVERY           300        /* commits, from one tidying to the next */
+#define TIDY_SAMPLES         (128u << 10)
 #define MAX_PROBES           32
 
 /* Late: not later than the last stored one, so its samples went in as late ones. */
@@ -61,6 +63,7 @@ struct mno_writer {
 	size_t row_cap;
 	struct mno_proc *procs;
 	uint64_t rounds;
+	uint64_t tidy_in; /* commits */
 	bool expire_more; /* series past their time are left: a step with each commit */
 	pthread_mutex_t stat_lock;
 	struct mno_writer_stat stat;
@@ -459,6 +462,33 @@ static void write_batch(struct mno_writer *w, struct batch *b)
 	b->n = 0;
 }
 
+/*
+ * Late samples lie in pieces until they are merged: some with each commit, in a transaction of
+ * its own and only while nobody waits, so that the next row is not late.
+ */
+static void tidy(struct mno_writer *w)
+{
+	bool more = false;
+	struct mno_txn *t;
+	int r;
+
+	if (w->tidy_in && --w->tidy_in)
+		return;
+	if (mno_queue_len(w->queue) || mno_store_begin(w->o.env, &t) < 0)
+		return;
+	r = mno_series_compact(w->o.series, t, TIDY_SAMPLES, &more);
+	if (r == 0 && !more)
+		mno_store_abort(w->o.env, t); /* nothing was written */
+	else
+		r = end_txn(w, t, r);
+	if (r < 0 && r != -ENOSPC)
+		mno_warn("late samples are not merged: %s", mno_strerror(r));
+	w->tidy_in = r == 0 && more ? 1 : TIDY_EVERY;
+	pthread_mutex_lock(&w->stat_lock);
+	w->stat.merges += r == 0 && more;
+	pthread_mutex_unlock(&w->stat_lock);
+}
+
 /* A row ends a second: it and all that came before it make one commit. */
 static void *writer_main(void *arg)
 {
@@ -485,6 +515,8 @@ static void *writer_main(void *arg)
 		if (!it || it->row || b.n == QUEUE_ITEMS) {
 			write_batch(w, &b);
 			due = mno_now_ns(CLOCK_MONOTONIC) + COMMIT_EVERY_NS + COMMIT_EVERY_NS / 2;
+			if (!atomic_load(&w->stopping))
+				tidy(w);
 		}
 	}
 	write_batch(w, &b);
@@ -588,5 +620,7 @@ void mno_writer_stat(struct mno_writer *w, struct mno_writer_stat *ret)
 {
 	pthread_mutex_lock(&w->stat_lock);
 	*ret = w->stat;
+	ret->queued = mno_queue_len(w->queue);
+	ret->queued_bytes = atomic_load(&w->bytes);
 	pthread_mutex_unlock(&w->stat_lock);
 }

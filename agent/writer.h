@@ -75,10 +75,12 @@ int64_t mno_writer_retention_ms(const struct mno_writer *w);
 struct mno_writer_stat {
 	uint64_t commits, commit_errors, rows_stored, rows_lost, events_stored, events_lost,
 		procs_stored, procs_lost;
-	uint64_t last_commit_ns; /* duration */
-	int64_t last_commit_ms;  /* wall clock of the last durable commit */
-	int last_error;          /* -errno of the last failed commit, 0 if the last one worked */
-	bool clock_behind;       /* rows are not later than what is stored: they are late samples */
+	uint64_t merges;               /* of late samples, in the background */
+	uint64_t queued, queued_bytes; /* now: rows, rounds and jobs; records of the rounds */
+	uint64_t last_commit_ns;       /* duration */
+	int64_t last_commit_ms;        /* wall clock of the last durable commit */
+	int last_error;    /* -errno of the last failed commit, 0 if the last one worked */
+	bool clock_behind; /* rows are not later than what is stored: they are late samples */
 };
 /* Any thread. */
 void mno_writer_stat(struct mno_writer *w, struct mno_writer_stat *ret);

@@ -77,11 +77,12 @@ struct mno_series_bounds {
 struct mno_series_bounds mno_series_bounds(int64_t now_ms, int64_t retention_ms, int64_t future_ms);
 
 /*
- * Merges additions of mno_series_add() inside @txn, about a million samples in a call; *@ret_more
- * if there is more to do. For a job in the background: reads get faster and files smaller.
+ * Merges additions of mno_series_add() inside @txn, about @samples (0: a million) in a call, but at
+ * least those of one group of series in one day; *@ret_more if something was done, and there may be
+ * more to do: false means that nothing was written. For a job in the background: reads get faster and files smaller.
  * Writer thread. Errors as of mno_series_add().
  */
-int mno_series_compact(struct mno_series *s, struct mno_txn *txn, bool *ret_more);
+int mno_series_compact(struct mno_series *s, struct mno_txn *txn, size_t samples, bool *ret_more);
 
 /* Forgets rows since the last commit; call after mno_store_abort(). Writer thread. */
 void mno_series_rollback(struct mno_series *s);

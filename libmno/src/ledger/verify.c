@@ -6,7 +6,7 @@
 #include "mno/event.h"
 #include "mno/time.h"
 
-int verify_proc(const struct mno_seal *s, const struct mno_buf *raw)
+int verify_proc(const uint8_t *key, const struct mno_seal *s, const struct mno_buf *raw)
 {
 	_cleanup_free_ struct mno_proc *rows = NULL;
 	size_t n;
@@ -15,7 +15,7 @@ int verify_proc(const struct mno_seal *s, const struct mno_buf *raw)
 	return r == 0 && n != s->count ? -MNO_ECORRUPT : r;
 }
 
-int verify_event(const struct mno_seal *s, const struct mno_buf *raw)
+int verify_event(const uint8_t *key, const struct mno_seal *s, const struct mno_buf *raw)
 {
 	struct mno_hdr h;
 

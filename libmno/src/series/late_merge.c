@@ -117,6 +117,12 @@ static int merge_runs(struct mno_series *s, struct mno_txn *p, struct late_meta 
 	return r;
 }
 
+/* Samples of one call. */
+static size_t budget(const struct mno_series *s)
+{
+	return s->late.budget ? s->late.budget : LATE_BUDGET;
+}
+
 int late_merge(struct mno_series *s, struct mno_txn *p, struct late_meta *m, uint32_t group,
 	int64_t t0_ms, bool all, struct late_writer *w)
 {
@@ -136,7 +142,7 @@ int late_merge(struct mno_series *s, struct mno_txn *p, struct late_meta *m, uin
 			r = run_each(p, group, runs[i].run, false, NULL, &x);
 		if (r < 0)
 			return r;
-		if (s->late.merged && s->late.merged + x.samples > LATE_BUDGET)
+		if (s->late.merged && s->late.merged + x.samples > budget(s))
 			return 1; /* it stays due */
 		r = merge_runs(s, p, m, group, runs, n, level, &x, w, &bad);
 		if (r != -MNO_ECORRUPT)
@@ -179,7 +185,7 @@ static int compact_day(
 
 	if (r == 0)
 		r = late_meta_get(s, p, t0_ms, &m);
-	while (r == 0 && s->late.merged < LATE_BUDGET) {
+	while (r == 0 && s->late.merged < budget(s)) {
 		r = next_group(p, s->late.group, &s->late.group);
 		if (r == 0)
 			r = late_merge(s, p, m, s->late.group, t0_ms, true, w);
@@ -195,13 +201,14 @@ static int compact_day(
 	return late_meta_put(p, m) ?: r;
 }
 
-int mno_series_compact(struct mno_series *s, struct mno_txn *txn, bool *ret_more)
+int mno_series_compact(struct mno_series *s, struct mno_txn *txn, size_t samples, bool *ret_more)
 {
 	_cleanup_(late_writer_free_p)
 	struct late_writer *w = NULL;
 	int r = late_writer_new(&w);
 
 	*ret_more = false;
+	s->late.budget = samples;
 	for (size_t i = 0; i < s->late.shown.n && r == 0; i++) {
 		const struct late_part *p = &s->late.shown.v[i];
 
@@ -216,8 +223,9 @@ int mno_series_compact(struct mno_series *s, struct mno_txn *txn, bool *ret_more
 			break;
 		s->late.group = 0;
 		r = 0;
-		if (s->late.merged >= LATE_BUDGET)
+		if (s->late.merged >= budget(s))
 			break;
 	}
+	s->late.budget = 0;
 	return r;
 }

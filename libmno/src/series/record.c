@@ -67,7 +67,7 @@ static int decode(struct records *g, const struct mno_seal *info)
 	return 0;
 }
 
-int records_check(const struct mno_seal *info, const struct mno_buf *raw)
+int records_check(const uint8_t *key, const struct mno_seal *info, const struct mno_buf *raw)
 {
 	struct records g = {.text = *raw};
 	int r = decode(&g, info);

@@ -250,6 +250,7 @@ struct late {
 	struct late_parts shown; /* as committed; under the lock of the series */
 	struct late_parts now;   /* the writer's own: touched by the open transaction */
 	size_t merged;           /* samples, by the open transaction */
+	size_t budget;           /* of them, in the call under way; 0 = LATE_BUDGET */
 	int64_t day;             /* where compaction goes on */
 	uint32_t group;
 };

@@ -73,6 +73,38 @@ static int open_kek(struct mno_store *s, const struct mno_keys_opts *o, bool fre
 	return mno_keys_open(s->dir_fd, o, fresh && !s->opts.read_only, &s->keys);
 }
 
+/* Whether any environment has a data key, which only the key-encryption key opens. */
+static int has_encrypted(struct mno_store *s)
+{
+	_cleanup_close_ int fd = openat(s->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char path[NAME_MAX + 8];
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *d;
+	int found = 0;
+
+	if (!dir)
+		return -errno;
+	fd = -1;
+	while (!found && (d = readdir(dir)) != NULL) {
+		snprintf(path, sizeof(path), "%s/key", d->d_name);
+		found = d->d_name[0] != '.' && faccessat(s->dir_fd, path, F_OK, 0) == 0;
+	}
+	closedir(dir);
+	return found;
+}
+
+/* A new key would read none of what is there, and hide that the old one is missing. */
+static int check_keys(struct mno_store *s)
+{
+	int r;
+
+	r = faccessat(s->dir_fd, "keys/current", F_OK, 0) == 0 ? 0 : has_encrypted(s);
+	if (r > 0)
+		mno_err("store: keys/current is gone, but environments are encrypted: put the "
+			"folder keys back, from a copy");
+	return r > 0 ? -ENOKEY : r;
+}
+
 static int open_keys(struct mno_store *s)
 {
 	struct mno_keys_opts ko = {.sz = sizeof(ko),
@@ -85,6 +117,9 @@ static int open_keys(struct mno_store *s)
 		return r;
 	if (s->opts.plain && fresh)
 		return 0;
+	r = fresh ? check_keys(s) : 0;
+	if (r < 0)
+		return r;
 	r = open_kek(s, &ko, fresh);
 	if ((r == -MNO_ECORRUPT || r == -ENOKEY) && !s->opts.read_only &&
 		mno_keys_mend(s->dir_fd) > 0) {
@@ -92,7 +127,7 @@ static int open_keys(struct mno_store *s)
 		r = open_kek(s, &ko, false);
 	}
 	/* a store that was made plain has none */
-	return r == -ENOENT && !fresh && faccessat(s->dir_fd, "main/key", F_OK, 0) < 0 ? 0 : r;
+	return r == -ENOENT && !fresh ? check_keys(s) : r;
 }
 
 /* Fingerprints must not tell which series there are: their key is a secret of the store. */

@@ -30,9 +30,12 @@ struct walk {
 };
 
 static const struct mno_checker checkers[] = {
-#define CHECKER(db, kind, klen, id_at, deep, tell) {MNO_DB_##db, kind, klen, id_at, deep, tell},
+#define CHECKER(db, kind, klen, id_at, deep, tell)                                                 \
+	{MNO_DB_##db, kind, klen, id_at, deep, tell, NULL},
+#define OPENER(db, klen, open, tell) {MNO_DB_##db, 0, klen, -1, NULL, tell, open},
 #include "checkers.def"
 #undef CHECKER
+#undef OPENER
 };
 
 const struct mno_checker *mno_checker_of(enum mno_db db)
@@ -90,7 +93,7 @@ static void found(struct walk *w, const char *db, const void *key, size_t klen, 
 	mno_buf_reset(&w->lost);
 	if (key)
 		mno_key_text(key, klen, &w->text);
-	if (c && klen == c->klen)
+	if (c && (!c->klen || klen == c->klen))
 		f.items = c->tell(key, klen, head, &w->lost);
 	f.key = mno_buf_cstr(&w->text);
 	f.lost = mno_buf_cstr(&w->lost);
@@ -123,11 +126,17 @@ static int open_value(struct walk *w, uint8_t kind, const struct mno_checker *c,
 	bool peek;
 	int r;
 
+	if (c && c->open) {
+		r = c->open(w->s, w->e, w->db, k, v, w->o.deep, &w->raw);
+		if (r < 0 && r != -ENOMEM)
+			found(w, mno_db_name(w->db), k->mv_data, k->mv_size, mno_strerror(r), NULL);
+		return r == -ENOMEM ? r : 0;
+	}
 	peek = mno_seal_peek(k->mv_data, k->mv_size, v->mv_data, v->mv_size, kind, &head) == 0;
 	r = mno_seal_open(w->e, w->db, w->z, k->mv_data, k->mv_size, v->mv_data, v->mv_size, kind,
 		&head, &w->raw);
 	if (r == 0 && w->o.deep && c && c->deep)
-		r = c->deep(&head, &w->raw);
+		r = c->deep(k->mv_data, &head, &w->raw);
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0)
@@ -148,13 +157,15 @@ static int check_entry(struct walk *w, const MDB_val *k, const MDB_val *v)
 	w->p.bytes += k->mv_size + v->mv_size;
 	if (order > 0 || (order == 0 && w->key.len >= k->mv_size))
 		found(w, name, k->mv_data, k->mv_size, "the keys are out of order", NULL);
-	if (c && k->mv_size != c->klen)
+	if (c && c->klen && k->mv_size != c->klen) {
 		found(w, name, k->mv_data, k->mv_size, "the key has a wrong length", NULL);
-	else if (c && !c->kind && v->mv_size)
+		return 0;
+	}
+	if (c && !c->kind && !c->open && v->mv_size)
 		found(w, name, k->mv_data, k->mv_size, "the value should be empty", NULL);
 	else if (c && c->id_at >= 0 && w->o.deep && dangling(w, c, k))
 		found(w, name, k->mv_data, k->mv_size, "names a series that is not there", NULL);
-	return kind ? open_value(w, kind, c, k, v) : 0;
+	return kind || (c && c->open) ? open_value(w, kind, c, k, v) : 0;
 }
 
 /* --- one database ----------------------------------------------------------------------------- */

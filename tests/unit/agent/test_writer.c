@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tmpstate.h"
 #include "writer.h"
@@ -94,6 +95,42 @@ static size_t stored(void)
 	return n;
 }
 
+static int add_late(void *arg, struct mno_txn *t)
+{
+	struct mno_sample v[64];
+	uint32_t id;
+	int r = mno_series_resolve(series, t, "late", 4, &id);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(v); i++)
+		v[i] = (struct mno_sample){id, 1000 * i + *(unsigned *)arg, i};
+	return r < 0 ? r : mno_series_add(series, t, v, ARRAY_SIZE(v));
+}
+
+static void added(void *arg, int r)
+{
+	assert_int_equal(r, 0);
+}
+
+/* Pieces of late samples become one while the writer has nothing else to do. */
+static void test_merges(void **state)
+{
+	static unsigned at[] = {1, 2, 3};
+	struct mno_writer_stat st = {0};
+
+	assert_int_equal(mno_writer_start(writer), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		const struct mno_writer_job job = {add_late, added, &at[i]};
+
+		assert_int_equal(mno_writer_run(writer, &job), 0);
+	}
+	for (unsigned i = 0; i < 500 && !st.merges; i++) {
+		usleep(10000);
+		mno_writer_stat(writer, &st);
+	}
+	assert_true(st.merges > 0);
+	assert_int_equal(st.queued, 0);
+}
+
 /* A clock that goes back costs nothing and is told until it has caught up. */
 static void test_clock_goes_back(void **state)
 {
@@ -132,6 +169,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_clock_goes_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_clock_jumps, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_merges, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -227,7 +227,7 @@ static void do_transaction(struct pair *p)
 		else if (what < 7)
 			do_rows(p, t);
 		else
-			assert_int_equal(mno_series_compact(p->s->s, t, &more), 0);
+			assert_int_equal(mno_series_compact(p->s->s, t, 0, &more), 0);
 	}
 	if (rnd(&p->seed) % 5) {
 		commit(p->s, t);
@@ -504,7 +504,7 @@ static void test_trickle(void **state)
 	assert_true(after.file_bytes - before.file_bytes < (3u << 20));
 	while (more) {
 		t = begin(s);
-		assert_int_equal(mno_series_compact(s->s, t, &more), 0);
+		assert_int_equal(mno_series_compact(s->s, t, 0, &more), 0);
 		commit(s, t);
 	}
 	assert_int_equal(runs_of(s, ids[0], MIDNIGHT), 1);
@@ -563,7 +563,7 @@ static void test_damage(void **state)
 		assert_int_equal(n[1], 1);
 		while (round == 0 && more) { /* what cannot be read is not merged away */
 			t = begin(s);
-			assert_int_equal(mno_series_compact(s->s, t, &more), 0);
+			assert_int_equal(mno_series_compact(s->s, t, 0, &more), 0);
 			commit(s, t);
 		}
 	}

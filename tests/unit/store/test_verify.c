@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Verification: silent about a sound store; each damaged value is told, with what is lost. */
 #include <stdio.h>
+#include <unistd.h>
 #include "../series/rig.h"
+#include "mno/docs.h"
 #include "mno/ledger.h"
+#include "mno/rollup.h"
 #include "mno/store_check.h"
 
 struct told {
@@ -110,6 +113,183 @@ static void test_told(void **state)
 	assert_int_equal(t.n, 0);
 }
 
+/* Of the database's values that with one bit changed, in the file of the documents. */
+static void flip_doc(struct st *s, enum mno_db db, size_t byte)
+{
+	_cleanup_buf_ struct mno_buf k = {0}, v = {0};
+	struct mno_env *e;
+	MDB_val key, val;
+	MDB_txn *t;
+
+	assert_int_equal(mno_store_env(s->e, MNO_CLASS_DOCS, 0, false, &e), 0);
+	assert_int_equal(mno_env_fetch(e, db, MNO_SEEK_GE, "\0", 1, &k, &v), 0);
+	v.data[byte] ^= 4;
+	key = (MDB_val){k.len, k.data};
+	val = (MDB_val){v.len, v.data};
+	assert_int_equal(mdb_txn_begin(e->env, NULL, 0, &t), 0);
+	assert_int_equal(mdb_put(t, e->dbi[db], &key, &val, 0), 0);
+	assert_int_equal(mdb_txn_commit(t), 0);
+	mno_env_unref(e);
+}
+
+static void put_doc(struct st *s, struct mno_docs *d)
+{
+	const struct mno_doc_index x = {.name = "a", .path = "a"};
+	struct mno_doc_op op = {.verb = MNO_DOC_PUT,
+		.ns = "n",
+		.coll = "c",
+		.id = "one",
+		.id_len = 3,
+		.kind = MNO_DOC_JSON,
+		.value = "{\"a\":17}",
+		.len = 8};
+	struct mno_doc_result res;
+	struct mno_docs_error err;
+
+	assert_int_equal(mno_docs_index_create(d, "n", "c", &x, &err), 0);
+	assert_int_equal(mno_docs_apply(d, &op, 1, &res, &err), 0);
+}
+
+/* Each kind of value of the documents is opened, and what is damaged is told. */
+static void test_docs(void **state)
+{
+	static const struct {
+		enum mno_db db;
+		size_t byte;
+		const char *name, *lost;
+	} cases[] = {
+		{MNO_DB_DOC, 30, "doc", "document one of collection number"},
+		{MNO_DB_DOC_IDX, 3, "doc_idx", "an entry of an index"},
+		{MNO_DB_DOC_FEED, 30, "doc_feed", "changes of documents from number"},
+		{MNO_DB_DOC_META, 30, "doc_meta", "a row of the catalogue"},
+	};
+	const struct mno_docs_opts o = {.sz = sizeof(o), .no_worker = true};
+	struct st *s = *state;
+	struct mno_docs *d;
+	struct told t;
+
+	assert_int_equal(mno_docs_open(s->e, &o, &d), 0);
+	put_doc(s, d);
+	look(s, &t);
+	assert_int_equal(t.n, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		flip_doc(s, cases[i].db, cases[i].byte);
+		look(s, &t);
+		assert_int_equal(t.n, 1);
+		assert_string_equal(t.env, "docs");
+		assert_string_equal(t.db, cases[i].name);
+		assert_non_null(strstr(t.lost, cases[i].lost));
+		flip_doc(s, cases[i].db, cases[i].byte);
+	}
+	look(s, &t);
+	assert_int_equal(t.n, 0);
+	mno_docs_close(d);
+}
+
+/* What was sealed right, but does not hold what it should: found by decoding only. */
+static void test_decoded(void **state)
+{
+	static const struct {
+		enum mno_db db;
+		uint8_t kind, klen;
+		const char *name;
+	} cases[] = {
+		{MNO_DB_POSTING, MNO_SEAL_POSTING, 20, "posting"},
+		{MNO_DB_VALUES, MNO_SEAL_VALUES, 20, "values"},
+		{MNO_DB_SPAN, MNO_SEAL_SPAN, 4, "span"},
+		{MNO_DB_LATE, MNO_SEAL_LATE, 16, "late"},
+		{MNO_DB_HIST, MNO_SEAL_HIST, 12, "hist"},
+		{MNO_DB_AGG, MNO_SEAL_AGG, 12, "agg"},
+		{MNO_DB_ROLL_R10S, MNO_SEAL_ROLL, 12, "roll"},
+	};
+	static const char junk[] = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
+	uint8_t key[20] = {0};
+	struct st *s = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		enum mno_class c = cases[i].db == MNO_DB_ROLL_R10S ? MNO_CLASS_R10S
+				   : i < 3                         ? MNO_CLASS_MAIN
+								   : MNO_CLASS_TS;
+		struct mno_seal info = {.kind = cases[i].kind};
+		struct mno_txn *t = begin(s), *p = t;
+		struct told told;
+
+		if (c != MNO_CLASS_MAIN)
+			assert_int_equal(mno_txn_part(t, c, 0, &p), 0);
+		assert_int_equal(mno_seal_put(p, cases[i].db, key, cases[i].klen, &info, junk,
+					 sizeof(junk) - 1, NULL),
+			0);
+		commit(s, t);
+		look(s, &told);
+		assert_int_equal(told.n, i + 1);
+	}
+}
+
+/* Late samples, histograms and rollups of a sound store are decoded without a word. */
+static void test_all_sound(void **state)
+{
+	const int64_t deltas[] = {3, 1};
+	const struct mno_native_span span = {.offset = 1, .length = 2};
+	const struct mno_native_hist h = {
+		.count = 7, .positive = {.n_spans = 1, .n = 2, .spans = &span, .deltas = deltas}};
+	struct st *s = *state;
+	uint32_t ids[70];
+	struct mno_sample late[100];
+	struct mno_txn *t;
+	struct told told;
+	bool more;
+
+	fill(s, ids);
+	for (unsigned i = 0; i < 100; i++)
+		late[i] = (struct mno_sample){ids[i % 70], 500 + i, i * 0.25};
+	t = begin(s);
+	assert_int_equal(mno_series_add(s->s, t, late, 100), 0);
+	assert_int_equal(mno_series_add_hist(s->s, t, ids[3], 77, &h), 0);
+	assert_int_equal(mno_series_seal(s->s, t), 0);
+	commit(s, t);
+	for (more = true; more;) {
+		t = begin(s);
+		assert_int_equal(mno_rollup_run(s->s, t, &more), 0);
+		commit(s, t);
+	}
+	look(s, &told);
+	assert_int_equal(told.n, 0);
+}
+
+static int open_again(struct st *s, struct mno_store **ret)
+{
+	const struct mno_store_opts o = {.sz = sizeof(o), .floor_bytes = 1};
+
+	return mno_store_open(s->tmp.dir, &o, ret);
+}
+
+/* Without its keys a store is refused, and gets no others; with them it is as it was. */
+static void test_keys_gone(void **state)
+{
+	struct st *s = *state;
+	char keys[128], away[128], main_dir[128], main_away[128];
+	struct mno_store *e;
+	uint32_t ids[70];
+
+	fill(s, ids);
+	snprintf(keys, sizeof(keys), "%s/keys", s->tmp.dir);
+	snprintf(away, sizeof(away), "%s.keys", s->tmp.dir);
+	snprintf(main_dir, sizeof(main_dir), "%s/main", s->tmp.dir);
+	snprintf(main_away, sizeof(main_away), "%s.main", s->tmp.dir);
+	s->s = mno_series_close(s->s);
+	s->e = mno_store_close(s->e);
+	assert_int_equal(rename(keys, away), 0);
+	assert_int_equal(open_again(s, &e), -ENOKEY);
+	assert_int_equal(access(keys, F_OK), -1);
+	assert_int_equal(rename(main_dir, main_away), 0);
+	assert_int_equal(open_again(s, &e), -ENOKEY); /* the processes are still there */
+	assert_int_equal(access(keys, F_OK), -1);
+	assert_int_equal(rename(main_away, main_dir), 0);
+	assert_int_equal(rename(away, keys), 0);
+	assert_int_equal(open_again(s, &s->e), 0);
+	assert_int_equal(mno_series_open(s->e, &s->s), 0);
+}
+
 /* Records of the dictionary go: the entries that name it are told. */
 static void test_references(void **state)
 {
@@ -163,6 +343,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_sound),
 		T(test_told),
+		T(test_docs),
+		T(test_decoded),
+		T(test_all_sound),
+		T(test_keys_gone),
 		T(test_references),
 		T(test_budget_and_cancel),
 	};
