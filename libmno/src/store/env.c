@@ -399,6 +399,7 @@ struct mno_env *mno_env_free(struct mno_env *e)
 	mno_env_txn_abort(e);
 	if (e->env && e->touched)
 		mdb_env_sync(e->env, 1);
+	mno_env_readers_free(e);
 	if (e->env)
 		mdb_env_close(e->env);
 	if (e->env && e->touched && !e->gone && !e->store->opts.read_only &&
