@@ -17,7 +17,7 @@
 /* LMDB leaves the last pages unwritten when the transaction freed them again. */
 #define MNO_UNWRITTEN_SLACK (4ULL << 20)
 #define MNO_READ_SLICE_NS   (100 * NS_PER_MS) /* longest life of a read transaction */
-#define MNO_ENV_READERS     64                /* watched at once, per environment */
+#define MNO_ENV_READERS     32                /* watched at once, per environment */
 #define MNO_ENV_ID_LEN      16
 
 enum mno_period { MNO_PERIOD_NONE, MNO_PERIOD_DAY, MNO_PERIOD_MONTH, MNO_PERIOD_YEAR };
