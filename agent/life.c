@@ -9,6 +9,7 @@
 #include "doctor.h"
 #include "figures.h"
 #include "life.h"
+#include "migrate.h"
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
@@ -75,8 +76,9 @@ static int start_store(struct mno_life *l)
 	int r;
 
 	eo.key_source = mno_config_key(l->config.store_key, &eo.key_name);
-	r = mno_store_open(l->config.state, &eo, &l->a.env);
-
+	r = mno_agent_migrate(&l->config, &eo);
+	if (r == 0)
+		r = mno_store_open(l->config.state, &eo, &l->a.env);
 	if (r == 0)
 		r = mno_series_open(l->a.env, &l->a.series);
 	if (r == 0)

@@ -10,6 +10,7 @@
 #include <systemd/sd-daemon.h>
 #include "check_store.h"
 #include "life.h"
+#include "migrate.h"
 #include "mno/crypt.h"
 #include "restore.h"
 #include "mno/err.h"
@@ -24,6 +25,8 @@ static const struct {
 	{-EPERM, 4, "run it as root, or with --no-bpf"},
 	{-EROFS, 4, "the file system is read-only: choose another --state"},
 	{-MNO_EVERSION, 5, "install the newer version again, or choose another --state"},
+	{-MNO_EMIGRATE, 5, "see the line above"},
+	{-ECANCELED, 0, "start it again: the migration goes on where it was"},
 	{-MNO_ECORRUPT, 5, "restore the directory from a backup, or choose another --state"},
 	{-ENOKEY, 5, "give it the key that this store was made with (the line above names it)"},
 	{-EKEYREJECTED, 5, "the key must have the right form and be closed to others (line above)"},
@@ -181,6 +184,8 @@ int main(int argc, char **argv)
 		return r < 0 ? fail("store", &o, r) : r;
 	}
 	sigfd = block_signals();
+	if (sigfd >= 0 && o.migrate)
+		return mno_agent_migrate_word(&o.config, o.migrate) < 0 ? 5 : 0;
 	r = sigfd < 0 ? sigfd : mno_life_start(&o, &life, &what);
 	if (r < 0)
 		return fail(what, &o, r);

@@ -22,6 +22,7 @@ enum opt {
 	O_REPLACE,
 	O_PARTIAL,
 	O_NO_BPF,
+	O_MIGRATE,
 	O_USER,
 	O_VERBOSE,
 	O_EVENTS,
@@ -45,6 +46,9 @@ static const struct {
 	{"replace", NULL, "restore: a store that is there is kept as .old-...", O_REPLACE},
 	{"partial", NULL, "restore: leave out what is damaged", O_PARTIAL},
 	{"no-bpf", NULL, "load no BPF programs; only sources from files", O_NO_BPF},
+	{"migrate", "WORD",
+		"no agent; a store of an older format: status, dry-run, run, rollback, confirm",
+		O_MIGRATE},
 	{"user", "NAME", "become this user after loading", O_USER},
 	{"verbose", NULL, "log debug messages too", O_VERBOSE},
 	{"describe-events", NULL, "print the reference page of all record kinds", O_EVENTS},
@@ -140,6 +144,9 @@ static int take(struct mno_options *o, enum opt opt, const char *v)
 		return 0;
 	case O_NO_BPF:
 		o->config.bpf = false;
+		return 0;
+	case O_MIGRATE:
+		o->migrate = v;
 		return 0;
 	case O_VERBOSE:
 		o->verbose = true;

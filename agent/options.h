@@ -13,8 +13,9 @@ enum mno_options_result {
 
 struct mno_options {
 	struct mno_config config;
-	const char *config_path;           /* NULL = none was named */
-	uint64_t for_ns;                   /* 0 = until told to stop */
+	const char *config_path; /* NULL = none was named */
+	uint64_t for_ns;         /* 0 = until told to stop */
+	const char *migrate;     /* NULL, or what to do instead of running: mno_migrate_words */
 	const char *restore, *restore_key; /* NULL: run as agent */
 	bool replace, partial;
 	bool check_store, check_config, no_bpf, verbose;

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <lmdb.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -326,6 +327,67 @@ static void commits(struct bench *b, struct raw *r, struct batch *batch)
 		(double)theirs[COMMITS - COMMITS / 100] / ours[COMMITS - COMMITS / 100]);
 }
 
+/* --- groups ----------------------------------------------------------------------------------------- */
+
+#define GROUP_THREADS 64u
+#define GROUP_ROWS    100u /* of one request */
+#define GROUP_EACH    20u  /* requests of a thread */
+
+struct writer {
+	pthread_t id;
+	struct mno_docs *d;
+	const struct batch *values;
+	uint32_t first; /* row; no two threads have one in common */
+};
+
+static void *write_requests(void *arg)
+{
+	struct writer *w = arg;
+	struct mno_doc_op ops[GROUP_ROWS];
+	char ids[GROUP_ROWS][ID_LEN + 1];
+	struct mno_docs_error err;
+
+	for (uint32_t i = 0, row = w->first; i < GROUP_EACH; i++) {
+		for (uint32_t k = 0; k < GROUP_ROWS; k++, row++) {
+			ops[k] = w->values->ops[row % BATCH];
+			make_id(row, true, ids[k]);
+			ops[k].id = ids[k];
+		}
+		bench_must("put", mno_docs_apply(w->d, ops, GROUP_ROWS, NULL, &err));
+	}
+	return NULL;
+}
+
+/* Small durable requests from many threads at once: rows a second of wall time, and of CPU time. */
+static void groups(struct batch *batch, bool plain, bool indexes)
+{
+	struct writer w[GROUP_THREADS];
+	const double rows = GROUP_THREADS * GROUP_EACH * GROUP_ROWS;
+	struct bench b;
+	uint64_t rng = 5, t0;
+	double used;
+
+	bench_open(&b, plain);
+	if (indexes)
+		add_indexes(&b);
+	fill_batch(batch, 0, &rng, MNO_DOC_JSON, true);
+	t0 = mno_now_ns(CLOCK_MONOTONIC);
+	used = cpu();
+	for (unsigned i = 0; i < GROUP_THREADS; i++) {
+		w[i] = (struct writer){
+			.d = b.d, .values = batch, .first = i * GROUP_EACH * GROUP_ROWS};
+		bench_must("thread", -pthread_create(&w[i].id, NULL, write_requests, &w[i]));
+	}
+	for (unsigned i = 0; i < GROUP_THREADS; i++)
+		pthread_join(w[i].id, NULL);
+	used = cpu() - used;
+	printf("bench group-rows%s%s %.1f K/s\n", indexes ? "-indexed" : "", plain ? "-plain" : "",
+		rows / ((double)(mno_now_ns(CLOCK_MONOTONIC) - t0) / 1e9) / 1e3);
+	printf("bench group-rows-cpu%s%s %.1f K/s\n", indexes ? "-indexed" : "",
+		plain ? "-plain" : "", rows / used / 1e3);
+	bench_close(&b);
+}
+
 static void puts_with_indexes(struct batch *batch, bool plain, bool random)
 {
 	struct bench b;
@@ -368,16 +430,28 @@ static void key_value(struct batch *batch, bool plain)
 	bench_close(&b);
 }
 
-int main(void)
+/* With an argument only the groups whose names begin with it: docs, kv, group. */
+static bool wanted(int argc, char **argv, const char *group)
+{
+	return argc < 2 || !strncmp(group, argv[1], strlen(argv[1]));
+}
+
+int main(int argc, char **argv)
 {
 	struct batch *batch = calloc(1, sizeof(*batch));
 
 	if (!batch)
 		return 1;
 	for (int plain = 0; plain < 2; plain++) {
-		puts_with_indexes(batch, plain, false);
-		puts_with_indexes(batch, plain, true);
-		key_value(batch, plain);
+		if (wanted(argc, argv, "docs")) {
+			puts_with_indexes(batch, plain, false);
+			puts_with_indexes(batch, plain, true);
+		}
+		if (wanted(argc, argv, "kv"))
+			key_value(batch, plain);
+		if (wanted(argc, argv, "group"))
+			for (int indexes = 0; indexes < 2; indexes++)
+				groups(batch, plain, indexes);
 	}
 	free(batch);
 	return 0;

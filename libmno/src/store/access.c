@@ -78,32 +78,79 @@ int mno_txn_get(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
 	return 0;
 }
 
-/* Which read transactions live, and since when: for the watchdog. Full: not watched. */
-static void reader_note(struct mno_env *e, MDB_txn *t)
+/* A clock read is dear beside a get, and a slice is many ticks long. */
+static uint64_t reader_now(void)
 {
-	for (size_t i = 0; i < MNO_ENV_READERS; i++) {
-		struct mno_env_reader *r = &e->readers[i];
-		MDB_txn *none = NULL;
-
-		if (!atomic_load(&r->t) && atomic_compare_exchange_strong(&r->t, &none, t)) {
-			r->since_ns = mno_now_ns(CLOCK_MONOTONIC);
-			return;
-		}
-	}
+	return mno_now_ns(CLOCK_MONOTONIC_COARSE);
 }
 
-static void reader_forget(struct mno_env *e, MDB_txn *t)
+/* Where a thread looks first: so that each mostly has a place, and a line, of its own. */
+static size_t reader_first(void)
+{
+	return (size_t)(((uint64_t)pthread_self() >> 6) * 0x9e3779b97f4a7c15ULL >> 32) %
+	       MNO_ENV_READERS;
+}
+
+static int reader_start(struct mno_env *e, struct mno_env_reader *r)
+{
+	MDB_txn *t = r->t;
+	int rc = t ? mdb_txn_renew(t) : mdb_txn_begin(e->env, NULL, MDB_RDONLY, &t);
+
+	if (rc && r->t) {
+		mdb_txn_abort(t);
+		r->t = NULL;
+	} else if (!rc) {
+		atomic_store_explicit(&r->t, t, memory_order_relaxed);
+		atomic_store_explicit(&r->since_ns, reader_now(), memory_order_relaxed);
+	}
+	return mno_lmdb_error(rc);
+}
+
+/* Keeps the transactions that end: to renew one takes neither memory nor the table's lock. When all
+ * places are taken it is neither kept nor watched. */
+static int reader_begin(struct mno_env *e, MDB_txn **ret)
+{
+	for (size_t i = 0, at = reader_first(); i < MNO_ENV_READERS; i++) {
+		struct mno_env_reader *r = &e->readers[(at + i) % MNO_ENV_READERS];
+		int err;
+
+		if (atomic_load_explicit(&r->busy, memory_order_relaxed) ||
+			atomic_exchange_explicit(&r->busy, true, memory_order_acquire))
+			continue;
+		err = reader_start(e, r);
+		if (err < 0)
+			atomic_store_explicit(&r->busy, false, memory_order_release);
+		else
+			*ret = r->t;
+		return err;
+	}
+	return mno_lmdb_error(mdb_txn_begin(e->env, NULL, MDB_RDONLY, ret));
+}
+
+/* May be another thread than began. */
+static void reader_end(struct mno_env *e, MDB_txn *t)
+{
+	for (size_t i = 0, at = reader_first(); i < MNO_ENV_READERS; i++) {
+		struct mno_env_reader *r = &e->readers[(at + i) % MNO_ENV_READERS];
+
+		if (atomic_load_explicit(&r->t, memory_order_relaxed) != t)
+			continue;
+		if (reader_now() - r->since_ns > MNO_READ_SLICE_NS)
+			e->slow_readers++;
+		mdb_txn_reset(t);
+		atomic_store_explicit(&r->since_ns, 0, memory_order_relaxed);
+		atomic_store_explicit(&r->busy, false, memory_order_release);
+		return;
+	}
+	mdb_txn_abort(t);
+}
+
+void mno_env_readers_free(struct mno_env *e)
 {
 	for (size_t i = 0; i < MNO_ENV_READERS; i++) {
-		struct mno_env_reader *r = &e->readers[i];
-
-		if (atomic_load(&r->t) != t)
-			continue;
-		if (mno_now_ns(CLOCK_MONOTONIC) - r->since_ns > MNO_READ_SLICE_NS)
-			e->slow_readers++;
-		r->since_ns = 0;
-		atomic_store(&r->t, NULL);
-		return;
+		if (e->readers[i].t)
+			mdb_txn_abort(e->readers[i].t);
+		e->readers[i].t = NULL;
 	}
 }
 
@@ -124,18 +171,15 @@ int mno_read_begin(struct mno_env *e, MDB_txn **ret)
 	int r;
 
 	pthread_rwlock_rdlock(&e->map_lock);
-	r = mno_lmdb_error(mdb_txn_begin(e->env, NULL, MDB_RDONLY, ret));
+	r = reader_begin(e, ret);
 	if (r < 0)
 		pthread_rwlock_unlock(&e->map_lock);
-	else
-		reader_note(e, *ret);
 	return r;
 }
 
 void mno_read_end(struct mno_env *e, MDB_txn *t)
 {
-	reader_forget(e, t);
-	mdb_txn_abort(t);
+	reader_end(e, t);
 	pthread_rwlock_unlock(&e->map_lock);
 }
 

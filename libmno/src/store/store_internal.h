@@ -63,9 +63,12 @@ struct mno_txn {
 	MDB_txn *t; /* NULL: none open */
 };
 
+/* A read transaction, kept for the next reader when it has ended. */
 struct mno_env_reader {
-	_Atomic(MDB_txn *) t;
-	_Atomic uint64_t since_ns; /* CLOCK_MONOTONIC */
+	atomic_bool busy;
+	_Atomic(MDB_txn *) t;      /* owned; written only by who set .busy; NULL: none begun yet */
+	_Atomic uint64_t since_ns; /* CLOCK_MONOTONIC, of its last tick; 0: not running */
+	char _pad[40];             /* places of two threads do not share a line */
 };
 
 /* One LMDB environment: a directory below the store's. */
@@ -199,6 +202,8 @@ void mno_env_trim(struct mno_env *e);
 /* One read transaction, any thread. The longest section may not exceed MNO_READ_SLICE_NS. */
 int mno_read_begin(struct mno_env *e, MDB_txn **ret);
 void mno_read_end(struct mno_env *e, MDB_txn *t);
+/* Lets go of the transactions that are kept, before the environment is closed: nobody reads. */
+void mno_env_readers_free(struct mno_env *e);
 
 enum mno_seek { MNO_SEEK_EQ, MNO_SEEK_GE, MNO_SEEK_GT, MNO_SEEK_LE, MNO_SEEK_LT };
 /*

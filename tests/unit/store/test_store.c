@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "../../../libmno/src/store/store_internal.h"
 #include "../../support/tmpstate.h"
@@ -347,6 +348,44 @@ static void test_read_only(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* More readers at once than there are places, ended in another order; what was kept sees what was
+ * committed since, also after the map grew, and is watched only while it reads. */
+static void test_readers_kept(void **state)
+{
+	enum { MANY = MNO_ENV_READERS + 6 };
+	struct st *s = *state;
+	MDB_txn *t[MANY];
+	struct mno_env *e;
+	char text[16];
+
+	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
+	e = s->e->main;
+	for (int round = 0; round < 3; round++) {
+		_cleanup_buf_ struct mno_buf val = {0};
+
+		snprintf(text, sizeof(text), "round %d", round);
+		assert_int_equal(put_text(s, "k", text, strlen(text)), 0);
+		for (int i = 0; i < MANY; i++)
+			assert_int_equal(mno_read_begin(e, &t[i]), 0);
+		for (int i = 0; i < MANY; i++)
+			for (int k = 0; k < i; k++)
+				assert_ptr_not_equal(t[i], t[k]);
+		assert_true(mno_env_oldest_reader_ns(e) > 0);
+		for (int i = 0; i < MANY; i++)
+			mno_read_end(e, t[i * 11 % MANY]);
+		assert_int_equal(mno_env_oldest_reader_ns(e), 0);
+		assert_int_equal(mno_env_fetch(e, MNO_DB_META, MNO_SEEK_EQ, "k", 1, NULL, &val), 0);
+		assert_int_equal(val.len, strlen(text));
+		assert_memory_equal(val.data, text, val.len);
+	}
+	assert_int_equal(e->slow_readers, 0);
+	assert_int_equal(mno_read_begin(e, &t[0]), 0);
+	usleep(MNO_READ_SLICE_NS / 1000 + 30000);
+	assert_true(mno_env_oldest_reader_ns(e) >= MNO_READ_SLICE_NS);
+	mno_read_end(e, t[0]);
+	assert_int_equal(e->slow_readers, 1);
+}
+
 static void test_seek(void **state)
 {
 	struct st *s = *state;
@@ -520,6 +559,7 @@ int main(void)
 		T(test_map_bound),
 		T(test_full_disk),
 		T(test_read_only),
+		T(test_readers_kept),
 		T(test_seek),
 		T(test_seal_sizes),
 		T(test_every_bit_flip),

@@ -15,6 +15,7 @@ extern const struct ctl_option top_options[];
 extern const struct ctl_option proc_options[];
 extern const struct ctl_option events_options[];
 extern const struct ctl_option query_options[];
+extern const struct ctl_option migrate_options[];
 extern const struct ctl_option doc_options[];
 extern const struct ctl_option import_options[];
 extern const struct ctl_option store_options[];
