@@ -2,6 +2,7 @@
 #include <stddef.h>
 #include "agent.h"
 #include "figures.h"
+#include "mno/rollup.h"
 #include "mno/store_parts.h"
 
 /* A figure is a number at an offset of one of the statistics structs. */
@@ -28,6 +29,12 @@ static const struct figure writer_figures[] = {
 		mno_writer_stat, rows_lost),
 	COUNTER("mno_store_events_lost_total", "Records that could not be stored.", mno_writer_stat,
 		events_lost),
+	COUNTER("mno_store_merges_total", "Steps of merging late samples in the background.",
+		mno_writer_stat, merges),
+	GAUGE("mno_store_queue_items", "Rows, rounds of records and jobs that wait for a commit.",
+		mno_writer_stat, queued),
+	GAUGE("mno_store_queue_bytes", "Records that wait for a commit.", mno_writer_stat,
+		queued_bytes),
 	COUNTER("mno_store_processes_total", "Ended processes stored.", mno_writer_stat,
 		procs_stored),
 };
@@ -91,7 +98,32 @@ static const struct figure series_figures[] = {
 		mno_series_stat, damaged_records),
 	COUNTER("mno_store_damaged_lists_total", "Damaged lists of the label index met.",
 		mno_series_stat, damaged_lists),
+	GAUGE("mno_store_late_samples", "Samples that did not come in order.", mno_series_stat,
+		late_samples),
+	GAUGE("mno_store_histograms", "Native histograms stored.", mno_series_stat, histograms),
 	COUNTER("mno_store_samples_total", "Samples stored.", mno_series_stat, samples),
+};
+
+static const struct figure group_figures[] = {
+	COUNTER("mno_store_doc_commits_total", "Commits of documents.", mno_docs_groups, groups),
+	COUNTER("mno_store_doc_commit_errors_total", "Commits of documents that failed.",
+		mno_docs_groups, failed),
+	COUNTER("mno_store_doc_transactions_total", "Transactions in these commits.",
+		mno_docs_groups, requests),
+	GAUGE("mno_store_doc_largest_group", "Most transactions in one commit.", mno_docs_groups,
+		largest),
+	GAUGE("mno_store_doc_waiting", "Transactions of documents that wait.", mno_docs_groups,
+		waiting),
+	{{"mno_store_doc_longest_commit_seconds", "Longest commit of documents.", MNO_GAUGE},
+		offsetof(struct mno_docs_groups, longest_ns), 1e-9},
+};
+
+static const struct figure rollup_figures[] = {
+	COUNTER("mno_store_rollup_points_total", "Points of rollups made.", mno_rollup_stat,
+		points),
+	COUNTER("mno_store_rollup_bytes_total", "Bytes that they took.", mno_rollup_stat, bytes),
+	COUNTER("mno_store_rollup_remade_total", "Windows made again for late samples.",
+		mno_rollup_stat, remade),
 };
 
 static const struct figure probe_figures[] = {
@@ -122,6 +154,17 @@ static void put(const struct figure *f, size_t n, const void *st, const char *la
 				(f[i].scale ?: 1));
 }
 
+static void put_rollups(struct mno_agent *a, mno_self_emit_fn emit, void *arg)
+{
+	struct mno_rollup_stat s;
+
+	for (unsigned t = 0; t < MNO_TIER_MAX; t++) {
+		mno_rollup_stat(a->series, t, &s);
+		put(rollup_figures, ARRAY_SIZE(rollup_figures), &s, "tier", mno_tier_name(t), emit,
+			arg);
+	}
+}
+
 void mno_figures(void *agent, mno_self_emit_fn emit, void *arg)
 {
 	struct mno_agent *a = agent;
@@ -132,6 +175,7 @@ void mno_figures(void *agent, mno_self_emit_fn emit, void *arg)
 	struct mno_backups_stat b;
 	int error;
 	struct mno_series_stat s;
+	struct mno_docs_groups g;
 	struct mno_ledger_stat l;
 	struct mno_probe_status p;
 
@@ -151,6 +195,11 @@ void mno_figures(void *agent, mno_self_emit_fn emit, void *arg)
 	}
 	mno_series_stat(a->series, &s);
 	put(series_figures, ARRAY_SIZE(series_figures), &s, NULL, NULL, emit, arg);
+	put_rollups(a, emit, arg);
+	if (a->docs) {
+		mno_docs_groups(a->docs, &g);
+		put(group_figures, ARRAY_SIZE(group_figures), &g, NULL, NULL, emit, arg);
+	}
 	mno_ledger_stat(a->ledger, &l);
 	put(ledger_figures, ARRAY_SIZE(ledger_figures), &l, NULL, NULL, emit, arg);
 	for (size_t i = 0; a->probes && mno_probes_status(a->probes, i, &p); i++)

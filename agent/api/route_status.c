@@ -8,6 +8,7 @@
 
 #include "../doctor.h"
 #include "mno/err.h"
+#include "mno/rollup.h"
 #include "mno/time.h"
 
 /* Resident bytes, and those of them that are pages of files: the store, above all. */
@@ -61,6 +62,7 @@ static void put_store(struct mno_req *q)
 	struct mno_agent *a = q->agent;
 	struct mno_store_stat env = {};
 	struct mno_series_stat se = {};
+	struct mno_rollup_stat roll = {};
 	struct mno_writer_stat w = {};
 	struct mno_ledger_stat l = {};
 	struct mno_json *j = &q->j;
@@ -77,6 +79,10 @@ static void put_store(struct mno_req *q)
 	mno_json_obj(j);
 	mno_json_ku64(j, "bytes", env.file_bytes);
 	mno_json_ku64(j, "used_bytes", env.used_bytes);
+	mno_json_kbool(j, "encrypted", env.encrypted);
+	if (a->series)
+		mno_rollup_stat(a->series, MNO_TIER_10S, &roll);
+	mno_json_ki64(j, "rollups_until_ms", MNO_MAX(roll.until_ms, (int64_t)0));
 	mno_json_ku64(j, "samples", se.samples);
 	mno_json_ku64(j, "series", se.series);
 	mno_json_ku64(j, "processes", l.live + w.procs_stored);

@@ -4,6 +4,7 @@
 #include "../config.h"
 #include "api_internal.h"
 #include "mno/err.h"
+#include "mno/rollup.h"
 #include "mno/store_keys.h"
 #include "mno/store_parts.h"
 #include "mno/time.h"
@@ -74,8 +75,16 @@ static void put_totals(struct mno_req *q)
 	mno_json_ku64(j, "free_disk_bytes", e.free_disk_bytes);
 	mno_json_ku64(j, "series", s.series);
 	mno_json_ku64(j, "samples", s.samples);
+	mno_json_ku64(j, "late_samples", s.late_samples);
+	mno_json_ku64(j, "histograms", s.histograms);
+	/* of all files, whatever is in them; and of the sealed blocks alone */
 	mno_json_kf64(
-		j, "bytes_per_sample", s.samples ? (double)s.block_bytes / (double)s.samples : 0);
+		j, "bytes_per_sample", s.samples ? (double)e.file_bytes / (double)s.samples : 0);
+	mno_json_kf64(j, "block_bytes_per_sample",
+		s.samples ? (double)s.block_bytes / (double)s.samples : 0);
+	mno_json_ku64(j, "queued", w.queued);
+	mno_json_ku64(j, "queued_bytes", w.queued_bytes);
+	mno_json_ku64(j, "merges", w.merges);
 	mno_json_ku64(j, "memory_bytes", s.memory_bytes);
 	mno_json_ku64(j, "commits", w.commits);
 	mno_json_ku64(j, "commit_errors", w.commit_errors);
@@ -88,12 +97,61 @@ static void put_totals(struct mno_req *q)
 	mno_json_ku64(j, "set_aside", h.set_aside);
 }
 
+static void put_rollups(struct mno_req *q)
+{
+	struct mno_rollup_stat s;
+	struct mno_json *j = &q->j;
+
+	mno_json_key(j, "rollups");
+	mno_json_arr(j);
+	for (unsigned t = 0; t < MNO_TIER_MAX; t++) {
+		mno_rollup_stat(q->agent->series, t, &s);
+		mno_json_obj(j);
+		mno_json_kstr(j, "tier", mno_tier_name(t));
+		mno_json_ki64(j, "until_ms", MNO_MAX(s.until_ms, (int64_t)0));
+		mno_json_ku64(j, "points", s.points);
+		mno_json_ku64(j, "bytes", s.bytes);
+		mno_json_ku64(j, "remade", s.remade);
+		mno_json_end(j);
+	}
+	mno_json_end_arr(j);
+}
+
+static void put_documents(struct mno_req *q)
+{
+	struct mno_docs_groups g;
+	struct mno_docs_stat d = {0};
+	struct mno_json *j = &q->j;
+
+	if (!q->agent->docs)
+		return;
+	mno_docs_groups(q->agent->docs, &g);
+	mno_docs_stat(q->agent->docs, &d);
+	mno_json_key(j, "documents");
+	mno_json_obj(j);
+	mno_json_ku64(j, "documents", d.docs);
+	mno_json_ku64(j, "bytes", d.bytes);
+	mno_json_ku64(j, "collections", d.collections);
+	mno_json_ku64(j, "indexes", d.indexes);
+	mno_json_ku64(j, "damaged", d.damaged);
+	mno_json_ku64(j, "commits", g.groups);
+	mno_json_ku64(j, "commit_errors", g.failed);
+	mno_json_ku64(j, "transactions", g.requests);
+	mno_json_ku64(j, "largest_group", g.largest);
+	mno_json_ku64(j, "waiting", g.waiting);
+	mno_json_kf64(j, "last_commit_ms", MS(g.last_ns));
+	mno_json_kf64(j, "longest_commit_ms", MS(g.longest_ns));
+	mno_json_end(j);
+}
+
 int api_store(struct mno_req *q)
 {
 	struct mno_json *j = &q->j;
 
 	mno_json_obj(j);
 	put_totals(q);
+	put_rollups(q);
+	put_documents(q);
 	put_keys(q);
 	mno_json_key(j, "environments");
 	mno_json_arr(j);

@@ -320,6 +320,14 @@ struct mno_docs_stat {
 	uint64_t feed_oldest, feed_next, feed_bytes;
 	uint64_t snapshots, watchers;
 };
+struct mno_docs_groups {
+	uint64_t groups, failed,
+		requests;             /* commits since open; of them failed; transactions in them */
+	uint64_t largest, waiting;    /* transactions: in one commit; now */
+	uint64_t last_ns, longest_ns; /* of a commit, from its begin to durable */
+};
+/* Any thread; does not touch the store. */
+void mno_docs_groups(struct mno_docs *d, struct mno_docs_groups *ret);
 /* Reads the counters of all namespaces, so not for every request. */
 int mno_docs_stat(struct mno_docs *d, struct mno_docs_stat *ret);
 

@@ -288,6 +288,20 @@ static int sum_usage(void *arg, const struct mno_docs_usage *u)
 	return 0;
 }
 
+void mno_docs_groups(struct mno_docs *d, struct mno_docs_groups *ret)
+{
+	struct mno_committer_stat s;
+
+	mno_committer_stat(d->committer, &s);
+	*ret = (struct mno_docs_groups){.groups = s.groups,
+		.failed = s.failed,
+		.requests = s.requests,
+		.largest = s.largest,
+		.waiting = s.waiting,
+		.last_ns = s.last_ns,
+		.longest_ns = s.longest_ns};
+}
+
 int mno_docs_stat(struct mno_docs *d, struct mno_docs_stat *ret)
 {
 	struct mno_docs_stat s = {.transactions = d->transactions,

@@ -54,9 +54,12 @@ static bool show_stored(struct ctl *c, struct json_object *s)
 	uint64_t lost = ju64(s, "rows_lost") + ju64(s, "events_lost") + ju64(s, "procs_lost");
 
 	ctl_field(c, "stored", CTL_PLAIN,
-		"%s series \u00b7 %s samples \u00b7 %s since the start \u00b7 %s on disk",
+		"%s series \u00b7 %s samples \u00b7 %s since the start \u00b7 %s on disk"
+		", %s%s",
 		ctl_exact(c, ju64(s, "series")), ctl_count(c, samples),
-		ctl_things(c, ju64(s, "processes"), "process", "processes"), ctl_bytes(c, bytes));
+		ctl_things(c, ju64(s, "processes"), "process", "processes"), ctl_bytes(c, bytes),
+		jtrue(s, "encrypted") ? "encrypted" : "not encrypted",
+		ju64(s, "rollups_until_ms") > ju64(s, "first_ms") ? ", with rollups" : "");
 	if (!*jstr(s, "last_error") && !lost)
 		return true;
 	ctl_field(c, "", CTL_BAD,

@@ -83,6 +83,34 @@ static void show_key(struct ctl *c, struct json_object *k)
 			ctl_exact(c, ju64(k, "reseal_left")));
 }
 
+/* What there is beside samples that came in order, and what waits to be stored. */
+static void show_kinds(struct ctl *c, struct json_object *o)
+{
+	struct json_object *d = jget(o, "documents"), *rolls = jget(o, "rollups");
+
+	ctl_field(c, "", CTL_PLAIN, "%s, %s; %s waiting for a commit",
+		ctl_things(c, ju64(o, "late_samples"), "late sample", "late samples"),
+		ctl_things(c, ju64(o, "histograms"), "native histogram", "native histograms"),
+		ctl_exact(c, ju64(o, "queued")));
+	for (size_t i = 0; i < jlen(rolls); i++) {
+		struct json_object *t = jidx(rolls, i);
+
+		if (ju64(t, "until_ms"))
+			ctl_field(c, i ? "" : "rollups", CTL_PLAIN,
+				"%s up to %s, %s made since the start", ctl_esc(c, jstr(t, "tier")),
+				ctl_ago(c, ju64(t, "until_ms") * NS_PER_MS),
+				ctl_things(c, ju64(t, "points"), "point", "points"));
+	}
+	if (d)
+		ctl_field(c, "documents", ju64(d, "commit_errors") ? CTL_WARN : CTL_PLAIN,
+			"%s, %s; %s of up to %s, longest %s; %s waiting",
+			ctl_exact(c, ju64(d, "documents")), ctl_bytes(c, jf64(d, "bytes")),
+			ctl_things(c, ju64(d, "commits"), "commit", "commits"),
+			ctl_things(c, ju64(d, "largest_group"), "transaction", "transactions"),
+			ctl_ns(c, jf64(d, "longest_commit_ms") * 1e6),
+			ctl_exact(c, ju64(d, "waiting")));
+}
+
 static int status(struct ctl *c)
 {
 	_cleanup_answer_ struct ctl_answer a = {0};
@@ -102,10 +130,11 @@ static int status(struct ctl *c)
 		add_part(c, &t, jidx(parts, i));
 	ctl_table_print(c, &t);
 	ctl_field(c, "stored", CTL_PLAIN,
-		"%s on disk, %s free; %s series, %s samples, %.2f B a sample in blocks",
+		"%s on disk, %s free; %s series, %s samples, %.2f B a sample (blocks %.2f B)",
 		ctl_bytes(c, jf64(a.root, "bytes")), ctl_bytes(c, jf64(a.root, "free_disk_bytes")),
 		ctl_exact(c, ju64(a.root, "series")), ctl_count(c, jf64(a.root, "samples")),
-		jf64(a.root, "bytes_per_sample"));
+		jf64(a.root, "bytes_per_sample"), jf64(a.root, "block_bytes_per_sample"));
+	show_kinds(c, a.root);
 	show_key(c, jget(a.root, "key"));
 	show_check(c, jget(a.root, "check"));
 	if (ju64(a.root, "damaged") || ju64(a.root, "mended") || ju64(a.root, "set_aside"))
