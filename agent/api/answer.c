@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "mno/time.h"
 #include "mno/util.h"
@@ -253,6 +254,16 @@ int api_window(struct mno_req *q, uint64_t ago_ns, uint64_t *ret_t0, uint64_t *r
 	*ret_t0 = t[0];
 	*ret_t1 = t[1];
 	return 0;
+}
+
+int api_owner_only(struct mno_req *q, const char *name, const char *hint, const char *text)
+{
+	const char *v = mno_params_get(&q->params, name);
+
+	if (!v || !*v ||
+		(q->client && (q->client->peer.uid == 0 || q->client->peer.uid == geteuid())))
+		return 0;
+	return api_problem(q, 403, "forbidden", hint, "%s", text);
 }
 
 int api_number(struct mno_req *q, const char *name, uint64_t min, uint64_t max, uint64_t def,

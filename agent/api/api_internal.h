@@ -161,6 +161,11 @@ int api_window(struct mno_req *q, uint64_t ago_ns, uint64_t *ret_t0, uint64_t *r
 int api_number(struct mno_req *q, const char *name, uint64_t min, uint64_t max, uint64_t def,
 	uint64_t *ret);
 
+/* A parameter that names a place on the host, where the agent reads or writes as its own user: only
+ * that user and root may set it. 0 (also when it is absent or empty), or the status of the error
+ * that was answered. */
+int api_owner_only(struct mno_req *q, const char *name, const char *hint, const char *text);
+
 /* --- connections (conns.c); the server calls them ------------------------------------------ */
 void api_conn_opened(struct mno_api *api, struct api_conn *c);
 void api_conn_closed(struct mno_api *api, struct api_conn *c);

@@ -12,15 +12,9 @@ static int answer(struct mno_req *q)
 	return api_done(q);
 }
 
-/* Where the agent writes as its own user, only that user and root may choose. */
 static int may_choose(struct mno_req *q)
 {
-	const char *dir = mno_params_get(&q->params, "dir");
-
-	if (!dir || !*dir ||
-		(q->client && (q->client->peer.uid == 0 || q->client->peer.uid == geteuid())))
-		return 0;
-	return api_problem(q, 403, "forbidden", "leave --dir out, or ask as root",
+	return api_owner_only(q, "dir", "leave --dir out, or ask as root",
 		"only root may choose a directory of backups");
 }
 

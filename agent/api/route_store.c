@@ -214,7 +214,11 @@ int api_store_rotate_kek(struct mno_req *q)
 	const char *text = mno_params_get(&q->params, "source");
 	struct mno_keys_opts o = {.sz = sizeof(o)};
 	int source = mno_config_key(text ?: "", &o.name);
+	int status = api_owner_only(q, "source", "leave --source out, or ask as root",
+		"only root may say where the key is");
 
+	if (status)
+		return status;
 	if (source < 0)
 		return answer_keys(q, -EINVAL, 0);
 	o.source = (enum mno_key_source)source;

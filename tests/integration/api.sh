@@ -64,12 +64,17 @@ member() {
   [ "$(stat -c %g "$W/g.sock")" = 64999 ] && setpriv --reuid 65534 --regid 65534 --groups 64999 \
     curl -sf --unix-socket "$W/g.sock" http://mno/mno/v1/status | grep '"uptime_seconds"' >/dev/null
   local r=$?
+  # ... but not where the agent, as root, makes or reads files
+  setpriv --reuid 65534 --regid 65534 --groups 64999 curl -s -X POST --unix-socket "$W/g.sock" \
+    -w '%{http_code}' "http://mno/mno/v1/store/key/rotate-kek?source=file:$W/planted" |
+    tee "$W/planted.out"
+  grep '403$' "$W/planted.out" >/dev/null && [ ! -e "$W/planted" ] || r=1
   kill $pid
   wait $pid
   return $r
 }
-if command -v setpriv >/dev/null; then ok "a member of group mno may ask" member
-else skip "a member of group mno may ask" "setpriv is not installed"; fi
+if command -v setpriv >/dev/null; then ok "a member of group mno may ask, but not choose where the key is" member
+else skip "a member of group mno may ask, but not choose where the key is" "setpriv is not installed"; fi
 
 stale() {
   end_agent KILL
