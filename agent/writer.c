@@ -23,6 +23,9 @@
 #define RESEAL_BYTES         (1u << 20) /* of older values, in one commit */
 #define MAX_PROBES           32
 
+/* Late: not later than the last stored one, so its samples went in as late ones. */
+enum row_fate { ROW_STORED, ROW_LATE, ROW_LOST };
+
 struct item {
 	struct mno_row *row;       /* or */
 	struct mno_writer_job job; /* if .fn, or */
@@ -30,7 +33,7 @@ struct item {
 	size_t len;
 	uint64_t first_ns, last_ns;
 	uint32_t counts[MAX_PROBES];
-	bool early; /* a row that is not later than the last stored one */
+	enum row_fate fate;
 };
 
 /* What the writer knows of a metric slot. The key stays: an aborted commit forgets the id. */
@@ -218,9 +221,23 @@ static int cell_id(struct mno_writer *w, struct mno_txn *t, struct mno_row_cell 
 	return 0;
 }
 
-static int store_row(struct mno_writer *w, struct mno_txn *t, struct mno_row *row)
+/* A row that is not later than the last stored one: the clock went back. Its samples are late. */
+static int add_row(struct mno_writer *w, struct mno_txn *t, int64_t t_ms, size_t n)
+{
+	_cleanup_free_ struct mno_sample *v = calloc(n + 1, sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		v[i] = (struct mno_sample){w->ids[i], t_ms, w->values[i]};
+	return mno_series_add(w->o.series, t, v, n);
+}
+
+static int store_row(
+	struct mno_writer *w, struct mno_txn *t, struct mno_row *row, enum row_fate *ret)
 {
 	size_t n = 0;
+	int r;
 
 	if (row->n > w->row_cap) {
 		uint32_t *ids = reallocarray(w->ids, row->n, sizeof(*ids));
@@ -233,8 +250,7 @@ static int store_row(struct mno_writer *w, struct mno_txn *t, struct mno_row *ro
 		w->row_cap = row->n;
 	}
 	for (size_t i = 0; i < row->n; i++) {
-		int r = cell_id(w, t, &row->cells[i], &w->ids[n]);
-
+		r = cell_id(w, t, &row->cells[i], &w->ids[n]);
 		/* refused series are counted by the store */
 		if (r == -ESTALE || r == -EINVAL || r == -EOVERFLOW || r == -MNO_ELIMIT)
 			continue;
@@ -242,7 +258,12 @@ static int store_row(struct mno_writer *w, struct mno_txn *t, struct mno_row *ro
 			return r;
 		w->values[n++] = row->cells[i].value;
 	}
-	return mno_series_append(w->o.series, t, row->t_ms, w->ids, w->values, n);
+	r = mno_series_append(w->o.series, t, row->t_ms, w->ids, w->values, n);
+	if (r != -EINVAL)
+		return r;
+	r = add_row(w, t, row->t_ms, n);
+	*ret = r == -ERANGE ? ROW_LOST : ROW_LATE; /* a clock before 1970, say: others go on */
+	return r == -ERANGE ? 0 : r;
 }
 
 static int store_procs(struct mno_writer *w, struct mno_txn *t, uint64_t *ret_n)
@@ -269,15 +290,11 @@ struct batch {
 static int store_item(struct mno_writer *w, struct mno_txn *t, struct item *it)
 {
 	uint32_t count = 0;
-	int r;
 
 	if (it->job.fn) /* only without the thread: it is told that nothing was done */
 		return 0;
-	if (it->row) {
-		r = store_row(w, t, it->row);
-		it->early = r == -EINVAL; /* the clock went back: rows stay in order */
-		return it->early ? 0 : r;
-	}
+	if (it->row)
+		return store_row(w, t, it->row, &it->fate);
 	for (size_t i = 0; i < MAX_PROBES; i++)
 		count += it->counts[i];
 	return mno_events_store(
@@ -380,22 +397,24 @@ static void say_early(struct mno_writer *w, bool was, bool is)
 		return;
 	mno_series_stat(w->o.series, &s);
 	if (is)
-		mno_err("the clock is before the last stored sample (Unix time %lld): samples are "
-			"not stored until it has passed that. Their rows are counted as lost.",
+		mno_info(
+			"the clock is before the last stored sample (Unix time %lld): until it has "
+			"passed that, samples are stored as late ones",
 			(long long)(s.last_ms / 1000));
 	else
-		mno_info("the clock has passed the last stored sample: samples are stored again");
+		mno_info("the clock has passed the last stored sample");
 }
 
 /* What a batch came to: into the statistics and the probes' accounts. */
 static void account(struct mno_writer *w, struct batch *b, uint64_t procs, int r, uint64_t took_ns)
 {
-	uint64_t sums[MAX_PROBES] = {0}, events = 0, rows = 0, early = 0;
+	uint64_t sums[MAX_PROBES] = {0}, events = 0, rows = 0, late = 0, lost = 0;
 	bool first_failure, was_early, is_early;
 
 	for (size_t i = 0; i < b->n; i++) {
 		rows += b->items[i]->row != NULL;
-		early += b->items[i]->early;
+		late += b->items[i]->fate != ROW_STORED;
+		lost += b->items[i]->fate == ROW_LOST;
 		for (size_t p = 0; p < MAX_PROBES; p++)
 			sums[p] += b->items[i]->counts[p];
 	}
@@ -410,10 +429,10 @@ static void account(struct mno_writer *w, struct batch *b, uint64_t procs, int r
 	w->stat.last_error = r;
 	w->stat.last_commit_ns = took_ns;
 	was_early = w->stat.clock_behind;
-	is_early = r < 0 || !rows ? was_early : early > 0;
+	is_early = r < 0 || !rows ? was_early : late > 0;
 	w->stat.clock_behind = is_early;
-	w->stat.rows_stored += r < 0 ? 0 : rows - early;
-	w->stat.rows_lost += r < 0 ? rows : early;
+	w->stat.rows_stored += r < 0 ? 0 : rows - lost;
+	w->stat.rows_lost += r < 0 ? rows : lost;
 	*(r < 0 ? &w->stat.events_lost : &w->stat.events_stored) += events;
 	*(r < 0 ? &w->stat.procs_lost : &w->stat.procs_stored) += procs;
 	*(r < 0 ? &w->stat.commit_errors : &w->stat.commits) += 1;

@@ -78,7 +78,7 @@ struct mno_writer_stat {
 	uint64_t last_commit_ns; /* duration */
 	int64_t last_commit_ms;  /* wall clock of the last durable commit */
 	int last_error;          /* -errno of the last failed commit, 0 if the last one worked */
-	bool clock_behind;       /* rows are lost: they are not later than what is stored */
+	bool clock_behind;       /* rows are not later than what is stored: they are late samples */
 };
 /* Any thread. */
 void mno_writer_stat(struct mno_writer *w, struct mno_writer_stat *ret);

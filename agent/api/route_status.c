@@ -161,9 +161,9 @@ static void put_degraded(struct mno_req *q)
 			w.last_error == -ENOSPC ? "free some disk space below the state directory"
 						: "see the log of mnod");
 	else if (w.clock_behind)
-		put_finding(&q->j, "samples are not stored at the moment",
+		put_finding(&q->j, "samples are stored as late ones at the moment",
 			"the clock is before the last stored sample",
-			"set the clock right, or choose another --state");
+			"set the clock right if it is wrong; nothing is lost meanwhile");
 	if (a->doctor)
 		mno_doctor_degraded(a->doctor, put_finding, &q->j);
 	mno_json_end_arr(&q->j);

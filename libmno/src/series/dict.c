@@ -7,7 +7,6 @@
 #include "series_internal.h"
 
 #define INDEX_LAG    512u            /* new series that are indexed together */
-#define INDEX_FIRST  2048u           /* so few records are read as fast as lists would be */
 #define INDEX_NS     (4 * NS_PER_MS) /* of a transaction, at most, with one batch more */
 #define INDEX_FAR    8192u           /* more: an index that is made anew takes more of the time */
 #define INDEX_MAX    (512u << 20)    /* bytes of labels in memory; a series more is refused */
@@ -60,6 +59,10 @@ static int write_hot(struct mno_series *s, struct mno_txn *txn, const struct hot
 	mno_be64(fp, h->fp);
 	mno_be32(fp + 8, h->id);
 	r = record_put(s, txn, h, INT64_MAX);
+	if (h->id < EARLY_IDS) {
+		s->early_fp[h->id] = h->fp;
+		return r;
+	}
 	return r < 0 ? r : mno_txn_put(txn, MNO_DB_SERIES_FP, fp, sizeof(fp), "", 0);
 }
 
@@ -101,7 +104,7 @@ int dict_flush(struct mno_series *s, struct mno_txn *txn)
 	indexed = __atomic_load_n(&s->indexed, __ATOMIC_RELAXED);
 	lag = s->now.next_id - MNO_MIN(indexed, s->now.next_id);
 	if (!__atomic_load_n(&s->index_bad, __ATOMIC_RELAXED) &&
-		(lag < INDEX_LAG || (indexed <= 1 && s->now.next_id <= INDEX_FIRST)))
+		(lag < INDEX_LAG || (indexed <= 1 && s->now.next_id <= EARLY_IDS)))
 		return 0;
 	return index_step(s, txn, INDEX_LAG, lag > INDEX_FAR ? 5 * INDEX_NS : INDEX_NS);
 }
@@ -169,16 +172,40 @@ int dict_widen(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t
 	return 0;
 }
 
+/* 1: the stored series has this key. What is damaged has none: the series gets a new id. */
+static int has_key(
+	struct mno_series *s, struct mno_txn *txn, uint32_t id, const char *key, size_t len)
+{
+	_cleanup_buf_ struct mno_buf raw = {0};
+	struct records *g;
+	struct record rec;
+	int r = records_edit(s, txn, id / GROUP_SERIES, &g);
+
+	if (r < 0)
+		return r;
+	if (records_key(s, txn->t, s->z, g, id % GROUP_SERIES, &raw, &rec) < 0)
+		return 0;
+	return rec.len == len && memcmp(rec.key, key, len) == 0;
+}
+
 /* The stored id of a key that is not in the head. */
 static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, const char *key,
 	size_t key_len, uint32_t *ret_id)
 {
-	_cleanup_buf_ struct mno_buf raw = {0};
 	uint8_t from[12];
 	MDB_val k = {sizeof(from), from}, v;
 	MDB_cursor *c;
 	int r;
 
+	for (uint32_t id = 1; id < EARLY_IDS && id < s->now.next_id; id++) {
+		if (s->early_fp[id] != fp)
+			continue;
+		r = has_key(s, txn, id, key, key_len);
+		if (r == 1)
+			*ret_id = id;
+		if (r)
+			return MNO_MIN(r, 0);
+	}
 	mno_be64(from, fp);
 	mno_be32(from + 8, 0);
 	r = mno_lmdb_error(mdb_cursor_open(txn->t, s->env->main->dbi[MNO_DB_SERIES_FP], &c));
@@ -187,8 +214,6 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 	r = mno_lmdb_error(mno_cursor_seek(c, MNO_SEEK_GE, &k, &v));
 	for (; r == 0; r = mno_lmdb_error(mdb_cursor_get(c, &k, &v, MDB_NEXT))) {
 		const uint8_t *p = k.mv_data;
-		struct records *g;
-		struct record rec;
 		uint32_t id;
 
 		if (k.mv_size != 12 || mno_get_be64(p) != fp) {
@@ -196,19 +221,14 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 			break;
 		}
 		id = mno_get_be32(p + 8);
-		/* the keys of others are not touched by what this may write */
-		r = records_edit(s, txn, id / GROUP_SERIES, &g);
-		if (r < 0)
-			break;
-		if (records_key(s, txn->t, s->z, g, id % GROUP_SERIES, &raw, &rec) < 0)
-			continue; /* a damaged record: the series gets a new id */
-		if (rec.len == key_len && memcmp(rec.key, key, key_len) == 0) {
+		r = has_key(s, txn, id, key, key_len);
+		if (r == 1)
 			*ret_id = id;
+		if (r)
 			break;
-		}
 	}
 	mdb_cursor_close(c);
-	return r;
+	return MNO_MIN(r, 0);
 }
 
 static size_t index_bytes(const struct mno_series *s)
@@ -331,6 +351,36 @@ static int load_group(struct mno_series *s, uint32_t no, size_t *damaged)
 	return r == -MNO_ECORRUPT ? 0 : r;
 }
 
+/* Fingerprints of the first ids, from their records. */
+static int load_early(struct mno_series *s)
+{
+	_cleanup_buf_ struct mno_buf raw = {0};
+	struct records *g = &s->edit;
+	struct rd rd;
+	uint32_t no = 0;
+	int r = rd_open(&rd, s);
+
+	for (; r == 0; no++) {
+		r = rd_renew(&rd);
+		if (r == 0)
+			r = records_next(s, rd.t, &no);
+		if (r < 0 || no >= EARLY_IDS / GROUP_SERIES)
+			break;
+		r = records_load(s, rd.t, rd.z, no, g);
+		for (uint64_t left = r == 0 ? records_all(g) : 0; left; left &= left - 1) {
+			unsigned col = (unsigned)__builtin_ctzll(left);
+			struct record rec;
+
+			if (records_key(s, rd.t, rd.z, g, col, &raw, &rec) == 0)
+				s->early_fp[no * GROUP_SERIES + col] =
+					dict_fingerprint(s, rec.key, rec.len);
+		}
+	}
+	g->valid = false;
+	rd_done(&rd);
+	return r == -ENOENT ? 0 : r;
+}
+
 int dict_load(struct mno_series *s)
 {
 	uint8_t group[4] = {0};
@@ -352,7 +402,9 @@ int dict_load(struct mno_series *s)
 		mno_err("series: %zu damaged dictionary records or groups of them; these series "
 			"get new ids",
 			damaged);
-	return r == -ENOENT ? load_state(s) : r;
+	if (r == -ENOENT)
+		r = load_early(s);
+	return r < 0 ? r : load_state(s);
 }
 
 /* --- expiry --------------------------------------------------------------------------------------- */

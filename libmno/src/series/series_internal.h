@@ -17,6 +17,7 @@
 #define MS_PER_DAY    86400000
 #define KEY_MAX       MNO_SERIES_KEY_MAX
 #define KEY_LABELS    MNO_SERIES_LABELS_MAX
+#define EARLY_IDS     2048u /* found in memory; few enough to read their records at the start */
 #define SERIES_ID_MAX (UINT32_MAX - GROUP_SERIES)
 
 static inline uint64_t bits_of(double v)
@@ -299,6 +300,7 @@ struct mno_series {
 	size_t n_committed; /* rows of the oldest head that are committed */
 	struct hot *dirty, *inflight;
 	struct records edit;
+	uint64_t early_fp[EARLY_IDS]; /* fingerprints of the first ids: in no database */
 	bool tail_trim; /* rows behind a damaged one must go before the next is added */
 	void *free_chunks;
 	size_t n_free_chunks;

@@ -11,7 +11,7 @@
 #include "compact.h"
 #include "mno/log.h"
 
-#define MIN_BYTES (512u << 10) /* below, it is not worth it */
+#define MIN_BYTES (192u << 10) /* below, it is not worth it */
 #define MAX_BYTES (64u << 20)  /* a stop must not take long */
 #define COPY      "data.mdb.new"
 

@@ -14,9 +14,9 @@
 #include "mno/time.h"
 #include "pages.h"
 
-#define MAX_READERS  126
+#define MAX_READERS  62               /* a page of lock.mdb */
 #define CHECK_MAX_NS (60 * NS_PER_MS) /* a start must not become slower with the store's age */
-#define LOCK_BYTES   8192             /* 64 for each reader, 128 for the head */
+#define LOCK_BYTES   4096             /* 64 for each reader, 128 for the head */
 
 /* In META, not sealed: who the environment is. */
 #define IDENTITY_KEY "identity"
@@ -253,13 +253,33 @@ void mno_env_name(struct mno_env *e)
 	snprintf(e->name, sizeof(e->name), "%s-%.*s", c->dir, digits[c->period], stamp);
 }
 
+/* LMDB would wait for somebody at the other end of a pipe. */
+static int check_kind(struct mno_env *e, const char *file)
+{
+	struct stat st;
+
+	if (fstatat(e->dir_fd, file, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (S_ISREG(st.st_mode))
+		return 0;
+	mno_err("store: %s/%s is no regular file: move it away", e->name, file);
+	return -MNO_ECORRUPT;
+}
+
 static int open_dir(struct mno_env *e, bool create)
 {
+	int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+
 	create = create && !e->store->opts.read_only;
 	if (create && mkdirat(e->store->dir_fd, e->name, 0700) < 0 && errno != EEXIST)
 		return -errno;
-	e->dir_fd = openat(e->store->dir_fd, e->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return e->dir_fd < 0 ? -errno : 0;
+	/* a link in place of a partition is none of ours: nothing is written where it points */
+	if (mno_class_info(e->class)->period != MNO_PERIOD_NONE)
+		flags |= O_NOFOLLOW;
+	e->dir_fd = openat(e->store->dir_fd, e->name, flags);
+	if (e->dir_fd < 0)
+		return errno == ENOTDIR || errno == ELOOP ? -MNO_ECORRUPT : -errno;
+	return check_kind(e, "data.mdb") ?: check_kind(e, "lock.mdb");
 }
 
 /* LMDB's first pages, and the file's name, are there before anything refers to them. */
