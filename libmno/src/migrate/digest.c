@@ -14,7 +14,6 @@ struct walk {
 	struct piece piece[BLOCK_WINDOWS];
 	double v[HEAD_ROWS];
 	uint16_t idx[HEAD_ROWS];
-	struct mno_ids ids; /* 4 bytes for each series */
 };
 typedef int (*walk_fn)(
 	struct walk *w, struct mno_env *e, enum mno_db db, const MDB_val *k, const MDB_val *v);
@@ -43,7 +42,8 @@ static int sum_record(
 		enum mno_db db;
 		enum mno_seal_kind kind;
 		unsigned sum;
-	} kinds[] = {{MNO_DB_PROC, MNO_SEAL_PROC, SUM_PROCS},
+	} kinds[] = {{MNO_DB_SERIES, MNO_SEAL_SERIES, SUM_SERIES},
+		{MNO_DB_PROC, MNO_SEAL_PROC, SUM_PROCS},
 		{MNO_DB_EVENT, MNO_SEAL_EVENT, SUM_EVENTS}};
 	size_t i = 0;
 	int r;
@@ -53,40 +53,6 @@ static int sum_record(
 	r = open_value(w, e, db, kinds[i].kind, k, v);
 	if (r == 0)
 		sum_value(&w->sum[kinds[i].sum], k->mv_data, k->mv_size, w->raw.data, w->raw.len);
-	return r;
-}
-
-/* Ids of all series: their records have a form that is the dictionary's own. */
-static int list_series(
-	struct walk *w, struct mno_env *e, enum mno_db db, const MDB_val *k, const MDB_val *v)
-{
-	return k->mv_size == 12
-		       ? ids_add(&w->ids, mno_get_be32((uint8_t *)k->mv_data + 8), SIZE_MAX)
-		       : -MNO_ECORRUPT;
-}
-
-static int by_id(const void *a, const void *b)
-{
-	const uint32_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-static int sum_series(struct walk *w, struct mno_series *s)
-{
-	int r = 0;
-
-	if (w->ids.n)
-		qsort(w->ids.v, w->ids.n, sizeof(*w->ids.v), by_id);
-	for (size_t i = 0; i < w->ids.n && r == 0; i++) {
-		uint8_t id[4];
-
-		mno_buf_reset(&w->raw);
-		r = mno_series_key(s, w->ids.v[i], &w->raw);
-		mno_be32(id, w->ids.v[i]);
-		if (r == 0)
-			sum_value(&w->sum[SUM_SERIES], id, 4, w->raw.data, w->raw.len);
-	}
 	return r;
 }
 
@@ -153,8 +119,8 @@ static int walk_env(void *arg, struct mno_env *e, const char *name, int err)
 	static const struct {
 		enum mno_db db;
 		walk_fn fn;
-	} dbs[] = {{MNO_DB_SERIES_FP, list_series}, {MNO_DB_PART, sum_block},
-		{MNO_DB_PACK, sum_block}, {MNO_DB_PROC, sum_record}, {MNO_DB_EVENT, sum_record}};
+	} dbs[] = {{MNO_DB_SERIES, sum_record}, {MNO_DB_PART, sum_block}, {MNO_DB_PACK, sum_block},
+		{MNO_DB_PROC, sum_record}, {MNO_DB_EVENT, sum_record}};
 	int r = err;
 
 	for (size_t i = 0; i < ARRAY_SIZE(dbs) && r == 0; i++)
@@ -192,8 +158,6 @@ int digest(struct mno_store *s, struct sum ret[SUM_MAX])
 	r = w->z ? mno_store_each(s, walk_env, w) : -ENOMEM;
 	if (r == 0)
 		r = mno_series_open(s, &series);
-	if (r == 0)
-		r = sum_series(w, series);
 	if (r == 0) {
 		sum_head(series->head, &sum[SUM_SAMPLES]);
 		memcpy(ret, sum, sizeof(sum));
@@ -201,7 +165,6 @@ int digest(struct mno_store *s, struct sum ret[SUM_MAX])
 	mno_series_close(series);
 	ZSTD_freeDCtx(w->z);
 	mno_buf_done(&w->raw);
-	mno_ids_done(&w->ids);
 	return r;
 }
 

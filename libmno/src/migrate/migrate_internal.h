@@ -135,13 +135,6 @@ struct old_1 {
 	size_t n_blocks;
 	uint64_t strange; /* keys among them that are none */
 	struct pack_maker *pack;
-	struct mno_series *dict; /* of the new form, while a step fills it */
-#define COLD_1 4096u
-	struct old_cold {
-		int64_t last_ms;
-		struct hot *h;
-	} cold[COLD_1]; /* put since the last flush, not in the head */
-	size_t n_cold;
 };
 /* Behind old_1_format(), which checked its pages. */
 int old_1_open(int dir_fd, struct old_1 *o);

@@ -21,82 +21,35 @@ static bool damaged(struct migrate *m, int r)
 	return true;
 }
 
-/* --- series ------------------------------------------------------------------------------------ */
-
-/*
- * Writes what there is; those that no row had leave the memory. Their records go by way of those
- * of the head: whatever the form of either is, it is the dictionary's affair.
- */
-static int dict_1_flush(struct old_1 *o, struct mno_txn *txn)
-{
-	int r = dict_flush(o->dict, txn);
-
-	for (size_t i = 0; i < o->n_cold && r == 0; i++)
-		r = dict_cool(o->dict, txn, o->cold[i].h, o->cold[i].last_ms);
-	if (r == 0)
-		r = dict_flush(o->dict, txn); /* the records of the last ones */
-	if (r < 0)
-		return r;
-	while (o->dict->inflight) {
-		o->dict->inflight->dirty = false;
-		o->dict->inflight = o->dict->inflight->next_dirty;
-	}
-	pthread_rwlock_wrlock(&o->dict->lock);
-	while (o->n_cold)
-		hot_remove(o->dict, o->cold[--o->n_cold].h);
-	pthread_rwlock_unlock(&o->dict->lock);
-	return 0;
-}
-
 /* --- one value each --------------------------------------------------------------------------- */
-
-/* Into the head's index, as if it had just been seen; *@ret: there. */
-static int heat(struct mno_series *s, uint32_t id, const struct mno_buf *key, struct hot **ret)
-{
-	_cleanup_(key_labels_done)
-	struct key_labels k = {0};
-	int r;
-
-	*ret = hot_by_id(s, id);
-	if (*ret)
-		return 0; /* of a step that is done again */
-	r = key_parse(key->data, key->len, &k);
-	if (r < 0)
-		return r == -EINVAL ? -MNO_ECORRUPT : r;
-	mno_buf_reset(&s->key);
-	key_format(k.v, k.n, &s->key);
-	if (s->key.err)
-		return s->key.err;
-	r = hot_add(s, id, dict_fingerprint(s, s->key.data, s->key.len), &k, ret);
-	if (r == 0)
-		dict_mark_dirty(s, *ret);
-	return r;
-}
 
 static int carry_series(struct migrate *m, struct mno_txn *txn, const MDB_val *k, const MDB_val *v)
 {
 	struct old_1 *o = m->old;
+	uint8_t fp[12], cold[12];
 	struct mno_seal info;
-	struct hot *h;
-	uint32_t id;
 	int r = k->mv_size == 4 ? mno_seal_open(NULL, MNO_DB_SERIES, o->z, k->mv_data, 4,
 					  v->mv_data, v->mv_size, MNO_SEAL_SERIES, &info, &o->raw)
 				: -MNO_ECORRUPT;
 
 	if (r < 0)
 		return r;
-	id = mno_get_be32(k->mv_data);
-	r = id && id <= SERIES_ID_MAX ? heat(o->dict, id, &o->raw, &h) : -MNO_ECORRUPT;
+	mno_be64(fp, mno_siphash(m->store->hash_key, o->raw.data, o->raw.len));
+	memcpy(fp + 8, k->mv_data, 4);
+	info.b = 0; /* the first sample's time is not known */
+	r = mno_seal_put(txn, MNO_DB_SERIES, k->mv_data, 4, &info, o->raw.data, o->raw.len, NULL);
+	if (r == 0)
+		r = mno_txn_put(txn, MNO_DB_SERIES_FP, fp, sizeof(fp), "", 0);
 	if (r < 0)
 		return r;
-	mno_buf_reset(&o->raw);
-	hot_key(h, &o->raw);
-	if (o->raw.err)
-		return o->raw.err;
 	sum_value(&m->c.sum[SUM_SERIES], k->mv_data, 4, o->raw.data, o->raw.len);
-	if (info.a)
-		o->cold[o->n_cold++] = (struct old_cold){(int64_t)info.a, h};
-	return o->n_cold == COLD_1 ? dict_1_flush(o, txn) : 0;
+	if (!info.a) { /* now a mark for each group of 64 */
+		mno_be32(cold, mno_get_be32(k->mv_data) / 64);
+		return mno_txn_put(txn, MNO_DB_SERIES_HOT, cold, 4, "", 0);
+	}
+	mno_be64(cold, mno_time_key((int64_t)info.a));
+	memcpy(cold + 8, k->mv_data, 4);
+	return mno_txn_put(txn, MNO_DB_SERIES_COLD, cold, sizeof(cold), "", 0);
 }
 
 static int carry_batch(struct migrate *m, struct mno_txn *txn, enum mno_db db,
@@ -212,23 +165,6 @@ static int carry_some(struct migrate *m, struct mno_txn *txn, const struct phase
 	return r == -ENOENT ? 0 : r;
 }
 
-/* The dictionary as it is committed is opened for one step: the next may be one done again. */
-static int carry_dict(struct migrate *m, struct mno_txn *txn, const struct phase *p, bool *ret_end)
-{
-	struct old_1 *o = m->old;
-	int r = mno_series_open(m->store, &o->dict);
-
-	if (r < 0)
-		return r;
-	o->dict->now.next_id = 1; /* no index of labels yet: it is made at the end */
-	o->n_cold = 0;
-	r = carry_some(m, txn, p, ret_end);
-	if (r == 0)
-		r = dict_1_flush(o, txn);
-	o->dict = mno_series_close(o->dict);
-	return r;
-}
-
 /* Ids may not be given twice: the next one is known before anything refers to it. */
 static int put_next_id(struct migrate *m, struct mno_txn *txn)
 {
@@ -246,9 +182,7 @@ static int step(struct migrate *m, struct mno_txn *txn, bool *ret_end)
 	int r = m->c.phase == 0 ? put_next_id(m, txn) : 0;
 
 	if (r == 0 && m->c.phase < ARRAY_SIZE(phases))
-		r = p->carry == carry_series ? carry_dict(m, txn, p, &end)
-		    : p->carry               ? carry_some(m, txn, p, &end)
-					     : series_1_blocks(m, txn, &end);
+		r = p->carry ? carry_some(m, txn, p, &end) : series_1_blocks(m, txn, &end);
 	if (r == 0 && end) {
 		m->c.phase++;
 		memset(m->c.at, 0, sizeof(m->c.at));

@@ -123,7 +123,7 @@ static inline int load_telemetry(struct load *l, struct mno_txn *t, int step)
 			load_value(LOAD_SERIES, load_late_time(step * 2 + i))};
 	if (r == 0)
 		r = mno_series_add(l->series, t, late, 2);
-	snprintf(p.comm, sizeof(p.comm), "load-%d", step);
+	snprintf(p.comm, sizeof(p.comm), "load-%u", (unsigned)step % 1000);
 	return r == 0 ? mno_ledger_store(l->store, t, &p, 1) : r;
 }
 

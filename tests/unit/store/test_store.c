@@ -356,7 +356,7 @@ static void test_readers_kept(void **state)
 	struct st *s = *state;
 	MDB_txn *t[MANY];
 	struct mno_env *e;
-	char text[16];
+	char text[24];
 
 	assert_int_equal(open_env(s, (struct mno_store_opts){0}), 0);
 	e = s->e->main;
