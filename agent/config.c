@@ -11,7 +11,7 @@
 
 #define MAX_FILE (1 << 20)
 
-enum type { T_STRING, T_DURATION, T_NUMBER, T_COUNT, T_BOOL, T_KEY };
+enum type { T_STRING, T_DURATION, T_NUMBER, T_COUNT, T_BOOL, T_KEY, T_DIR };
 
 static const struct setting {
 	const char *key;
@@ -50,7 +50,7 @@ static const struct setting {
 	{"scrub_bytes", T_COUNT, offsetof(struct mno_config, scrub_bytes), 0, 0, 1e9, "1000000",
 		"bytes of the store a second that are looked at for damage in the background; 0: "
 		"none"},
-	{"backup_dir", T_STRING, offsetof(struct mno_config, backup_dir),
+	{"backup_dir", T_DIR, offsetof(struct mno_config, backup_dir),
 		sizeof(((struct mno_config *)0)->backup_dir), 0, 255, "",
 		"directory of backups, on another disk; empty: none are made"},
 	{"backup_every", T_DURATION, offsetof(struct mno_config, backup_every_ns), 0, 60e9,
@@ -169,6 +169,13 @@ static const char *set_key(struct mno_config *c, const struct setting *s, json_o
 								    : NULL;
 }
 
+static const char *set_dir(struct mno_config *c, const struct setting *s, json_object *v)
+{
+	const char *wrong = set_string(c, s, v), *dir = json_object_get_string(v);
+
+	return wrong ?: *dir && *dir != '/' ? "must be an absolute path" : NULL;
+}
+
 static const char *(*const setters[])(
 	struct mno_config *, const struct setting *, json_object *) = {
 	[T_STRING] = set_string,
@@ -177,6 +184,7 @@ static const char *(*const setters[])(
 	[T_COUNT] = set_number,
 	[T_BOOL] = set_bool,
 	[T_KEY] = set_key,
+	[T_DIR] = set_dir,
 };
 
 static int apply(struct mno_config *c, const char *path, json_object *root, struct mno_buf *errors)

@@ -77,7 +77,8 @@ static int fail_restore(const struct mno_options *o, int r)
 	} rows[] = {
 		{-EEXIST, ". There is a store already: --replace keeps it as .old-..."},
 		{-ENOKEY, ". Name the file with the store's key: --key FILE"},
-		{-ENOENT, ". Name a directory below that of the backups"},
+		{-ENOENT, ". Name a directory below that of the backups, and a key file that is "
+			  "there"},
 		{-MNO_EBUSY_STATE, ". Stop it first"},
 	};
 	const char *todo = "";

@@ -192,7 +192,8 @@ static int answer_keys(struct mno_req *q, int r, size_t n)
 		{-ENOTSUP, 409, "conflict", "this store was made without encryption"},
 		{-ENOKEY, 400, "bad_request", "put the key where --source says first"},
 		{-EKEYREJECTED, 400, "bad_request", "the key has to be closed to others"},
-		{-EINVAL, 400, "bad_request", "--source file, passphrase:FILE, credential:NAME"},
+		{-EINVAL, 400, "bad_request",
+			"--source file, passphrase:FILE, credential:NAME, keyring:NAME"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)

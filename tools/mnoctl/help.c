@@ -28,9 +28,37 @@ static bool has_options(const struct ctl_option *o)
 	return false;
 }
 
+/* Breaks text at 78 columns; @col: of the first word, @indent: of the lines that follow. */
+static void add_wrapped(struct mno_buf *out, const char *s, size_t col, size_t indent)
+{
+	bool begun = false;
+
+	while (*s) {
+		size_t n = strcspn(s, " ");
+
+		if (begun && col + 1 + n > 78) {
+			mno_buf_addf(out, "\n%*s", (int)indent, "");
+			col = indent;
+		} else if (begun) {
+			mno_buf_addc(out, ' ');
+			col++;
+		}
+		mno_buf_add(out, s, n);
+		begun = true;
+		col += n;
+		s += n + strspn(s + n, " ");
+	}
+	mno_buf_addc(out, '\n');
+}
+
+static void add_text(struct mno_buf *out, const char *s)
+{
+	add_wrapped(out, s, 0, 0);
+}
+
 static void add_options(struct mno_buf *out, const char *head, const struct ctl_option *o)
 {
-	char label[64];
+	char label[64], text[512];
 
 	if (!has_options(o))
 		return;
@@ -39,34 +67,11 @@ static void add_options(struct mno_buf *out, const char *head, const struct ctl_
 		if (o->hidden)
 			continue;
 		option_label(o, label, sizeof(label));
-		mno_buf_addf(out, "  %-24s %s%s", label, o->help, o->many ? " (repeatable)" : "");
-		if (o->type == CTL_WORD)
-			mno_buf_addf(out, ": %s", o->words);
-		mno_buf_addc(out, '\n');
+		snprintf(text, sizeof(text), "%s%s%s%s", o->help, o->many ? " (repeatable)" : "",
+			o->type == CTL_WORD ? ": " : "", o->type == CTL_WORD ? o->words : "");
+		mno_buf_addf(out, "  %-24s ", label);
+		add_wrapped(out, text, MNO_MAX(strlen(label), (size_t)24) + 3, 27);
 	}
-}
-
-/* Breaks text at 78 columns. */
-static void add_text(struct mno_buf *out, const char *s)
-{
-	size_t col = 0;
-
-	while (*s) {
-		size_t n = strcspn(s, " ");
-
-		if (col && col + 1 + n > 78) {
-			mno_buf_addc(out, '\n');
-			col = 0;
-		}
-		if (col) {
-			mno_buf_addc(out, ' ');
-			col++;
-		}
-		mno_buf_add(out, s, n);
-		col += n;
-		s += n + strspn(s + n, " ");
-	}
-	mno_buf_addc(out, '\n');
 }
 
 static void add_exits(struct mno_buf *out)
@@ -90,8 +95,12 @@ void ctl_help_all(struct mno_buf *out)
 
 void ctl_help_verb(struct mno_buf *out, const struct ctl_verb *v)
 {
-	mno_buf_addf(out, "usage: mnoctl %s%s%s%s\n\n%s\n", v->name, *v->args ? " " : "", v->args,
-		has_options(v->options) ? " [OPTIONS]" : "", v->summary);
+	char usage[512];
+
+	snprintf(usage, sizeof(usage), "usage: mnoctl %s%s%s%s", v->name, *v->args ? " " : "",
+		v->args, has_options(v->options) ? " [OPTIONS]" : "");
+	add_wrapped(out, usage, 0, 4);
+	mno_buf_addf(out, "\n%s\n", v->summary);
 	if (*v->detail) {
 		mno_buf_addc(out, '\n');
 		add_text(out, v->detail);

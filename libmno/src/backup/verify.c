@@ -242,7 +242,9 @@ static int check_origin(const char *key_state, const struct manifest *m, const s
 	if (v->signature)
 		return 0;
 	backup_finding(o, MANIFEST,
-		m->is_signed ? "it was signed by the key of another store" : "it is not signed");
+		m->is_signed ? "it was signed by another key: of another store, or this one's "
+			       "before a change"
+			     : "it is not signed");
 	v->damaged++;
 	return 0;
 }

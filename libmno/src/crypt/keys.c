@@ -252,7 +252,8 @@ static void explain(const struct record *cur, const struct record *want, const s
 
 	if (got)
 		record_of(got, &have);
-	mno_err("this store wants the key %s, not %s%s%s", keys_text(cur, a, sizeof(a)),
+	mno_err("this store wants the key %s, %s%s%s%s", keys_text(cur, a, sizeof(a)),
+		got ? "not " : "which was not had from ",
 		got ? keys_text(&have, b, sizeof(b)) : key_source_name(want->source),
 		*want->name && !got ? " " : "", got ? "" : want->name);
 }

@@ -339,6 +339,21 @@ static int open_locks(struct mno_env *e)
 	return -r;
 }
 
+/* Sums of pages are only written beside data, by a clean close. */
+static bool data_is_lost(const struct mno_env *e)
+{
+	struct stat st;
+
+	if (fstatat(e->dir_fd, "data.mdb", &st, 0) == 0 ? st.st_size > 0 : errno != ENOENT)
+		return false;
+	if (faccessat(e->dir_fd, "pages.sum", F_OK, 0) < 0)
+		return false;
+	mno_err("store: %s/data.mdb is gone or empty, but it was there: restore it from a backup, "
+		"or remove %s to go on without what was in it",
+		e->name, e->name);
+	return true;
+}
+
 static int open_all(struct mno_env *e, bool create)
 {
 	bool fresh;
@@ -349,6 +364,8 @@ static int open_all(struct mno_env *e, bool create)
 	if (!e->store->opts.read_only && (r = mno_env_sweep_unborn(e->dir_fd)) < 0)
 		return r;
 	fresh = faccessat(e->dir_fd, "data.mdb", F_OK, 0) < 0;
+	if (data_is_lost(e))
+		return -MNO_ECORRUPT;
 	if (fresh && !create)
 		return -ENOENT;
 	if (!e->store->opts.read_only)

@@ -82,7 +82,8 @@ static int list(struct ctl *c)
 		ctl_table_print(c, &t);
 	else
 		ctl_printf(c, CTL_PLAIN, "no backups\n");
-	show_schedule(c, a.root);
+	if (!ctl_has(c->args, "dir")) /* of another directory the schedule tells nothing */
+		show_schedule(c, a.root);
 	return 0;
 }
 
@@ -135,11 +136,20 @@ static void show_job(struct ctl *c, struct json_object *k)
 			jtrue(k, "walked") ? ", every value was opened" : "");
 }
 
+static const char *hint_of(const char *what)
+{
+	return strcmp(what, "create")
+		       ? "mnoctl backup list names those there are (with the same "
+			 "--dir); the log of mnod says more"
+		       : "is it a directory that mnod may write to? Its log says more";
+}
+
 static int job(struct ctl *c, const char *path, const char *name)
 {
 	_cleanup_buf_ struct mno_buf post = {0}, poll = {0};
 	_cleanup_answer_ struct ctl_answer a = {0};
 	struct json_object *k;
+	const char *what;
 	int r;
 
 	target_of(c, path, &post);
@@ -152,10 +162,11 @@ static int job(struct ctl *c, const char *path, const char *name)
 	if (r)
 		return r;
 	k = jget(a.root, "job");
+	what = jstr(k, "what");
 	r = ju64(k, "damaged") ? CTL_NO : CTL_OK;
 	if (*jstr(k, "error"))
-		return ctl_fail(c, CTL_NO, "the log of mnod says more", "backup %s: %s",
-			ctl_esc(c, jstr(k, "what")), ctl_esc(c, jstr(k, "error")));
+		return ctl_fail(c, CTL_NO, hint_of(what), "backup %s: %s", ctl_esc(c, what),
+			ctl_esc(c, jstr(k, "error")));
 	if (c->json)
 		ctl_put_json_object(c, k);
 	else

@@ -416,7 +416,9 @@ static int show_list(struct ctl *c, const char *method)
 	if (jlen(v))
 		ctl_table_print(c, &t);
 	else
-		ctl_printf(c, CTL_PLAIN, "no documents yet\n");
+		ctl_printf(c, CTL_PLAIN, "no documents yet%s%s\n",
+			c->args->n_pos > 1 ? " in namespace " : "",
+			c->args->n_pos > 1 ? ctl_esc(c, c->args->pos[1]) : "");
 	return 0;
 }
 

@@ -60,8 +60,8 @@ static void show_check(struct ctl *c, struct json_object *k)
 			ctl_bytes(c, jf64(k, "bytes")), ctl_bytes(c, jf64(k, "of_bytes")),
 			ctl_esc(c, jstr(k, "environment")));
 	else if (ju64(k, "passes"))
-		ctl_field(c, "check", ju64(k, "damaged") ? CTL_BAD : CTL_PLAIN,
-			"last one %s ago: %s", ctl_ago(c, ju64(k, "last_ms") * 1000000),
+		ctl_field(c, "check", ju64(k, "damaged") ? CTL_BAD : CTL_PLAIN, "last one %s: %s",
+			ctl_ago(c, ju64(k, "last_ms") * 1000000),
 			ju64(k, "damaged") ? "damage, see mnoctl store check" : "sound");
 	else
 		ctl_field(c, "check", CTL_PLAIN, "none since the start (mnoctl store check)");
@@ -130,10 +130,10 @@ static int status(struct ctl *c)
 		add_part(c, &t, jidx(parts, i));
 	ctl_table_print(c, &t);
 	ctl_field(c, "stored", CTL_PLAIN,
-		"%s on disk, %s free; %s series, %s samples, %.2f B a sample (blocks %.2f B)",
+		"%s on disk, %s free; %s series, %s samples, %.2f B a sample",
 		ctl_bytes(c, jf64(a.root, "bytes")), ctl_bytes(c, jf64(a.root, "free_disk_bytes")),
 		ctl_exact(c, ju64(a.root, "series")), ctl_count(c, jf64(a.root, "samples")),
-		jf64(a.root, "bytes_per_sample"), jf64(a.root, "block_bytes_per_sample"));
+		jf64(a.root, "bytes_per_sample"));
 	show_kinds(c, a.root);
 	show_key(c, jget(a.root, "key"));
 	show_check(c, jget(a.root, "check"));
@@ -235,6 +235,10 @@ static int key_answer(struct ctl *c, const char *method, const char *target)
 		return 0;
 	}
 	show_key(c, jget(a.root, "key"));
+	if (strstr(target, "rotate-kek"))
+		ctl_field(c, "to do", CTL_WARN,
+			"keep a copy of the new key elsewhere; backups "
+			"made before need the one before, make a new one: mnoctl backup create");
 	return 0;
 }
 
