@@ -40,5 +40,8 @@ int mno_env_sweep_unborn(int dir_fd)
 		return -errno;
 	if (has_commits(fd, st.st_size, page))
 		return 0;
+	/* sums without data would say that data was lost */
+	if (unlinkat(dir_fd, "pages.sum", 0) < 0 && errno != ENOENT)
+		return -errno;
 	return unlinkat(dir_fd, "data.mdb", 0) < 0 ? -errno : 0;
 }

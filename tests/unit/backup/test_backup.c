@@ -93,7 +93,7 @@ static double sum(struct st *s)
 static void damage(const char *path, off_t at)
 {
 	int fd = open(path, O_RDWR);
-	uint8_t c;
+	uint8_t c = 0;
 
 	assert_true(fd >= 0 && pread(fd, &c, 1, at) == 1);
 	c ^= 4;

@@ -263,7 +263,7 @@ static void test_wrong_source(void **state)
 	snprintf(path, sizeof(path), "%s/phrase", r->dir);
 	rig_write(r->fd, "phrase", "x", 1, 0600);
 	assert_int_equal(try_open(r, &phrase, true, id2), -ENOKEY);
-	rig_logged(r, "(source file), not passphrase");
+	rig_logged(r, "(source file), which was not had from passphrase");
 	assert_false(rig_has(r->fd, "keys/argon2"));
 	assert_int_equal(mno_keys_open_recorded(r->fd, &k), 0);
 	assert_memory_equal(mno_keys_id(k), id, 8);

@@ -58,7 +58,7 @@ static inline int64_t load_late_time(int step)
 	return LOAD_T0 - LOAD_LATE_MS - (int64_t)(step * 7919 % 4093) * 1000 - step;
 }
 
-static inline int load_wrong(const char *fmt, ...)
+__attribute__((format(printf, 1, 2))) static inline int load_wrong(const char *fmt, ...)
 {
 	va_list ap;
 
