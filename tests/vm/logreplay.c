@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * logreplay LOG: prints "entries N".
+ * logreplay LOG MARK: prints "entries N marked M": M of the N go up to the first write to sector
+ * MARK, that one too.
  * logreplay LOG IMAGE CUT SEED MARK: makes IMAGE (a copy of the disk from before the log) what a
  * disk with a volatile cache holds when the power goes after entry CUT. All that was written before
  * the last flush is there; of what came after it, a choice by SEED (0: nothing of it). Prints
@@ -103,6 +104,16 @@ static int replay_apply(const struct replay *r, const struct entry *e)
 	return ret == -ENODATA ? 0 : ret;
 }
 
+static size_t replay_marked(const struct replay *r, uint64_t mark)
+{
+	size_t i = 0;
+
+	while (i < r->count &&
+		!(entry_is_write(&r->entries[i]) && r->entries[i].head.sector == mark))
+		i++;
+	return i < r->count ? i + 1 : i;
+}
+
 static long replay_mark(const struct replay *r, const struct entry *e, long before)
 {
 	char text[32] = "";
@@ -147,15 +158,16 @@ int main(int argc, char **argv)
 	struct replay r = {.log = -1, .image = -1};
 	int ret;
 
-	if (argc != 2 && argc != 6) {
-		fprintf(stderr, "usage: logreplay LOG [IMAGE CUT SEED MARK]\n");
+	if (argc != 3 && argc != 6) {
+		fprintf(stderr, "usage: logreplay LOG [IMAGE CUT SEED] MARK\n");
 		return 2;
 	}
 	ret = replay_open_log(&r, argv[1]);
 	if (ret == 0)
 		ret = replay_scan(&r);
-	if (ret == 0 && argc == 2) {
-		printf("entries %zu\n", r.count);
+	if (ret == 0 && argc == 3) {
+		printf("entries %zu marked %zu\n", r.count,
+			replay_marked(&r, strtoull(argv[2], NULL, 10)));
 	} else if (ret == 0) {
 		size_t cut = strtoul(argv[3], NULL, 10);
 

@@ -152,13 +152,14 @@ log-sector-size=512,log-super-update-interval=1"
   power_log "$1"
 }
 
-# Four cuts spread over the log; in the first two nothing that was not flushed survives, in the
-# others a random half of it.
+# Four cuts: one while the agent starts, before anything is acknowledged, the others spread over
+# the rest of the log. In the first two nothing that was not flushed survives, in the others a
+# random half of it.
 power_log() {
-  local n cut entries acked='' drives=()
-  entries=$("$build/vm/bin/logreplay" "$work/disk.log" | cut -d ' ' -f 2)
+  local n cut entries marked acked='' drives=()
+  read -r _ entries _ marked < <("$build/vm/bin/logreplay" "$work/disk.log" "$mark_sector")
   for n in 1 2 3 4; do
-    cut=$((entries * (n * 2 + 1) / 9))
+    cut=$((n == 1 ? marked / 2 : marked + (entries - marked) * (n * 2 - 3) / 6))
     cp --sparse=always "$work/disk.base" "$work/cut.$n"
     acked+=" $("$build/vm/bin/logreplay" "$work/disk.log" "$work/cut.$n" "$cut" $((n > 2 ? n : 0)) \
       "$mark_sector" | cut -d ' ' -f 2)"
