@@ -290,6 +290,7 @@ static void put_info(struct mno_json *j, const struct mno_backup_info *i)
 	mno_json_ku64(j, "left_out", i->left_out);
 	mno_json_kf64(j, "seconds", (double)i->took_ns / (double)NS_PER_SEC);
 	mno_json_kbool(j, "signed", i->is_signed);
+	mno_json_kstr(j, "kek_id", i->kek_id);
 	mno_json_kstr(j, "store", i->store);
 	mno_json_kstr(j, "previous", i->previous);
 	mno_json_end(j);
@@ -354,4 +355,18 @@ void mno_backups_stat(struct mno_backups *b, struct mno_backups_stat *ret, int *
 	ret->age_s = b->last_ms ? (uint64_t)(mno_now_ms() - b->last_ms) / 1000 : 0;
 	*ret_error = b->last_error;
 	pthread_mutex_unlock(&b->lock);
+}
+
+void mno_backups_of_key(struct mno_backups *b, const char *kek_id, struct mno_json *j)
+{
+	_cleanup_free_ struct mno_backup_info *v = NULL;
+	size_t n = 0;
+
+	if (*b->o.dir && mno_backup_list(b->o.dir, &v, &n) < 0)
+		n = 0;
+	mno_json_arr(j);
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(v[i].kek_id, kek_id))
+			mno_json_str(j, v[i].name);
+	mno_json_end_arr(j);
 }

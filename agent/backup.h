@@ -35,3 +35,7 @@ struct mno_backups_stat {
 };
 /* Any thread. *@ret_error: why the last scheduled or asked backup failed, 0 if it worked. */
 void mno_backups_stat(struct mno_backups *b, struct mno_backups_stat *ret, int *ret_error);
+
+/* Writes a list with the names of backups in the settings' directory that are sealed under @kek_id.
+ * Any thread. */
+void mno_backups_of_key(struct mno_backups *b, const char *kek_id, struct mno_json *j);

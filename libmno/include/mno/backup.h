@@ -40,6 +40,7 @@ struct mno_backup_opts {
 struct mno_backup_info {
 	char name[MNO_BACKUP_NAME], previous[MNO_BACKUP_NAME];
 	char store[33], host_version[16]; /* id of the store; version of mno */
+	char kek_id[17];                  /* of the key that opens it; "" of a store without */
 	int64_t time_ms;
 	uint64_t files, bytes; /* of the whole backup */
 	uint64_t new_bytes;    /* of them not shared with the backup before */
@@ -72,7 +73,8 @@ struct mno_backup_verdict {
  * Reads the backup @path and compares all hashes. With @key_state, the state directory of the store
  * it is of: also proves the signature, opens it read-only and looks at every value. What is wrong
  * goes to o->finding. 0: looked at all, ret->damaged says what was found; -ENOENT no such backup;
- * -MNO_ECORRUPT its manifest cannot be read; -ENOKEY; -ECANCELED; -errno. Any thread.
+ * -MNO_ECORRUPT its manifest cannot be read; -ENOKEY @key_state has not the key it is sealed under,
+ * now or among the kept ones: then *@ret is what the hashes say; -ECANCELED; -errno. Any thread.
  */
 int mno_backup_verify(const char *path, const char *key_state, const struct mno_backup_opts *o,
 	struct mno_backup_verdict *ret);

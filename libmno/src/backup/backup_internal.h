@@ -89,6 +89,10 @@ int backup_walk(const char *dir, const char *key_state, const struct mno_backup_
 	uint64_t *ret_damaged);
 /* What is in the environment that file @path belongs to. */
 void backup_finding(const struct mno_backup_opts *o, const char *path, const char *what);
+/* Says that the key of @m is not in the state directory @where (NULL: not in a restored one) or, with @other, that the file @where
+ * has the key @other instead ("": a passphrase). -ENOKEY. */
+int backup_no_key(const struct mno_backup_opts *o, const struct manifest *m, const char *where,
+	const char *other);
 /* All files of @m in @dir_fd against their hashes; with @to_fd >= 0 whole ones are copied there,
  * and of damaged ones bad[i] is set. Adds to @ret. */
 int backup_compare(int dir_fd, const struct manifest *m, int to_fd, bool *bad, struct pace *p,

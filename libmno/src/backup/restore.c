@@ -6,13 +6,12 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include "../crypt/keys_old.h"
 #include "backup_internal.h"
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/store_keys.h"
 #include "mno/time.h"
-
-#define KEK_MAX 512
 
 struct restore {
 	const struct mno_restore_opts *o;
@@ -109,29 +108,24 @@ static int leave_out(struct restore *x)
 	return 0;
 }
 
-/* The key-encryption key of a store that keeps it itself: named, or that of the store replaced. */
+/* The key that the backup is sealed under: named, or one of the store that is replaced. */
 static int place_key(struct restore *x, bool old)
 {
-	_cleanup_close_ int from = -1, to = -1;
-	uint8_t buf[KEK_MAX];
-	char path[300];
-	ssize_t n;
+	_cleanup_close_ int from = -1;
+	char other[MNO_KEY_ID_TEXT];
 	int r;
 
-	snprintf(path, sizeof(path), "%s/keys/kek", x->base);
-	if (x->o->key)
-		from = open(x->o->key, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	else if (old)
-		from = openat(x->parent_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (from < 0)
-		return x->o->key ? -errno : 0; /* it may come from elsewhere */
-	n = read(from, buf, sizeof(buf));
-	if (n < 0)
-		return -errno;
-	to = file_create(x->to, "keys/kek");
-	r = to < 0 ? to : file_write(to, buf, (size_t)n);
-	explicit_bzero(buf, sizeof(buf));
-	return r ?: file_settle(to);
+	if (!*x->m.kek_id)
+		return 0;
+	if (x->o->key) {
+		r = mno_keys_place(x->to, x->o->key, x->m.kek_id, other);
+		return r == -ENOKEY ? backup_no_key(&x->o->o, &x->m, x->o->key, other) : r;
+	}
+	if (!old)
+		return 0; /* it may come from elsewhere */
+	from = openat(x->parent_fd, x->base, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	r = from < 0 ? -errno : mno_keys_adopt(x->to, from, x->m.kek_id);
+	return r == -ENOKEY || r == -ENOENT ? 0 : r;
 }
 
 static int copy_files(struct restore *x, bool old)
@@ -162,8 +156,10 @@ static int check_signature(struct restore *x)
 	if (!x->m.is_signed && faccessat(x->to, "keys/current", F_OK, 0) < 0)
 		return 0; /* of a store that is not encrypted */
 	r = mno_keys_open_recorded(x->to, &k);
+	if (r == -ENOENT || r == -ENOKEY)
+		return backup_no_key(&x->o->o, &x->m, NULL, NULL);
 	if (r < 0)
-		return r == -ENOENT ? -ENOKEY : r;
+		return r;
 	x->v.signature = backup_signature(&x->m, &x->text, x->body, k);
 	if (x->v.signature)
 		return 0;

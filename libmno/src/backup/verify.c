@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "../crypt/keys_old.h"
 #include "../store/store_internal.h"
 #include "backup_internal.h"
 #include "mno/err.h"
@@ -108,6 +109,29 @@ bool backup_signature(const struct manifest *m, const struct mno_buf *text, size
 
 	return m->is_signed && mno_sign_public(keys, pub) == 0 &&
 	       !memcmp(pub, m->pub, sizeof(pub)) && mno_sign_check(pub, text->data, body, m->sig);
+}
+
+int backup_no_key(const struct mno_backup_opts *o, const struct manifest *m, const char *where,
+	const char *other)
+{
+	char text[640];
+
+	if (other)
+		snprintf(text, sizeof(text),
+			"sealed under key %s, which is not here; %s is %s%s: name a copy of the right one "
+			"(a store that changed its key keeps it as keys/kek.%s)",
+			m->kek_id, where, *other ? "key " : "another passphrase", other, m->kek_id);
+	else if (!where)
+		snprintf(text, sizeof(text),
+			"sealed under key %s, which is not here; name a copy of it: --key FILE",
+			m->kek_id);
+	else
+		snprintf(text, sizeof(text),
+			"sealed under key %s, which is not here; without it only hashes can be "
+			"compared: put a copy of it into %s/keys as kek.%s, mode 0600",
+			m->kek_id, where, m->kek_id);
+	backup_finding(o, MANIFEST, text);
+	return -ENOKEY;
 }
 
 /* --- every value --------------------------------------------------------------------------------- */
@@ -232,19 +256,24 @@ static int check_origin(const char *key_state, const struct manifest *m, const s
 	_cleanup_close_ int fd = open(key_state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_(mno_keys_close_p)
 	struct mno_keys *k = NULL;
-	int r = fd < 0 ? -errno : mno_keys_open_recorded(fd, &k);
+	int r = fd < 0 ? -errno : m->is_signed ? mno_keys_open_id(fd, m->kek_id, &k) : 0;
 
-	if (r == -ENOENT && !m->is_signed)
-		return 0; /* neither is encrypted */
+	if (r == -ENOKEY || r == -ENOENT)
+		return backup_no_key(o, m, key_state, NULL);
 	if (r < 0)
 		return r;
+	if (!k) { /* fine of a store that is not encrypted itself */
+		r = mno_keys_open_recorded(fd, &k);
+		if (r == -ENOENT)
+			return 0;
+		if (r < 0)
+			return r;
+	}
 	v->signature = backup_signature(m, text, body, k);
 	if (v->signature)
 		return 0;
 	backup_finding(o, MANIFEST,
-		m->is_signed ? "it was signed by another key: of another store, or this one's "
-			       "before a change"
-			     : "it is not signed");
+		m->is_signed ? "its signature is not of the key that it names" : "it is not signed");
 	v->damaged++;
 	return 0;
 }
@@ -276,7 +305,7 @@ int mno_backup_verify(const char *path, const char *key_state, const struct mno_
 		r = check_origin(key_state, &m, &text, body, &opts, &v);
 	if (r == 0 && key_state && !v.damaged)
 		r = walk_backup(path, key_state, &m, &opts, &v);
-	if (r == 0)
+	if (r == 0 || r == -ENOKEY)
 		*ret = v;
 	return r;
 }

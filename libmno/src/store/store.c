@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
-#include "../crypt/crypt.h"
+#include "../crypt/keys_old.h"
 #include "compact.h"
 #include "mno/err.h"
 #include "mno/log.h"
@@ -52,11 +52,13 @@ static int check_format(struct mno_store *s)
 }
 
 /* A copy elsewhere of a store whose key stays where it is. */
-static int open_kek_of(const char *state, struct mno_keys **ret)
+static int open_kek_of(struct mno_store *s, const char *state)
 {
 	_cleanup_close_ int fd = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char id[MNO_KEY_ID_TEXT];
+	int r = fd < 0 ? -errno : mno_keys_wanted_id(s->dir_fd, id);
 
-	return fd < 0 ? -errno : mno_keys_open_recorded(fd, ret);
+	return r < 0 ? r : mno_keys_open_id(fd, id, &s->keys);
 }
 
 /* Nobody named a source: the one that the store itself remembers. */
@@ -65,7 +67,7 @@ static int open_kek(struct mno_store *s, const struct mno_keys_opts *o, bool fre
 	int r = -ENOENT;
 
 	if (s->opts.key_state)
-		return open_kek_of(s->opts.key_state, &s->keys);
+		return open_kek_of(s, s->opts.key_state);
 	if (o->source == MNO_KEY_FILE && !o->name)
 		r = mno_keys_open_recorded(s->dir_fd, &s->keys);
 	if (r != -ENOENT)

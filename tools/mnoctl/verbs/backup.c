@@ -112,13 +112,20 @@ static int wait_job(struct ctl *c, struct ctl_answer *a, const char *target)
 	return r;
 }
 
-static void show_job(struct ctl *c, struct json_object *k)
+static void show_findings(struct ctl *c, struct json_object *k)
 {
-	struct json_object *b = jget(k, "backup"), *f = jget(k, "findings");
-	const char *what = jstr(k, "what");
+	struct json_object *f = jget(k, "findings");
 
 	for (size_t i = 0; i < jlen(f); i++)
 		ctl_printf(c, CTL_BAD, "%s\n", ctl_esc(c, json_object_get_string(jidx(f, i))));
+}
+
+static void show_job(struct ctl *c, struct json_object *k)
+{
+	struct json_object *b = jget(k, "backup");
+	const char *what = jstr(k, "what");
+
+	show_findings(c, k);
 	if (!strcmp(what, "create"))
 		ctl_printf(c, CTL_GOOD, "%s/%s: %s, %s of it new\n",
 			ctl_esc(c, jstr(k, "directory")), ctl_esc(c, jstr(b, "name")),
@@ -164,6 +171,8 @@ static int job(struct ctl *c, const char *path, const char *name)
 	k = jget(a.root, "job");
 	what = jstr(k, "what");
 	r = ju64(k, "damaged") ? CTL_NO : CTL_OK;
+	if (*jstr(k, "error") && !c->json)
+		show_findings(c, k);
 	if (*jstr(k, "error"))
 		return ctl_fail(c, CTL_NO, hint_of(what), "backup %s: %s", ctl_esc(c, what),
 			ctl_esc(c, jstr(k, "error")));
