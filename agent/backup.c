@@ -323,6 +323,15 @@ static void put_job(struct mno_backups *b, struct mno_json *j)
 	mno_json_end(j);
 }
 
+void mno_backups_put_list(struct mno_json *j, const struct mno_backup_info *v, size_t n)
+{
+	mno_json_key(j, "backups");
+	mno_json_arr(j);
+	for (size_t i = 0; i < n; i++)
+		put_info(j, &v[i]);
+	mno_json_end_arr(j);
+}
+
 void mno_backups_json(struct mno_backups *b, const char *dir, struct mno_json *j)
 {
 	_cleanup_free_ struct mno_backup_info *v = NULL;
@@ -340,11 +349,7 @@ void mno_backups_json(struct mno_backups *b, const char *dir, struct mno_json *j
 	mno_json_kstr(j, "last_error", b->last_error ? mno_strerror(b->last_error) : NULL);
 	put_job(b, j);
 	pthread_mutex_unlock(&b->lock);
-	mno_json_key(j, "backups");
-	mno_json_arr(j);
-	for (size_t i = 0; i < n; i++)
-		put_info(j, &v[i]);
-	mno_json_end_arr(j);
+	mno_backups_put_list(j, v, n);
 	mno_json_end(j);
 }
 

@@ -30,6 +30,9 @@ int mno_backups_ask(struct mno_backups *b, enum mno_backups_what what, const cha
 /* Job, schedule and the backups in @dir (NULL: the settings') as an object. Any thread. */
 void mno_backups_json(struct mno_backups *b, const char *dir, struct mno_json *j);
 
+/* The member "backups" of it, of any list. */
+void mno_backups_put_list(struct mno_json *j, const struct mno_backup_info *v, size_t n);
+
 struct mno_backups_stat {
 	uint64_t done, failed, last_bytes, age_s; /* age: of the last that worked; 0 = none yet */
 };

@@ -63,11 +63,22 @@ int mno_backup_create(struct mno_store *s, const char *dest, const struct mno_ba
 /* Backups in @dest, the newest first; those that are not complete too. Free with free(). -ENOENT. */
 int mno_backup_list(const char *dest, struct mno_backup_info **ret, size_t *ret_n);
 
+/* A moment of the documents: the last change wanted, or (.seq 0) all changes up to .ms. */
+struct mno_docs_until {
+	uint64_t seq;
+	int64_t ms;
+};
+struct mno_docs_reached {
+	uint64_t seq, changes; /* the last change that the documents have; made again */
+	int64_t ms;            /* its time; 0 = not known, or there is none */
+};
+
 struct mno_backup_verdict {
 	uint64_t files, bytes, damaged;
 	bool signature; /* proven with the key of @key_state */
 	bool walked;    /* every value was opened */
 	struct mno_backup_info info;
+	struct mno_docs_reached docs; /* of a restore with .docs_until */
 };
 /*
  * Reads the backup @path and compares all hashes. With @key_state, the state directory of the store
@@ -92,6 +103,13 @@ struct mno_restore_opts {
 	const char *key; /* file with the key-encryption key, for a store that keeps it itself */
 	bool replace;    /* a store that is there is kept as .old-NAME-TIME beside it */
 	bool partial;    /* leave out what is damaged, but for main */
+	/*
+	 * Documents as they were then: those of the backup, and the changes after it that the feeds
+	 * in later backups beside it, and in the store that is replaced, have. NULL: as they are.
+	 * -ERANGE: the backup is later than that; -MNO_EGONE: no feed reaches from the backup to
+	 * there, o.finding says which changes are missing; -ENODATA: the feed is without values.
+	 */
+	const struct mno_docs_until *docs_until;
 	struct mno_backup_opts o;
 };
 /*

@@ -27,8 +27,7 @@ int mno_store_keys_stat(struct mno_store *s, struct mno_store_keys_stat *ret);
 int mno_store_rotate_kek(struct mno_store *s, const struct mno_keys_opts *next);
 
 /* Calls @fn with the id of each old key that is kept. Non-zero stops and is returned. Any thread. */
-int mno_store_old_keys(
-	struct mno_store *s, int (*fn)(void *arg, const char *kek_id), void *arg);
+int mno_store_old_keys(struct mno_store *s, int (*fn)(void *arg, const char *kek_id), void *arg);
 /*
  * Destroys them: backups sealed under one of them (mno_backup_info.kek_id) can be read only with a
  * copy of it from elsewhere. *@ret_n: how many. -EBUSY; -ENOTSUP; -errno. Any thread.

@@ -93,6 +93,18 @@ void backup_finding(const struct mno_backup_opts *o, const char *path, const cha
  * has the key @other instead ("": a passphrase). -ENOKEY. */
 int backup_no_key(const struct mno_backup_opts *o, const struct manifest *m, const char *where,
 	const char *other);
+/*
+ * until.c: brings the documents of the restored copy in @dir (path @staging) on to @until by feeds
+ * of the backups in @dest (-1: none) that are later than @name and of the store @m names, and that
+ * of the state directory @old (NULL: none). Errors of mno_restore_opts.docs_until.
+ */
+int backup_docs_until(const char *staging, int dest, const char *name, const struct manifest *m,
+	const char *old, const struct mno_docs_until *until, const struct mno_backup_opts *o,
+	struct mno_docs_reached *ret);
+/* Makes the directory @to below @at_fd with the files of @m below "@dir", that is open as @dir_fd,
+ * linked; @only NULL, or a function that says which. -errno. */
+int backup_link(int at_fd, const char *to, int dir_fd, const char *dir, const struct manifest *m,
+	bool (*only)(const char *path));
 /* All files of @m in @dir_fd against their hashes; with @to_fd >= 0 whole ones are copied there,
  * and of damaged ones bad[i] is set. Adds to @ret. */
 int backup_compare(int dir_fd, const struct manifest *m, int to_fd, bool *bad, struct pace *p,

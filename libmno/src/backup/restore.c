@@ -16,7 +16,7 @@
 struct restore {
 	const struct mno_restore_opts *o;
 	const char *state; /* without slashes at its end */
-	char parent[4096], base[256], staging[300];
+	char parent[4096], base[256], staging[300], name[MNO_BACKUP_NAME];
 	int parent_fd, from, to, lock;
 	struct manifest m;
 	struct mno_buf text;
@@ -194,6 +194,20 @@ static int new_keys(const char *dir)
 	return r == -ENOTSUP || r == -EBUSY ? 0 : r;
 }
 
+/* Its feeds are beside the backup, and in the store that is replaced. */
+static int replay_docs(struct restore *x, const char *dir, bool old)
+{
+	_cleanup_close_ int dest =
+		openat(x->from, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_buf_ struct mno_buf was = {0};
+
+	if (!x->o->docs_until)
+		return 0;
+	mno_buf_addf(&was, "%s/%s", x->parent, x->base);
+	return backup_docs_until(dir, dest, x->name, &x->m, old ? mno_buf_cstr(&was) : NULL,
+		x->o->docs_until, &x->o->o, &x->v.docs);
+}
+
 /* --- the swap --------------------------------------------------------------------------------------- */
 
 static int swap(struct restore *x, bool old)
@@ -217,6 +231,17 @@ static int swap(struct restore *x, bool old)
 	return fsync(x->parent_fd) < 0 ? -errno : 0;
 }
 
+/* Of the backup, however its path was written; "" when it was renamed. */
+static void name_of(const char *path, char ret[MNO_BACKUP_NAME])
+{
+	_cleanup_free_ char *whole = realpath(path, NULL);
+	const char *slash = whole ? strrchr(whole, '/') : NULL;
+
+	*ret = '\0';
+	if (slash && backup_name_ok(slash + 1))
+		strcpy(ret, slash + 1);
+}
+
 static int run(struct restore *x)
 {
 	_cleanup_buf_ struct mno_buf dir = {0};
@@ -237,6 +262,8 @@ static int run(struct restore *x)
 	if (r == 0)
 		r = new_keys(mno_buf_cstr(&dir));
 	if (r == 0)
+		r = replay_docs(x, mno_buf_cstr(&dir), old > 0);
+	if (r == 0)
 		r = swap(x, old > 0);
 	if (r < 0)
 		tree_remove(x->parent_fd, x->staging);
@@ -256,6 +283,7 @@ int mno_backup_restore(const char *path, const char *state, const struct mno_res
 	r = x.from < 0 ? -errno : manifest_read(x.from, &x.m, &x.text, &x.body);
 	if (r == 0) {
 		manifest_info(&x.m, "", &x.v.info);
+		name_of(path, x.name);
 		r = split_path(&x, state);
 	}
 	if (r == 0)

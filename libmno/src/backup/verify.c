@@ -118,7 +118,8 @@ int backup_no_key(const struct mno_backup_opts *o, const struct manifest *m, con
 
 	if (other)
 		snprintf(text, sizeof(text),
-			"sealed under key %s, which is not here; %s is %s%s: name a copy of the right one "
+			"sealed under key %s, which is not here; %s is %s%s: name a copy of the "
+			"right one "
 			"(a store that changed its key keeps it as keys/kek.%s)",
 			m->kek_id, where, *other ? "key " : "another passphrase", other, m->kek_id);
 	else if (!where)
@@ -194,29 +195,32 @@ int backup_walk(const char *dir, const char *key_state, const struct mno_backup_
 
 /* --- one backup ------------------------------------------------------------------------------------ */
 
-/* LMDB makes a lock file where it reads: so not in the backup, but beside it, over hard links. */
-static int link_all(int dest, const char *from, const char *to, const struct manifest *m)
+/* LMDB makes a lock file where it reads: so not in the backup, but elsewhere, over links. */
+int backup_link(int at_fd, const char *to, int dir_fd, const char *dir, const struct manifest *m,
+	bool (*only)(const char *path))
 {
-	_cleanup_close_ int a = openat(dest, from, O_RDONLY | O_DIRECTORY | O_CLOEXEC), b = -1;
+	_cleanup_close_ int b = -1;
 	int r = 0;
 
-	if (a < 0)
+	tree_remove(at_fd, to);
+	if (mkdirat(at_fd, to, 0700) < 0)
 		return -errno;
-	tree_remove(dest, to);
-	if (mkdirat(dest, to, 0700) < 0)
-		return -errno;
-	b = openat(dest, to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	b = openat(at_fd, to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (b < 0)
 		return -errno;
 	for (size_t i = 0; r == 0 && i < m->n; i++) {
 		const char *path = m->files[i].path;
-		char folder[64], target[512];
+		_cleanup_buf_ struct mno_buf target = {0};
+		char folder[64];
 
+		if (only && !only(path))
+			continue;
 		snprintf(folder, sizeof(folder), "%.*s", (int)strcspn(path, "/"), path);
-		snprintf(target, sizeof(target), "../../%s/%s", from, path);
+		mno_buf_addf(&target, "%s/%s", dir, path);
 		if (mkdirat(b, folder, 0700) < 0 && errno != EEXIST)
 			r = -errno;
-		else if (linkat(a, path, b, path, 0) < 0 && symlinkat(target, b, path) < 0)
+		else if (linkat(dir_fd, path, b, path, 0) < 0 &&
+			 symlinkat(mno_buf_cstr(&target), b, path) < 0)
 			r = -errno;
 	}
 	return r;
@@ -225,9 +229,9 @@ static int link_all(int dest, const char *from, const char *to, const struct man
 static int walk_backup(const char *path, const char *key_state, const struct manifest *m,
 	const struct mno_backup_opts *o, struct mno_backup_verdict *v)
 {
-	_cleanup_free_ char *copy = strdup(path);
+	_cleanup_free_ char *copy = strdup(path), *whole = NULL;
 	_cleanup_buf_ struct mno_buf dir = {0};
-	_cleanup_close_ int dest = -1;
+	_cleanup_close_ int dest = -1, from = -1;
 	char *slash, name[64];
 	int r;
 
@@ -242,7 +246,9 @@ static int walk_backup(const char *path, const char *key_state, const struct man
 		return -errno;
 	snprintf(name, sizeof(name), ".walk-%d", (int)getpid());
 	mno_buf_addf(&dir, "%s/%s", slash ? (*copy ? copy : "/") : ".", name);
-	r = link_all(dest, slash ? slash + 1 : copy, name, m);
+	whole = realpath(path, NULL);
+	from = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = whole && from >= 0 ? backup_link(dest, name, from, whole, m, NULL) : -errno;
 	if (r == 0)
 		r = backup_walk(mno_buf_cstr(&dir), key_state, o, &v->damaged);
 	tree_remove(dest, name);
@@ -273,7 +279,8 @@ static int check_origin(const char *key_state, const struct manifest *m, const s
 	if (v->signature)
 		return 0;
 	backup_finding(o, MANIFEST,
-		m->is_signed ? "its signature is not of the key that it names" : "it is not signed");
+		m->is_signed ? "its signature is not of the key that it names"
+			     : "it is not signed");
 	v->damaged++;
 	return 0;
 }

@@ -137,7 +137,11 @@ void mno_doc_change_json(const struct mno_doc_change *c, struct mno_json *j)
 {
 	static const char *const ops[] = {[MNO_DOC_CHANGE_PUT] = "put",
 		[MNO_DOC_CHANGE_DELETE] = "delete",
-		[MNO_DOC_CHANGE_DROP] = "drop"};
+		[MNO_DOC_CHANGE_DROP] = "drop",
+		[MNO_DOC_CHANGE_INDEX] = "index",
+		[MNO_DOC_CHANGE_UNINDEX] = "index-drop",
+		[MNO_DOC_CHANGE_INDEX_FAILED] = "index-failed",
+		[MNO_DOC_CHANGE_QUOTA] = "quota"};
 
 	mno_json_obj(j);
 	mno_json_ku64(j, "seq", c->seq);
@@ -145,7 +149,7 @@ void mno_doc_change_json(const struct mno_doc_change *c, struct mno_json *j)
 	mno_json_kstr(j, "op", ops[c->op]);
 	mno_json_kstr(j, "ns", c->ns);
 	mno_json_kstr(j, "coll", c->coll);
-	if (c->op != MNO_DOC_CHANGE_DROP)
+	if (c->doc.id_len)
 		put_doc(j, &c->doc);
 	mno_json_end(j);
 }

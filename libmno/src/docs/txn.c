@@ -164,7 +164,7 @@ static int flush_usage(struct mno_docs_txn *t)
 			return r;
 		u.docs = moved(u.docs, d->docs);
 		u.bytes = moved(u.bytes, d->bytes);
-		r = check_quota(t, d, &u);
+		r = t->replay ? 0 : check_quota(t, d, &u);
 		if (r == 0)
 			r = docs_usage_put(t->d, t->t, d->id, &u);
 	}
@@ -520,7 +520,7 @@ static int txn_begin(
 	t->n_pend = t->n_deltas = t->n_save = 0;
 	t->feed_n = 0;
 	t->bytes = 0;
-	t->broken = false;
+	t->broken = t->replay = false;
 	mno_buf_reset(&t->keys);
 	mno_buf_reset(&t->feed);
 	r = docs_state_get(d, m, &t->state);

@@ -132,8 +132,7 @@ int mno_store_keys_stat(struct mno_store *s, struct mno_store_keys_stat *ret)
 	return 0;
 }
 
-int mno_store_old_keys(
-	struct mno_store *s, int (*fn)(void *arg, const char *kek_id), void *arg)
+int mno_store_old_keys(struct mno_store *s, int (*fn)(void *arg, const char *kek_id), void *arg)
 {
 	return s->keys ? mno_keys_old_each(s->dir_fd, fn, arg) : 0;
 }

@@ -329,9 +329,8 @@ static void test_old_key(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		B(test_restore), B(test_incremental), B(test_damage), B(test_partial),
-		B(test_old_key)};
+	const struct CMUnitTest tests[] = {B(test_restore), B(test_incremental), B(test_damage),
+		B(test_partial), B(test_old_key)};
 
 	return cmocka_run_group_tests_name("backup", tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "offline.h"
 #include "verbs.h"
 
 #define POLL_NS 200000000L
@@ -58,17 +59,35 @@ static void show_schedule(struct ctl *c, struct json_object *o)
 		ctl_field(c, "last", CTL_BAD, "failed: %s", ctl_esc(c, jstr(o, "last_error")));
 }
 
+/* From the agent; of a directory that is named also where none runs. */
+static int get_list(struct ctl *c, struct ctl_answer *a)
+{
+	const char *argv[] = {NULL, "--list-backups", ctl_opt(c->args, "dir"), "--json", NULL};
+	_cleanup_buf_ struct mno_buf target = {0};
+	bool quiet = c->quiet;
+	int r;
+
+	target_of(c, "/mno/v1/backup", &target);
+	c->quiet |= argv[2] != NULL;
+	r = ctl_get(c, mno_buf_cstr(&target), a);
+	c->quiet = quiet;
+	if (r == CTL_UNREACHABLE && argv[2]) {
+		ctl_answer_done(a);
+		*a = (struct ctl_answer){0};
+		return ctl_run_agent(c, argv, a);
+	}
+	return r && argv[2] ? ctl_error_print(c, &c->last) : r;
+}
+
 static int list(struct ctl *c)
 {
-	_cleanup_buf_ struct mno_buf target = {0};
 	_cleanup_answer_ struct ctl_answer a = {0};
 	_cleanup_table_ struct ctl_table t;
 	struct json_object *v;
 	int r;
 
 	ctl_table_init(&t, columns, ARRAY_SIZE(columns));
-	target_of(c, "/mno/v1/backup", &target);
-	r = ctl_get(c, mno_buf_cstr(&target), &a);
+	r = get_list(c, &a);
 	if (r)
 		return r;
 	if (c->json) {

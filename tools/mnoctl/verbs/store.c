@@ -231,8 +231,8 @@ static void show_old_keys(struct ctl *c, struct json_object *v, const char *what
 		struct json_object *k = jidx(v, i), *b = jget(k, "backups");
 
 		if (jlen(b))
-			ctl_field(c, i ? "" : what, CTL_WARN,
-				"%s, needed by %s, the newest is %s", ctl_esc(c, jstr(k, "kek_id")),
+			ctl_field(c, i ? "" : what, CTL_WARN, "%s, needed by %s, the newest is %s",
+				ctl_esc(c, jstr(k, "kek_id")),
 				ctl_things(c, jlen(b), "backup", "backups"),
 				ctl_esc(c, json_object_get_string(jidx(b, 0))));
 		else
