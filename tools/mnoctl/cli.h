@@ -69,7 +69,7 @@ struct ctl_verb {
 	const char *summary, *detail;
 	int (*fn)(struct ctl *c);
 	const struct ctl_option *options; /* ends with a row without name */
-	struct ctl_example examples[4];
+	struct ctl_example examples[7];
 };
 
 /* From verbs.def, in the order of the help. */

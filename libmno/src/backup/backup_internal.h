@@ -53,6 +53,12 @@ void manifest_info(const struct manifest *m, const char *name, struct mno_backup
 /* "20261123T204500.123Z" and nothing else. */
 bool backup_name_ok(const char *s);
 
+/* create.c: a backup of the environment @e alone, named after it. -EEXIST; else as
+ * mno_backup_create(). */
+struct mno_env;
+int backup_create_one(struct mno_store *s, struct mno_env *e, const char *dest,
+	const struct mno_backup_opts *o, struct mno_backup_info *ret);
+
 /* --- files.c ------------------------------------------------------------------------------- */
 struct pace { /* bounds the rate, tells progress, notices the end */
 	const struct mno_backup_opts *o;
@@ -67,6 +73,9 @@ int pace_step(struct pace *p, size_t n);
 /* Opens "a/b" below @dir_fd for writing, making "a"; -EEXIST. */
 int file_create(int dir_fd, const char *path);
 int file_write(int fd, const void *p, size_t n);
+/* Whether about @need bytes more fit beside @fd: an estimate, so that hours of copying do not end in
+ * an error that was plain before. -ENOSPC after saying how much is missing; 0. */
+int room_check(int fd, uint64_t need, const struct mno_backup_opts *o, const char *what);
 /* fsync, and out of the page cache. */
 int file_settle(int fd);
 /* Reads the file to its end: its hash and length; with @to_fd >= 0 also copies it there. */

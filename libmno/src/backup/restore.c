@@ -137,6 +137,9 @@ static int copy_files(struct restore *x, bool old)
 	if (!x->bad)
 		return -ENOMEM;
 	pace_begin(&p, &x->o->o, x->v.info.bytes);
+	r = room_check(x->to, x->v.info.bytes, &x->o->o, "the file system of the state directory");
+	if (r < 0)
+		return r;
 	r = backup_compare(x->from, &x->m, x->to, x->bad, &p, &x->v);
 	if (r == 0)
 		r = leave_out(x);

@@ -389,6 +389,21 @@ static bool parse_name(const char *name, enum mno_class c, int64_t *ret)
 	return true;
 }
 
+int mno_env_parse(const char *name, enum mno_class *ret_class, int64_t *ret_t0_ms)
+{
+	for (unsigned c = 0; c < MNO_CLASS_MAX; c++) {
+		int64_t t, end;
+
+		if (mno_class_info(c)->period == MNO_PERIOD_NONE || !parse_name(name, c, &t) ||
+			strchr(name, '.'))
+			continue;
+		*ret_class = c;
+		mno_class_bounds(c, t, ret_t0_ms, &end);
+		return 0;
+	}
+	return -EINVAL;
+}
+
 static int by_time(const void *a, const void *b)
 {
 	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -516,7 +531,7 @@ static int remove_dir(struct mno_store *s, const char *name)
 	return unlinkat(s->dir_fd, gone, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
-static int drop_one(struct mno_store *s, enum mno_class c, int64_t t_ms)
+int mno_store_drop_one(struct mno_store *s, enum mno_class c, int64_t t_ms)
 {
 	struct mno_env name = {.class = c};
 	char path[64];
@@ -552,9 +567,9 @@ int mno_store_drop(struct mno_store *s, enum mno_class c, int64_t t_ms, size_t *
 		int64_t a, b;
 
 		mno_class_bounds(c, t[i], &a, &b);
-		if (b > t_ms)
-			continue;
-		r = drop_one(s, c, a);
+		if (b > t_ms || mno_store_attached(s, c, a))
+			continue; /* what was attached stays until it is detached */
+		r = mno_store_drop_one(s, c, a);
 		dropped += r == 0;
 	}
 	*ret_n = dropped;
@@ -584,7 +599,7 @@ int mno_store_make_room(struct mno_store *s)
 	if (which == MNO_CLASS_MAX)
 		return -ENOENT;
 	mno_class_bounds(which, oldest, &a, &b);
-	r = drop_one(s, which, a);
+	r = mno_store_drop_one(s, which, a);
 	if (r < 0)
 		return r;
 	s->dropped_partitions++;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "mno/time.h"
 #include "verbs.h"
 
 #define POLL_NS 200000000L
@@ -13,6 +14,10 @@ const struct ctl_option store_options[] = {
 	{"source", 0, CTL_TEXT, .metavar = "SOURCE",
 		.help = "rotate-kek: file, passphrase:FILE, credential:NAME, keyring:NAME"},
 	{"forget-old", 0, CTL_FLAG, .help = "rotate-kek: destroy old keys, this one too"},
+	{"before", 0, CTL_TIME, .metavar = "DATE",
+		.help = "archive: all partitions that end by then"},
+	{"move", 0, CTL_FLAG, .help = "archive: verify the copy, then delete them here"},
+	{"forget", 0, CTL_FLAG, .help = "detach: their archive is gone for good"},
 	{0},
 };
 
@@ -296,13 +301,71 @@ static int key(struct ctl *c)
 	return key_answer(c, "POST", mno_buf_cstr(&target));
 }
 
+/* --- archives ----------------------------------------------------------------------------------- */
+
+static void param_path(struct mno_buf *target, const char *path)
+{
+	_cleanup_free_ char *whole = realpath(path, NULL);
+
+	ctl_param(target, "dir", whole ?: path); /* the agent has another working directory */
+}
+
+static int archive(struct ctl *c)
+{
+	const char *before = ctl_opt(c->args, "before");
+	size_t want = before ? 2 : 3;
+	_cleanup_buf_ struct mno_buf target = {0};
+	char text[24];
+	uint64_t ns;
+
+	if (c->args->n_pos != want)
+		return ctl_fail(c, CTL_USAGE, "mnoctl store archive PARTITION DIR",
+			"name a partition, or --before DATE, and a directory");
+	mno_buf_adds(&target, "/mno/v1/store/archive");
+	if (before && ctl_time_parse(before, mno_now_ns(CLOCK_REALTIME), &ns) == 0) {
+		snprintf(text, sizeof(text), "%llu", (unsigned long long)(ns / NS_PER_MS));
+		ctl_param(&target, "before_ms", text);
+	} else {
+		ctl_param(&target, "partition", c->args->pos[1]);
+	}
+	param_path(&target, c->args->pos[want - 1]);
+	ctl_param(&target, "move", ctl_has(c->args, "move") ? "1" : NULL);
+	return ctl_backup_job(c, &target);
+}
+
+static int attach(struct ctl *c)
+{
+	_cleanup_buf_ struct mno_buf target = {0};
+
+	if (c->args->n_pos != 2)
+		return ctl_fail(c, CTL_USAGE, "mnoctl store attach DIR/PARTITION",
+			"name the directory of the archive");
+	mno_buf_adds(&target, "/mno/v1/store/attach");
+	param_path(&target, c->args->pos[1]);
+	return ctl_backup_job(c, &target);
+}
+
+static int detach(struct ctl *c)
+{
+	_cleanup_buf_ struct mno_buf target = {0};
+
+	if (c->args->n_pos != 2)
+		return ctl_fail(
+			c, CTL_USAGE, "mnoctl store detach PARTITION", "name the partition");
+	mno_buf_adds(&target, "/mno/v1/store/detach");
+	ctl_param(&target, "partition", c->args->pos[1]);
+	ctl_param(&target, "forget", ctl_has(c->args, "forget") ? "1" : NULL);
+	return ctl_backup_job(c, &target);
+}
+
 int verb_store(struct ctl *c)
 {
 	static const struct {
 		const char *name;
 		size_t max;
 		int (*fn)(struct ctl *c);
-	} rows[] = {{"status", 1, status}, {"check", 1, check}, {"key", 3, key}};
+	} rows[] = {{"status", 1, status}, {"check", 1, check}, {"key", 3, key},
+		{"archive", 3, archive}, {"attach", 2, attach}, {"detach", 2, detach}};
 	const char *what = c->args->n_pos ? c->args->pos[0] : "status";
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
