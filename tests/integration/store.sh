@@ -27,7 +27,7 @@ offline() { # EXIT TEXT
 samples() { ctl -j store | jq -e .samples; }
 # What the environments hold when nothing is left out; 64 series of the dictionary are one value.
 entries() { ctl -j store | jq '[.environments[].entries] | add'; }
-kek() { ctl -j store key status | jq -r .kek_id; }
+kek() { ctl -j store key status | jq -r .key.kek_id; }
 changed() { [ "$(kek)" != "$1" ]; }
 # flip FILE: in each page one bit of the last sealed record of a series in it, if there is one
 flip() {
