@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # mno: everything is built below $(O). Quiet by default; V=1 shows commands, SANITIZE=1 adds
-# ASan+UBSan (into $(O)-san), FUZZ=1 builds libFuzzer targets with clang (into $(O)-fuzz).
+# ASan+UBSan (into $(O)/san), SANITIZE=thread adds TSan (into $(O)/tsan), FUZZ=1 builds libFuzzer
+# targets with clang (into $(O)/fuzz).
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -11,7 +12,7 @@ VERSION  := 0.1.0
 SANITIZE ?= 0
 FUZZ     ?= 0
 V        ?= 0
-O        ?= build$(if $(filter 1,$(SANITIZE)),/san)$(if $(filter 1,$(FUZZ)),/fuzz)
+O        ?= build$(if $(filter 1,$(SANITIZE)),/san)$(if $(filter thread,$(SANITIZE)),/tsan)$(if $(filter 1,$(FUZZ)),/fuzz)
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 CC       := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
@@ -31,6 +32,9 @@ OPT      := -O2 -g -fno-omit-frame-pointer
 comma    := ,
 ifneq ($(filter 1,$(SANITIZE) $(FUZZ)),)
 SANFLAGS := -fsanitize=address$(comma)undefined$(if $(filter 1,$(FUZZ)),$(comma)fuzzer-no-link) -fno-sanitize-recover=all
+OPT      := -O1 -g -fno-omit-frame-pointer
+else ifeq ($(SANITIZE),thread)
+SANFLAGS := -fsanitize=thread -Wno-maybe-uninitialized
 OPT      := -O1 -g -fno-omit-frame-pointer
 else
 HARDEN   := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
