@@ -85,6 +85,7 @@ answered() { # no answer of 5xx (but 503 and 507, which are promises) nor a clos
 }
 txns() { grep '^200' "$W/docs.log" >/dev/null && ! grep -vE '^(200|404|409|503)' "$W/docs.log" | sort | uniq -c | grep .; }
 reports() { ! grep -nE -A25 'WARNING: ThreadSanitizer|ERROR: (Address|Leak)Sanitizer|runtime error:' "$W/log"; }
+undamaged() { ! grep -n 'damage' "$W/log"; }
 counted() { # every import told how many it took
   jq -e -s 'length > 0 and all(.accepted == 2000)' "$W/imports.log"
 }
@@ -96,6 +97,7 @@ ok "every route answered" answered
 ok "transactions were answered" txns
 ok "imports are counted" counted
 ok "no row was lost" kept
+ok "nothing is taken for damaged while keys change" undamaged
 ok "ends cleanly" end_agent TERM
 ok "no report" reports
 [ "$failed" = 0 ] || sort "$W/gets" "$W/docs.log" | uniq -c | sort -rn | head -50

@@ -16,6 +16,7 @@
 #define MNO_SEAL_RAW_MAX (16u << 20) /* bytes in one sealed value before compression */
 /* LMDB leaves the last pages unwritten when the transaction freed them again. */
 #define MNO_UNWRITTEN_SLACK (4ULL << 20)
+#define MNO_RESEAL_GRACE_NS (2 * NS_PER_SEC)  /* copies of values are opened within that */
 #define MNO_READ_SLICE_NS   (100 * NS_PER_MS) /* longest life of a read transaction */
 #define MNO_ENV_READERS     32                /* watched at once, per environment */
 #define MNO_ENV_ID_LEN      16
@@ -122,9 +123,11 @@ struct mno_store {
 	bool reader_told;                    /* the watch's own */
 	pthread_mutex_t rotate_lock;         /* one change of keys at a time */
 	struct {
-		atomic_bool from; /* main has values under an older data key */
-		atomic_bool
-			at_end; /* all were looked at, in a transaction that is not committed yet */
+		atomic_bool from;   /* main has values under an older data key */
+		bool ending;        /* the open transaction looked at the last one */
+		atomic_bool at_end; /* all were looked at, and that is committed */
+		uint64_t end_ns;    /* since when; monotonic */
+		uint64_t grace_ns;  /* how long the old key stays for what readers hold */
 		_Atomic uint64_t done, left;
 	} reseal;
 	_Atomic uint64_t set_aside; /* partitions that could not be opened, since the start */
