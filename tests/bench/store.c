@@ -430,7 +430,7 @@ static void key_value(struct batch *batch, bool plain)
 	bench_close(&b);
 }
 
-/* With an argument only the groups whose names begin with it: docs, kv, group. */
+/* With an argument only the groups whose names begin with it: docs-put, docs-random, kv, group. */
 static bool wanted(int argc, char **argv, const char *group)
 {
 	return argc < 2 || !strncmp(group, argv[1], strlen(argv[1]));
@@ -443,10 +443,10 @@ int main(int argc, char **argv)
 	if (!batch)
 		return 1;
 	for (int plain = 0; plain < 2; plain++) {
-		if (wanted(argc, argv, "docs")) {
+		if (wanted(argc, argv, "docs-put"))
 			puts_with_indexes(batch, plain, false);
+		if (wanted(argc, argv, "docs-random"))
 			puts_with_indexes(batch, plain, true);
-		}
 		if (wanted(argc, argv, "kv"))
 			key_value(batch, plain);
 		if (wanted(argc, argv, "group"))
