@@ -105,6 +105,7 @@ struct mno_docs {
 	size_t cat_txn;               /* the read snapshot that .cat was last seen in, or 0 */
 	ZSTD_CCtx *cctx;              /* the writer's */
 	struct mno_buf plain, packed; /* the writer's */
+	unsigned unpacked;            /* the writer's: chunks of the feed that pack() lets pass */
 	struct mno_docs_txn *txn;     /* the writer's, kept for its memory */
 	pthread_mutex_t lock;         /* below */
 	pthread_cond_t cond;          /* a commit, or the end */
@@ -140,6 +141,9 @@ struct docs_head {
 int docs_seal_put(struct mno_docs *d, MDB_txn *t, enum mno_db db, const void *key, size_t klen,
 	const struct docs_head *h, const void *plain, size_t len, unsigned flags,
 	size_t *ret_bytes);
+/* The same by a cursor on @db, which is then there. */
+int docs_seal_put_at(struct mno_docs *d, MDB_cursor *cur, enum mno_db db, const void *key,
+	size_t klen, const struct docs_head *h, const void *plain, size_t len, size_t *ret_bytes);
 /* Readable part only. */
 int docs_seal_peek(const void *val, size_t len, struct docs_head *ret);
 /* Checks, decrypts and unpacks into @out (reset). -MNO_ECORRUPT (counted), -MNO_EVERSION. */
@@ -201,10 +205,10 @@ int docs_entry_compare(
 /* --- transactions (txn.c) ----------------------------------------------------------------------- */
 
 struct docs_pend {       /* an index entry to be put or deleted at the end */
-	uint64_t k0, k1; /* first bytes of the key, for sorting */
-	uint32_t off, seq;
-	uint16_t len, vlen; /* key as in DOC_IDX; of the index number and value in it */
-	bool del, unique;
+	uint64_t k0, k1; /* bytes of the key behind the index number, for sorting */
+	uint32_t index, off, seq;
+	uint32_t len : 10, vlen : 10; /* key as in DOC_IDX; of the index number and value in it */
+	bool del : 1, unique : 1;
 };
 struct docs_delta {
 	uint32_t id; /* of the collection, or of its namespace */
@@ -224,6 +228,8 @@ struct mno_docs_txn {
 	struct docs_cat *cat;
 	struct docs_state state;
 	int64_t now_ms;
+	MDB_cursor *cur;            /* on DOC, of .t; NULL: not open */
+	struct docs_cat_coll *coll; /* of .cat, that the last operation named; or NULL */
 	struct docs_pend *pend;
 	size_t n_pend, cap_pend;
 	struct mno_buf keys; /* of .pend */

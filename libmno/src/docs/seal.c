@@ -8,9 +8,10 @@
 
 enum { FLAG_ZSTD = 0x10 };
 /* Levels of zstd: the feed is written with every change and rarely read. */
-#define VALUE_LEVEL 1
-#define FEED_LEVEL  (-5)
-#define RAW_MAX     (MNO_DOC_VALUE_MAX + 4096u)
+#define VALUE_LEVEL   1
+#define FEED_LEVEL    (-5)
+#define FEED_UNPACKED 15u /* chunks not tried after one that did not pack */
+#define RAW_MAX       (MNO_DOC_VALUE_MAX + 4096u)
 
 static void head_write(uint8_t *p, const struct docs_head *h, uint8_t suite, uint8_t flags)
 {
@@ -54,23 +55,69 @@ static bool pack(struct mno_docs *d, int level, const void *plain, size_t len)
 	return true;
 }
 
+/* Changes are mostly like those before them: after a chunk that did not pack some are not tried. */
+static bool pack_feed(struct mno_docs *d, const void *plain, size_t len)
+{
+	bool packed;
+
+	if (d->unpacked && len >= DOCS_ZSTD_MIN) {
+		d->unpacked--;
+		return false;
+	}
+	packed = pack(d, FEED_LEVEL, plain, len);
+	d->unpacked = packed || len < DOCS_ZSTD_MIN ? d->unpacked : FEED_UNPACKED;
+	return packed;
+}
+
+struct sealed { /* what is to be stored */
+	const void *data;
+	size_t n, over;
+	uint8_t suite, flags;
+};
+
+static struct sealed prepare(
+	struct mno_docs *d, const struct docs_head *h, const void *plain, size_t len)
+{
+	bool packed = h->kind == DOCS_SEAL_FEED ? pack_feed(d, plain, len)
+						: pack(d, VALUE_LEVEL, plain, len);
+	uint8_t suite = docs_crypt_suite(d);
+
+	return (struct sealed){.data = packed ? d->packed.data : plain,
+		.n = packed ? d->packed.len : len,
+		.over = docs_crypt_over(suite),
+		.suite = suite,
+		.flags = packed ? FLAG_ZSTD : 0};
+}
+
+static int fill(struct mno_docs *d, enum mno_db db, const void *key, size_t klen,
+	const struct docs_head *h, const struct sealed *s, const MDB_val *v, size_t *ret_bytes)
+{
+	head_write(v->mv_data, h, s->suite, s->flags);
+	if (ret_bytes)
+		*ret_bytes = v->mv_size;
+	return docs_crypt_seal(d, db, key, klen, v->mv_data, s->data, s->n);
+}
+
 /* Sizes that lie just over a page of LMDB's would waste most of the next: no help for that here,
  * values are what they are; below half a page they share one. */
 int docs_seal_put(struct mno_docs *d, MDB_txn *t, enum mno_db db, const void *key, size_t klen,
 	const struct docs_head *h, const void *plain, size_t len, unsigned flags, size_t *ret_bytes)
 {
-	bool packed = pack(d, h->kind == DOCS_SEAL_FEED ? FEED_LEVEL : VALUE_LEVEL, plain, len);
-	size_t n = packed ? d->packed.len : len, over = docs_crypt_over(d);
-	MDB_val k = {klen, (void *)key}, v = {DOCS_HEAD + over + n, NULL};
+	const struct sealed s = prepare(d, h, plain, len);
+	MDB_val k = {klen, (void *)key}, v = {DOCS_HEAD + s.over + s.n, NULL};
 	int r = mno_lmdb_error(mdb_put(t, d->e->dbi[db], &k, &v, flags | MDB_RESERVE));
 
-	if (r < 0)
-		return r;
-	head_write(v.mv_data, h, docs_crypt_suite(d), packed ? FLAG_ZSTD : 0);
-	r = docs_crypt_seal(d, db, key, klen, v.mv_data, packed ? d->packed.data : plain, n);
-	if (ret_bytes)
-		*ret_bytes = v.mv_size;
-	return r;
+	return r < 0 ? r : fill(d, db, key, klen, h, &s, &v, ret_bytes);
+}
+
+int docs_seal_put_at(struct mno_docs *d, MDB_cursor *cur, enum mno_db db, const void *key,
+	size_t klen, const struct docs_head *h, const void *plain, size_t len, size_t *ret_bytes)
+{
+	const struct sealed s = prepare(d, h, plain, len);
+	MDB_val k = {klen, (void *)key}, v = {DOCS_HEAD + s.over + s.n, NULL};
+	int r = mno_lmdb_error(mdb_cursor_put(cur, &k, &v, MDB_RESERVE));
+
+	return r < 0 ? r : fill(d, db, key, klen, h, &s, &v, ret_bytes);
 }
 
 static int unpack(struct mno_buf *in, struct mno_buf *out)

@@ -41,6 +41,7 @@ int docs_txn_recat(struct mno_docs_txn *t)
 		return r;
 	docs_cat_unref(t->cat);
 	t->cat = c;
+	t->coll = NULL;
 	return 0;
 }
 
@@ -92,6 +93,14 @@ int docs_txn_coll(
 	if (r == 0)
 		*ret = docs_cat_coll(t->cat, ns, coll);
 	return r;
+}
+
+/* Operations in a row mostly are about one collection. NULL: there is none. */
+static struct docs_cat_coll *find_coll(struct mno_docs_txn *t, const char *ns, const char *coll)
+{
+	if (!t->coll || strcmp(coll, t->coll->name) || strcmp(ns, t->coll->ns->name))
+		t->coll = docs_cat_coll(t->cat, ns, coll);
+	return t->coll;
 }
 
 /* --- counters --------------------------------------------------------------------------------- */
@@ -180,13 +189,29 @@ struct current { /* the document as it is */
 	struct mno_doc doc;
 };
 
+/* Finds the page of the last key by itself, and a put after a look finds its place. */
+static int begin_cursor(struct mno_docs_txn *t)
+{
+	return t->cur ? 0
+		      : mno_lmdb_error(mdb_cursor_open(t->t, t->d->e->dbi[MNO_DB_DOC], &t->cur));
+}
+
+/* Before t->t is another. */
+static void end_cursor(struct mno_docs_txn *t)
+{
+	if (t->cur)
+		mdb_cursor_close(TAKE_PTR(t->cur));
+}
+
 static int find_current(
 	struct mno_docs_txn *t, const uint8_t *key, size_t klen, bool whole, struct current *ret)
 {
 	MDB_val k = {klen, (void *)key}, v;
-	int r = mno_lmdb_error(mdb_get(t->t, t->d->e->dbi[MNO_DB_DOC], &k, &v));
+	int r = begin_cursor(t);
 
 	*ret = (struct current){0};
+	if (r == 0)
+		r = mno_lmdb_error(mdb_cursor_get(t->cur, &k, &v, MDB_SET));
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0)
@@ -297,7 +322,8 @@ static int put_doc(struct mno_docs_txn *t, const uint8_t *key, size_t klen, stru
 	mno_buf_add(b, doc->value, doc->len);
 	if (b->err)
 		return b->err;
-	return docs_seal_put(t->d, t->t, MNO_DB_DOC, key, klen, &h, b->data, b->len, 0, ret_stored);
+	return docs_seal_put_at(
+		t->d, t->cur, MNO_DB_DOC, key, klen, &h, b->data, b->len, ret_stored);
 }
 
 static int change_doc(struct mno_docs_txn *t, struct docs_cat_coll *coll, const uint8_t *key,
@@ -313,14 +339,13 @@ static int change_doc(struct mno_docs_txn *t, struct docs_cat_coll *coll, const 
 		.value = op->value,
 		.len = op->len};
 	int64_t docs = (put ? 1 : 0) - (c->there ? 1 : 0), bytes;
-	MDB_val k = {klen, (void *)key};
 	size_t stored = 0;
 	int r;
 
 	if (put)
 		r = put_doc(t, key, klen, &doc, &stored);
-	else
-		r = mno_lmdb_error(mdb_del(t->t, t->d->e->dbi[MNO_DB_DOC], &k, NULL));
+	else /* find_current() was here */
+		r = mno_lmdb_error(mdb_cursor_del(t->cur, 0));
 	if (r == 0)
 		r = docs_feed_add(t, put ? MNO_DOC_CHANGE_PUT : MNO_DOC_CHANGE_DELETE, coll, &doc);
 	bytes = (put ? (int64_t)(klen + stored) : 0) - (c->there ? (int64_t)(klen + c->stored) : 0);
@@ -342,7 +367,7 @@ static int do_op(struct mno_docs_txn *t, const struct mno_doc_op *op, struct mno
 
 	if (r < 0)
 		return r;
-	coll = docs_cat_coll(t->cat, op->ns, op->coll);
+	coll = find_coll(t, op->ns, op->coll);
 	if (!coll && op->verb == MNO_DOC_PUT)
 		r = docs_txn_coll(t, op->ns, op->coll, &coll);
 	if (r == 0 && coll) {
@@ -428,6 +453,7 @@ int mno_docs_txn_savepoint(struct mno_docs_txn *t)
 	if (!s->deltas)
 		return -ENOMEM;
 	memcpy(s->deltas, t->deltas ?: s->deltas, t->n_deltas * sizeof(*s->deltas));
+	end_cursor(t);
 	r = mno_lmdb_error(mdb_txn_begin(t->d->e->env, t->t, 0, &child));
 	if (r < 0) {
 		free(s->deltas);
@@ -457,6 +483,7 @@ int mno_docs_txn_release(struct mno_docs_txn *t)
 	if (t->broken)
 		return -ECANCELED;
 	s = &t->save[--t->n_save];
+	end_cursor(t);
 	r = mno_lmdb_error(mdb_txn_commit(t->t));
 	t->t = s->t;
 	t->broken = r < 0;
@@ -471,6 +498,7 @@ int mno_docs_txn_rollback(struct mno_docs_txn *t)
 	if (!t->n_save)
 		return -EINVAL;
 	s = &t->save[--t->n_save];
+	end_cursor(t);
 	mdb_txn_abort(t->t);
 	t->t = s->t;
 	t->state = s->state;
@@ -484,6 +512,7 @@ int mno_docs_txn_rollback(struct mno_docs_txn *t)
 	t->feed_n = 0;
 	docs_cat_unref(t->cat);
 	t->cat = s->cat;
+	t->coll = NULL;
 	s->cat = NULL;
 	t->broken = false;
 	save_done(s);
@@ -570,6 +599,8 @@ static int run_job(void *arg, struct mno_txn *txn)
 	j->kick = t->cat->gen != gen;
 	j->next_seq = t->state.next_seq;
 	docs_cat_unref(TAKE_PTR(t->cat));
+	t->coll = NULL;
+	end_cursor(t);
 	t->t = NULL;
 	return r;
 }

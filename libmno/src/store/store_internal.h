@@ -69,7 +69,9 @@ struct mno_env_reader {
 	atomic_bool busy;
 	_Atomic(MDB_txn *) t;      /* owned; written only by who set .busy; NULL: none begun yet */
 	_Atomic uint64_t since_ns; /* CLOCK_MONOTONIC, of its last tick; 0: not running */
-	char _pad[40];             /* places of two threads do not share a line */
+	uint64_t commits;          /* of the environment when .t saw it first; of who set .busy */
+	bool kept;                 /* .t has ended and still sees that; of who set .busy */
+	char _pad[24];             /* places of two threads do not share a line */
 };
 
 /* One LMDB environment: a directory below the store's. */
@@ -205,6 +207,8 @@ void mno_env_trim(struct mno_env *e);
 /* One read transaction, any thread. The longest section may not exceed MNO_READ_SLICE_NS. */
 int mno_read_begin(struct mno_env *e, MDB_txn **ret);
 void mno_read_end(struct mno_env *e, MDB_txn *t);
+/* Ends what is kept of snapshots, so that their pages can be used again. */
+void mno_env_readers_reset(struct mno_env *e);
 /* Lets go of the transactions that are kept, before the environment is closed: nobody reads. */
 void mno_env_readers_free(struct mno_env *e);
 
