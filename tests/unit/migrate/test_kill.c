@@ -187,7 +187,7 @@ static void documents_resumed_or_rolled_back(void **state)
 	struct docs_rig *g = *state;
 
 	docs_shut(g);
-	for (; kills + back < want || rounds % 3; rounds++)
+	for (; kills + back < want || !back || rounds % 3; rounds++)
 		switch (rounds % 3) { /* there, back, there again and for good */
 		case 0:
 			kills += docs_until(g, -1, MNO_DOCS_FORM_DONE, &seed);
