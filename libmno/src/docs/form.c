@@ -587,7 +587,7 @@ static void tell_stage(struct mno_docs *d, const struct place *p)
 	d->form_at = p->v[F_DONE];
 	d->form_ns = mno_now_ns(CLOCK_MONOTONIC);
 	d->form_stage = stage;
-	if (stage != MNO_DOCS_FORM_NONE)
+	if (stage != MNO_DOCS_FORM_NONE && stage != MNO_DOCS_FORM_CLEARING)
 		mno_info("documents: migration from form %llu to %llu: %s, %s documents, %llu of "
 			 "them damaged",
 			(unsigned long long)p->v[F_FROM], (unsigned long long)p->v[F_TO],
