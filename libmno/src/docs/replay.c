@@ -41,7 +41,7 @@ static int run_replay(void *arg, struct mno_docs_txn *t)
 	const struct replay *p = arg;
 	int r = 0;
 
-	t->replay = true;
+	t->unmetered = true;
 	for (size_t i = 0; r == 0 && i < p->n; i++) {
 		const struct mno_doc_change *c = &p->c[i];
 
