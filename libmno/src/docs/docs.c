@@ -43,7 +43,7 @@ enum mno_doc_kind mno_doc_kind_find(const char *name)
 static int first_rows(void *arg, struct mno_txn *txn)
 {
 	struct mno_docs *d = arg;
-	struct docs_state s = {.next_seq = 1, .next_id = 1};
+	struct docs_state s = {.next_seq = 1, .next_id = 1, .form = DOCS_FORM};
 	uint64_t gen;
 	int r = docs_gen_get(d, txn->t, &gen);
 

@@ -15,7 +15,7 @@ enum { FLAG_ZSTD = 0x10 };
 
 static void head_write(uint8_t *p, const struct docs_head *h, uint8_t suite, uint8_t flags)
 {
-	p[0] = (uint8_t)(DOCS_FORMAT << 4 | suite);
+	p[0] = (uint8_t)((h->form ?: DOCS_FORM_1) << 4 | suite);
 	p[1] = h->kind | flags;
 	for (int i = 0; i < 6; i++)
 		p[2 + i] = (uint8_t)(h->number >> (8 * i));
@@ -27,8 +27,9 @@ int docs_seal_peek(const void *val, size_t len, struct docs_head *ret)
 
 	if (len < DOCS_HEAD)
 		return -MNO_ECORRUPT;
-	if (p[0] >> 4 != DOCS_FORMAT)
-		return p[0] >> 4 > DOCS_FORMAT ? -MNO_EVERSION : -MNO_ECORRUPT;
+	ret->form = p[0] >> 4;
+	if (ret->form < DOCS_FORM_1 || ret->form > DOCS_FORM)
+		return ret->form > DOCS_FORM ? -MNO_EVERSION : -MNO_ECORRUPT;
 	ret->kind = p[1] & 15;
 	ret->number = 0;
 	for (int i = 0; i < 6; i++)
@@ -166,15 +167,38 @@ uint64_t docs_sum(const struct mno_docs *d, const void *p, size_t n)
 	return mno_siphash(d->store->hash_key, p, n);
 }
 
+/* Form 1: times, then the value. */
+static void read_1(struct mno_reader *r, struct mno_doc *ret)
+{
+	ret->created_ms = mno_unzigzag(mno_read_varint(r));
+	ret->updated_ms = ret->created_ms + mno_unzigzag(mno_read_varint(r));
+	ret->revision = ret->updated_ms == ret->created_ms ? 1 : 2;
+}
+
+/* Form 2: length of what is known about the document, so that more may be added; then the value. */
+static void read_2(struct mno_reader *r, struct mno_doc *ret)
+{
+	size_t n = mno_read_varint(r);
+	const uint8_t *p = mno_read_bytes(r, n);
+	struct mno_reader facts = {p, p ? p + n : p, !p};
+
+	read_1(&facts, ret);
+	ret->revision = mno_read_varint(&facts);
+	r->bad |= facts.bad || !ret->revision;
+}
+
+static void (*const readers[])(struct mno_reader *r, struct mno_doc *ret) = {
+	[DOCS_FORM_1] = read_1, [DOCS_FORM] = read_2};
+
 int docs_doc_read(const struct docs_head *h, const struct mno_buf *plain, struct mno_doc *ret)
 {
 	struct mno_reader r = {
 		(const uint8_t *)plain->data, (const uint8_t *)plain->data + plain->len, false};
 
-	if (h->kind < MNO_DOC_JSON || h->kind >= MNO_DOC_KIND_END)
+	if (h->kind < MNO_DOC_JSON || h->kind >= MNO_DOC_KIND_END || !h->form ||
+		h->form >= ARRAY_SIZE(readers))
 		return -MNO_ECORRUPT;
-	ret->created_ms = mno_unzigzag(mno_read_varint(&r));
-	ret->updated_ms = ret->created_ms + mno_unzigzag(mno_read_varint(&r));
+	readers[h->form](&r, ret);
 	if (r.bad)
 		return -MNO_ECORRUPT;
 	ret->version = h->number;
@@ -182,4 +206,20 @@ int docs_doc_read(const struct docs_head *h, const struct mno_buf *plain, struct
 	ret->value = r.p;
 	ret->len = mno_reader_left(&r);
 	return 0;
+}
+
+int docs_doc_write(unsigned form, const struct mno_doc *doc, struct mno_buf *out)
+{
+	uint8_t facts[3 * MNO_VARINT_MAX], *p = facts;
+
+	p = mno_varint_write(p, mno_zigzag(doc->created_ms));
+	p = mno_varint_write(p, mno_zigzag(doc->updated_ms - doc->created_ms));
+	mno_buf_reset(out);
+	if (form > DOCS_FORM_1) {
+		p = mno_varint_write(p, doc->revision);
+		mno_buf_addc(out, (char)(p - facts)); /* less than 128: a varint of one byte */
+	}
+	mno_buf_add(out, facts, (size_t)(p - facts));
+	mno_buf_add(out, doc->value, doc->len);
+	return out->err;
 }

@@ -142,7 +142,7 @@ static int check_quota(
 
 	for (size_t i = 0; i < t->cat->n_ns && !n; i++)
 		n = t->cat->ns[i].id == d->id ? &t->cat->ns[i] : NULL;
-	if (!n)
+	if (!n || t->unmetered)
 		return 0;
 	if (d->docs > 0 && n->quota_docs && u->docs > n->quota_docs)
 		return docs_fail(t->err, -ENOSPC,
@@ -314,15 +314,13 @@ static int update_entries(struct mno_docs_txn *t, struct docs_cat_coll *coll,
 static int put_doc(struct mno_docs_txn *t, const uint8_t *key, size_t klen, struct mno_doc *doc,
 	size_t *ret_stored)
 {
-	const struct docs_head h = {.kind = (uint8_t)doc->kind, .number = doc->version};
+	const struct docs_head h = {
+		.form = (uint8_t)t->state.form, .kind = (uint8_t)doc->kind, .number = doc->version};
 	struct mno_buf *b = &t->d->plain;
+	int r = docs_doc_write(h.form, doc, b);
 
-	mno_buf_reset(b);
-	mno_varint_add(b, mno_zigzag(doc->created_ms));
-	mno_varint_add(b, mno_zigzag(doc->updated_ms - doc->created_ms));
-	mno_buf_add(b, doc->value, doc->len);
-	if (b->err)
-		return b->err;
+	if (r < 0)
+		return r;
 	return docs_seal_put_at(
 		t->d, t->cur, MNO_DB_DOC, key, klen, &h, b->data, b->len, ret_stored);
 }
@@ -336,6 +334,7 @@ static int change_doc(struct mno_docs_txn *t, struct docs_cat_coll *coll, const 
 		.version = t->state.next_seq++,
 		.created_ms = c->there ? c->doc.created_ms : t->now_ms,
 		.updated_ms = t->now_ms,
+		.revision = c->there ? c->doc.revision + 1 : 1,
 		.kind = op->kind,
 		.value = op->value,
 		.len = op->len};
@@ -347,6 +346,8 @@ static int change_doc(struct mno_docs_txn *t, struct docs_cat_coll *coll, const 
 		r = put_doc(t, key, klen, &doc, &stored);
 	else /* find_current() was here */
 		r = mno_lmdb_error(mdb_cursor_del(t->cur, 0));
+	if (r == 0 && c->there && c->head.number < t->state.old_seq)
+		r = docs_form_forget(t, key, klen);
 	if (r == 0)
 		r = docs_feed_add(t, put ? MNO_DOC_CHANGE_PUT : MNO_DOC_CHANGE_DELETE, coll, &doc);
 	bytes = (put ? (int64_t)(klen + stored) : 0) - (c->there ? (int64_t)(klen + c->stored) : 0);
@@ -556,7 +557,7 @@ static int txn_begin(
 	t->n_pend = t->n_deltas = t->n_save = t->n_ops = 0;
 	t->feed_n = 0;
 	t->bytes = 0;
-	t->broken = false;
+	t->broken = t->unmetered = false;
 	mno_buf_reset(&t->keys);
 	mno_buf_reset(&t->feed);
 	r = docs_state_get(d, m, &t->state);

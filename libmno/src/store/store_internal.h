@@ -13,9 +13,11 @@
 #include "mno/store.h"
 
 #define MNO_STORE_FORMAT 2u          /* of the directory; a newer one is refused */
+#define MNO_DBI_NONE     UINT32_MAX  /* of an older form that is only read */
 #define MNO_SEAL_RAW_MAX (16u << 20) /* bytes in one sealed value before compression */
 /* LMDB leaves the last pages unwritten when the transaction freed them again. */
 #define MNO_UNWRITTEN_SLACK (4ULL << 20)
+#define MNO_RESEAL_GRACE_NS (2 * NS_PER_SEC)  /* copies of values are opened within that */
 #define MNO_READ_SLICE_NS   (100 * NS_PER_MS) /* longest life of a read transaction */
 #define MNO_ENV_READERS     32                /* watched at once, per environment */
 #define MNO_ENV_ID_LEN      16
@@ -124,9 +126,11 @@ struct mno_store {
 	bool reader_told;                    /* the watch's own */
 	pthread_mutex_t rotate_lock;         /* one change of keys at a time */
 	struct {
-		atomic_bool from; /* main has values under an older data key */
-		atomic_bool
-			at_end; /* all were looked at, in a transaction that is not committed yet */
+		atomic_bool from;   /* main has values under an older data key */
+		bool ending;        /* the open transaction looked at the last one */
+		atomic_bool at_end; /* all were looked at, and that is committed */
+		uint64_t end_ns;    /* since when; monotonic */
+		uint64_t grace_ns;  /* how long the old key stays for what readers hold */
 		_Atomic uint64_t done, left;
 	} reseal;
 	_Atomic uint64_t set_aside; /* partitions that could not be opened, since the start */
@@ -173,6 +177,11 @@ struct mno_env *mno_env_free(struct mno_env *e);
 int mno_env_sweep_unborn(int dir_fd);
 /* Sets the name of its directory from class and t0. */
 void mno_env_name(struct mno_env *e);
+/* Format of the environments of a class: the newest there is. Environments of documents have
+ * MNO_STORE_FORMAT while all of them are of their first form. */
+unsigned mno_env_format_newest(enum mno_class c);
+/* In a write transaction: what the environment says it is. Older programs refuse what is newer. */
+int mno_env_format_put(struct mno_env *e, MDB_txn *t, unsigned format);
 /* Without the disk floor and without children; for environments that have a writer of their own. */
 int mno_env_txn_begin(struct mno_env *e, struct mno_txn **ret);
 int mno_env_txn_commit(struct mno_env *e);
