@@ -244,7 +244,9 @@ struct mno_docs_txn {
 	MDB_cursor *cur;            /* on DOC, of .t; NULL: not open */
 	struct docs_cat_coll *coll; /* of .cat, that the last operation named; or NULL */
 	struct docs_pend *pend;
+	uint32_t *pend_op; /* by .seq: the operation that each is of */
 	size_t n_pend, cap_pend;
+	size_t n_ops;        /* done */
 	struct mno_buf keys; /* of .pend */
 	struct docs_delta *deltas;
 	size_t n_deltas, cap_deltas;
