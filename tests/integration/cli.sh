@@ -55,13 +55,13 @@ json() {
 asked() { # TEXT: the last request contains it
   tail -n 1 "$DIR/requests" | grep -F -- "$1" >/dev/null || { tail -n 2 "$DIR/requests"; return 1; }
 }
-# tty COLUMNS KEYS ARGS...: on a terminal of that width, with keys pressed one after the other
 tty_says() { # TEXT ARGS...
   local text=$1
   shift
   tty_run 100 '' "$@"
   grep -qF -- "$text" "$W/tty"
 }
+# tty COLUMNS KEYS ARGS...: on a terminal of that width, with keys pressed one after the other
 tty_run() {
   local columns=$1 keys=$2
   shift 2

@@ -108,6 +108,16 @@ import_on() {
   done) &
   LOADS+=($!)
 }
+rotate_on() { # data keys change, and backups are asked for where there is no room
+  (while :; do
+    ask -X POST http://mno/mno/v1/store/key/rotate-data -o /dev/null
+    ask -X POST http://mno/mno/v1/store/key/rotate-kek -o /dev/null
+    ask -X POST "http://mno/mno/v1/backup?dir=$W/disk/backups" -o /dev/null
+    ask -X POST 'http://mno/mno/v1/store/check?deep=1' -o /dev/null
+    sleep 0.3
+  done) &
+  LOADS+=($!)
+}
 load_off() {
   local p
   for p in "${LOADS[@]}"; do kill "$p" 2>/dev/null; done
@@ -143,7 +153,7 @@ if mount -t tmpfs -o size=48m mno-test "$W/disk" 2>/dev/null; then
   trap 'load_off; end_agent; umount "$W/disk"; rm -rf "$W"' EXIT
   mkdir "$W/disk/state" && rm -rf "$W/state" && ln -s "$W/disk/state" "$W/state"
   start_agent --no-bpf
-  load_on a; load_on b; import_on
+  load_on a; load_on b; import_on; rotate_on
   sleep 2
   fill() { dd if=/dev/zero of="$W/disk/fill" bs=64k status=none 2>/dev/null; [ "$(df --output=avail "$W/disk" | tail -1)" -lt 300 ]; }
   for round in 1 2 3; do
@@ -164,6 +174,8 @@ if mount -t tmpfs -o size=48m mno-test "$W/disk" 2>/dev/null; then
     echo "(maps for writing keep a remount from being possible)"
   fi
   load_off
+  undamaged() { ! grep -n 'damage in' "$W/log"; }
+  ok "nothing was taken for damaged" undamaged
   ok "every document that was answered is there" acked_there
   ok "ends cleanly" end_agent TERM
   ok "and is sound" sound "$W/disk/state"
