@@ -78,7 +78,7 @@ prog_bin  := $(patsubst tests/support/prog/%.c,$(O)/tests/prog/%,$(prog_src))
 
 .PHONY: all tests clean deps run test check bench vm-test install uninstall deb format help conformance race
 all: $(O)/mnod $(O)/mnoctl
-tests: all $(unit_bin) $(fuzz_bin) $(prog_bin) $(bench_bin)
+tests: all $(unit_bin) $(fuzz_bin) $(prog_bin) $(bench_bin) $(O)/tests/vm/power_load
 bench-bins: $(bench_bin) $(prog_bin)
 
 $(O)/mnod: $(call obj,agent/main.c) $(O)/libagent.a $(O)/libprobes.a $(O)/libmno.a
@@ -135,7 +135,7 @@ race:
 bench: $(bench_bin) $(prog_bin) all
 	$(Q)tests/bench/setup.sh
 	$(Q)tests/bench/run.sh $(O) $(BENCH)
-vm-test: all $(filter $(O)/tests/bpf/%,$(unit_bin))
+vm-test: all $(filter $(O)/tests/bpf/%,$(unit_bin)) $(O)/tests/vm/power_load
 	$(Q)tests/vm/run.sh
 install: all
 	$(Q)tools/dev/install.sh '$(O)' '$(DESTDIR)' '$(PREFIX)'

@@ -13,6 +13,7 @@
 #include "mno/store.h"
 
 #define MNO_STORE_FORMAT 2u          /* of the directory; a newer one is refused */
+#define MNO_DBI_NONE     UINT32_MAX  /* of an older form that is only read */
 #define MNO_SEAL_RAW_MAX (16u << 20) /* bytes in one sealed value before compression */
 /* LMDB leaves the last pages unwritten when the transaction freed them again. */
 #define MNO_UNWRITTEN_SLACK (4ULL << 20)
@@ -69,7 +70,9 @@ struct mno_env_reader {
 	atomic_bool busy;
 	_Atomic(MDB_txn *) t;      /* owned; written only by who set .busy; NULL: none begun yet */
 	_Atomic uint64_t since_ns; /* CLOCK_MONOTONIC, of its last tick; 0: not running */
-	char _pad[40];             /* places of two threads do not share a line */
+	uint64_t commits;          /* of the environment when .t saw it first; of who set .busy */
+	bool kept;                 /* .t has ended and still sees that; of who set .busy */
+	char _pad[24];             /* places of two threads do not share a line */
 };
 
 /* One LMDB environment: a directory below the store's. */
@@ -174,6 +177,11 @@ struct mno_env *mno_env_free(struct mno_env *e);
 int mno_env_sweep_unborn(int dir_fd);
 /* Sets the name of its directory from class and t0. */
 void mno_env_name(struct mno_env *e);
+/* Format of the environments of a class: the newest there is. Environments of documents have
+ * MNO_STORE_FORMAT while all of them are of their first form. */
+unsigned mno_env_format_newest(enum mno_class c);
+/* In a write transaction: what the environment says it is. Older programs refuse what is newer. */
+int mno_env_format_put(struct mno_env *e, MDB_txn *t, unsigned format);
 /* Without the disk floor and without children; for environments that have a writer of their own. */
 int mno_env_txn_begin(struct mno_env *e, struct mno_txn **ret);
 int mno_env_txn_commit(struct mno_env *e);
@@ -205,6 +213,8 @@ void mno_env_trim(struct mno_env *e);
 /* One read transaction, any thread. The longest section may not exceed MNO_READ_SLICE_NS. */
 int mno_read_begin(struct mno_env *e, MDB_txn **ret);
 void mno_read_end(struct mno_env *e, MDB_txn *t);
+/* Ends what is kept of snapshots, so that their pages can be used again. */
+void mno_env_readers_reset(struct mno_env *e);
 /* Lets go of the transactions that are kept, before the environment is closed: nobody reads. */
 void mno_env_readers_free(struct mno_env *e);
 

@@ -56,6 +56,7 @@ int mno_env_txn_begin(struct mno_env *e, struct mno_txn **ret)
 		mno_pages_forget(e->dir_fd);
 		e->touched = true;
 	}
+	mno_env_readers_reset(e);
 	check_readers(e);
 	r = grow_map(e);
 	if (r < 0)
