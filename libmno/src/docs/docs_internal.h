@@ -40,6 +40,7 @@ enum docs_meta_tag {
 	DOCS_META_INDEX = 'x',
 	DOCS_META_BUILD = 'b', /* an index that is being built: where */
 	DOCS_META_USAGE = 'u'  /* of a namespace or collection */
+	/* 'N', 'C', 'X': copies of rows that nothing else could tell */
 };
 
 /* --- catalogue: immutable, one per state of it (catalog.c) ------------------------------------- */
@@ -168,6 +169,10 @@ int docs_index_put(struct mno_docs *d, MDB_txn *t, const struct docs_cat_index *
 int docs_ns_read(struct mno_buf *row, struct docs_cat_ns *ret);
 int docs_coll_read(struct mno_buf *row, struct docs_cat_coll *ret, uint32_t *ret_ns);
 int docs_index_read(struct mno_buf *row, struct docs_cat_index *ret);
+/* mend.c: tag of the copy that rows of @tag have, or 0. */
+uint8_t docs_meta_copy(enum docs_meta_tag tag);
+/* At the opening: rows that are damaged are made right, or as right as can be, with a log line. */
+int docs_mend(struct mno_docs *d);
 /* The catalogue has changed: a number that was never used. */
 int docs_gen_put(struct mno_docs *d, MDB_txn *t);
 int docs_gen_get(struct mno_docs *d, MDB_txn *t, uint64_t *ret);

@@ -173,8 +173,8 @@ static int flush_usage(struct mno_docs_txn *t)
 
 /* --- one operation ---------------------------------------------------------------------------- */
 
-struct current { /* the document as it is */
-	bool there;
+struct current {          /* the document as it is */
+	bool there, lost; /* lost: damaged, only its key is known */
 	struct docs_head head;
 	size_t stored;
 	struct mno_doc doc;
@@ -189,17 +189,59 @@ static int find_current(
 	*ret = (struct current){0};
 	if (r == -ENOENT)
 		return 0;
-	if (r == 0)
-		r = docs_seal_peek(v.mv_data, v.mv_size, &ret->head);
 	if (r < 0)
 		return r;
+	r = docs_seal_peek(v.mv_data, v.mv_size, &ret->head);
 	ret->there = true;
 	ret->stored = v.mv_size;
-	if (!whole)
-		return 0;
-	r = docs_seal_open(
-		t->d, MNO_DB_DOC, key, klen, v.mv_data, v.mv_size, &ret->head, &t->value);
-	return r < 0 ? r : docs_doc_read(&ret->head, &t->value, &ret->doc);
+	if (r == 0 && whole)
+		r = docs_seal_open(
+			t->d, MNO_DB_DOC, key, klen, v.mv_data, v.mv_size, &ret->head, &t->value);
+	if (r == 0 && whole)
+		r = docs_doc_read(&ret->head, &t->value, &ret->doc);
+	/* of a newer format there is none in this store: the byte is damaged */
+	ret->lost = r == -MNO_ECORRUPT || r == -MNO_EVERSION;
+	if (ret->lost)
+		ret->doc = (struct mno_doc){.created_ms = t->now_ms};
+	return ret->lost ? 0 : r;
+}
+
+/* Whether the entry @k is of this document; its indexed value ends at *@ret_vlen. */
+static bool is_entry_of(const struct mno_doc_op *op, const struct docs_cat_index *x,
+	const MDB_val *k, const MDB_val *v, size_t *ret_vlen)
+{
+	size_t n = op->id_len, tail = x->unique ? 0 : n + 1;
+	const uint8_t *id =
+		x->unique ? v->mv_data : (const uint8_t *)k->mv_data + k->mv_size - tail;
+
+	if (k->mv_size < 4 + tail || (x->unique && v->mv_size != n + DOCS_SUM))
+		return false;
+	*ret_vlen = k->mv_size - 4 - tail;
+	return !memcmp(id, op->id, n) && (x->unique || id[n] == (uint8_t)(n - 1));
+}
+
+/* What a damaged document had in an index is only found by looking through it. */
+static int pend_lost(
+	struct mno_docs_txn *t, const struct docs_cat_index *x, const struct mno_doc_op *op)
+{
+	MDB_dbi db = t->d->e->dbi[x->unique ? MNO_DB_DOC_UNIQ : MNO_DB_DOC_IDX];
+	uint8_t from[4];
+	MDB_val k = {sizeof(from), from}, v;
+	MDB_cursor *c;
+	size_t vlen;
+	int rc, r = mno_lmdb_error(mdb_cursor_open(t->t, db, &c));
+
+	if (r < 0)
+		return r;
+	mno_be32(from, x->id);
+	for (rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
+		rc == 0 && r == 0 && !memcmp(k.mv_data, from, 4);
+		rc = mdb_cursor_get(c, &k, &v, MDB_NEXT))
+		if (is_entry_of(op, x, &k, &v, &vlen))
+			r = docs_pend_add(t, x, (const uint8_t *)k.mv_data + 4, vlen, op->id,
+				op->id_len, true);
+	mdb_cursor_close(c);
+	return r < 0 || !rc || rc == MDB_NOTFOUND ? r : mno_lmdb_error(rc);
 }
 
 static int check_pre(struct mno_docs_txn *t, const struct mno_doc_op *op, const struct current *c)
@@ -276,7 +318,9 @@ static int update_entries(struct mno_docs_txn *t, struct docs_cat_coll *coll,
 		r = docs_entries_read(is, coll, UINT_MAX, op->kind, op->value, op->len, t->err);
 	if (r < 0 || !coll->live)
 		return r;
-	if (c->there)
+	for (unsigned i = 0; i < coll->live && c->lost && r == 0; i++)
+		r = pend_lost(t, coll->idx[i], op);
+	if (c->there && !c->lost && r == 0)
 		r = docs_entries_read(
 			was, coll, UINT_MAX, c->doc.kind, c->doc.value, c->doc.len, NULL);
 	if (r < 0)
@@ -395,8 +439,8 @@ int mno_docs_txn_get(struct mno_docs_txn *t, const char *ns, const char *coll, c
 	if (!c)
 		return -ENOENT;
 	r = find_current(t, key, docs_key(key, c->id, id, id_len), true, &cur);
-	if (r < 0 || !cur.there)
-		return r < 0 ? r : -ENOENT;
+	if (r < 0 || !cur.there || cur.lost)
+		return r < 0 ? r : cur.lost ? -MNO_ECORRUPT : -ENOENT;
 	*ret = cur.doc;
 	ret->id = id;
 	ret->id_len = id_len;
