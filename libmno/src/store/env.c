@@ -252,6 +252,16 @@ static int is_empty(MDB_txn *t, bool *ret)
 	return 0;
 }
 
+static int open_db(struct mno_env *e, MDB_txn *t, enum mno_db db, unsigned flags)
+{
+	int r = mno_lmdb_error(mdb_dbi_open(t, mno_db_name(db), flags, &e->dbi[db]));
+
+	if (r != -ENOENT || db != MNO_DB_QUARANTINE)
+		return r;
+	e->dbi[db] = MNO_NO_DBI; /* read only, of before there was one */
+	return 0;
+}
+
 static int open_dbs(struct mno_env *e, MDB_txn *t, bool create)
 {
 	unsigned flags = e->store->opts.read_only ? 0 : MDB_CREATE;
@@ -270,7 +280,7 @@ static int open_dbs(struct mno_env *e, MDB_txn *t, bool create)
 		r = empty ? write_identity(e, t) : read_identity(e, t);
 	for (unsigned i = 0; i < MNO_DB_MAX && r == 0; i++)
 		if (mno_db_in(i, e->class))
-			r = mno_lmdb_error(mdb_dbi_open(t, mno_db_name(i), flags, &e->dbi[i]));
+			r = open_db(e, t, i, flags);
 	return r;
 }
 

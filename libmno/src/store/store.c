@@ -17,6 +17,7 @@
 #include "mno/time.h"
 #include "rotate.h"
 #include "pages.h"
+#include "quarantine.h"
 #include "store_internal.h"
 
 #define MAP_DEFAULT   (16ULL << 30)
@@ -211,6 +212,7 @@ int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_s
 	s->dir_fd = s->lock_fd = -1;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->rotate_lock, NULL);
+	pthread_mutex_init(&s->quarantine.lock, NULL);
 	if (o)
 		memcpy(&s->opts, o, MNO_MIN(o->sz, sizeof(*o)));
 	if (!s->opts.map_size)
@@ -272,6 +274,8 @@ struct mno_store *mno_store_close(struct mno_store *s)
 	mno_keys_close(s->keys);
 	mno_close_p(&s->lock_fd);
 	mno_close_p(&s->dir_fd);
+	mno_quarantine_done(s);
+	pthread_mutex_destroy(&s->quarantine.lock);
 	pthread_mutex_destroy(&s->rotate_lock);
 	pthread_mutex_destroy(&s->lock);
 	free(s);

@@ -19,6 +19,7 @@
 #define MNO_READ_SLICE_NS   (100 * NS_PER_MS) /* longest life of a read transaction */
 #define MNO_ENV_READERS     32                /* watched at once, per environment */
 #define MNO_ENV_ID_LEN      16
+#define MNO_NO_DBI          UINT32_MAX /* of a database that an older store does not have */
 
 enum mno_period { MNO_PERIOD_NONE, MNO_PERIOD_DAY, MNO_PERIOD_MONTH, MNO_PERIOD_YEAR };
 enum mno_durability { MNO_DURABILITY_D1 = 1, MNO_DURABILITY_D2, MNO_DURABILITY_D3 };
@@ -127,6 +128,12 @@ struct mno_store {
 			at_end; /* all were looked at, in a transaction that is not committed yet */
 		_Atomic uint64_t done, left;
 	} reseal;
+	struct {
+		pthread_mutex_t lock;
+		struct note *first; /* damaged values that wait to be moved, MNO_QUARANTINE_NOTES */
+		size_t n, bytes;
+		_Atomic uint64_t moved, refused;
+	} quarantine;
 	_Atomic uint64_t set_aside; /* partitions that could not be opened, since the start */
 	uint8_t hash_key[16];       /* random per store, for fingerprints */
 };
@@ -259,6 +266,15 @@ int mno_seal_peek(const void *key, size_t klen, const void *val, size_t len,
 int mno_seal_open(struct mno_env *e, enum mno_db db, ZSTD_DCtx *z, const void *key, size_t klen,
 	const void *val, size_t len, enum mno_seal_kind kind, struct mno_seal *ret,
 	struct mno_buf *raw);
+
+/* Room that a value of @n bytes takes anyway. Pure. */
+size_t mno_seal_padded(size_t n);
+/* What stays in the place of a damaged value: it never opens, and tells as much of the old head as
+ * could be read. Returns its length. Pure. */
+#define MNO_SEAL_MARK_MAX 40u
+size_t mno_seal_mark(enum mno_db db, const void *key, size_t klen, const void *val, size_t len,
+	uint8_t ret[MNO_SEAL_MARK_MAX]);
+bool mno_seal_is_mark(enum mno_db db, const void *val, size_t len);
 
 /* --- keys ------------------------------------------------------------------------------------ */
 static inline void mno_be32(uint8_t *p, uint32_t v)

@@ -119,6 +119,13 @@ static bool dangling(struct walk *w, const struct mno_checker *c, const MDB_val 
 	       !has_record(w->e, w->t, (uint8_t *)k->mv_data + c->id_at);
 }
 
+static const char *why_of(const struct walk *w, const MDB_val *v, int r)
+{
+	return mno_seal_is_mark(w->db, v->mv_data, v->mv_size)
+		       ? "stored data is damaged: it is in quarantine"
+		       : mno_strerror(r);
+}
+
 static int open_value(struct walk *w, uint8_t kind, const struct mno_checker *c, const MDB_val *k,
 	const MDB_val *v)
 {
@@ -129,7 +136,7 @@ static int open_value(struct walk *w, uint8_t kind, const struct mno_checker *c,
 	if (c && c->open) {
 		r = c->open(w->s, w->e, w->db, k, v, w->o.deep, &w->raw);
 		if (r < 0 && r != -ENOMEM)
-			found(w, mno_db_name(w->db), k->mv_data, k->mv_size, mno_strerror(r), NULL);
+			found(w, mno_db_name(w->db), k->mv_data, k->mv_size, why_of(w, v, r), NULL);
 		return r == -ENOMEM ? r : 0;
 	}
 	peek = mno_seal_peek(k->mv_data, k->mv_size, v->mv_data, v->mv_size, kind, &head) == 0;
@@ -140,7 +147,7 @@ static int open_value(struct walk *w, uint8_t kind, const struct mno_checker *c,
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0)
-		found(w, mno_db_name(w->db), k->mv_data, k->mv_size, mno_strerror(r),
+		found(w, mno_db_name(w->db), k->mv_data, k->mv_size, why_of(w, v, r),
 			peek ? &head : NULL);
 	return 0;
 }
@@ -278,7 +285,7 @@ static int check_env(void *arg, struct mno_env *e, const char *name, int err)
 	if (r == 1)
 		return 0; /* a cursor may not go where pages are wrong */
 	for (unsigned i = 0; i < MNO_DB_MAX && r == 0; i++)
-		if (mno_db_in(i, e->class))
+		if (mno_db_in(i, e->class) && e->dbi[i] != MNO_NO_DBI)
 			r = check_db(w, i);
 	return r;
 }

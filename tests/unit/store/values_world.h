@@ -17,6 +17,7 @@
 #include "mno/ledger.h"
 #include "mno/log.h"
 #include "mno/rollup.h"
+#include "mno/store_quarantine.h"
 #include "mno_wire.h"
 
 #define V_SERIES  70u /* two groups, and a bit */
@@ -669,6 +670,24 @@ static inline void v_read(struct v_world *w, unsigned more, struct v_seen *seen)
 	free(r);
 }
 
+static inline int v_quarantine(struct v_world *w)
+{
+	struct mno_quarantine_stat st = {.waiting = 1};
+	int r = 0;
+
+	for (unsigned i = 0; i < 100 && st.waiting && r == 0; i++) {
+		struct mno_txn *t;
+
+		r = mno_store_begin_reclaim(w->store, &t);
+		if (r == 0)
+			r = v_end(w, t, mno_store_quarantine(w->store, t));
+		if (r == 0)
+			r = v_work(w);
+		mno_quarantine_stat(w->store, &st);
+	}
+	return r < 0 ? r : st.waiting ? -EAGAIN : 0;
+}
+
 /* Writes of every kind. */
 static inline void v_write(struct v_world *w, struct v_seen *seen)
 {
@@ -682,4 +701,5 @@ static inline void v_write(struct v_world *w, struct v_seen *seen)
 		v_fail(seen, v_put(w, i, 1), "writing over a document");
 	v_fail(seen, v_work(w), "the documents' upkeep");
 	v_fail(seen, v_rollups(w), "making rollups");
+	v_fail(seen, v_quarantine(w), "quarantine");
 }
