@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include "mno/store_check.h"
 #include "values_world.h"
 
 #define CHILD_MS   60000
@@ -308,6 +309,85 @@ static void test_values(void **state)
 	assert_true(found > done / 2);
 }
 
+struct kept {
+	uint8_t bytes[1 << 16];
+	size_t len, n;
+	uint64_t id;
+	char env[40];
+};
+
+static int keep_bytes(void *arg, const struct mno_quarantined *q)
+{
+	struct kept *k = arg;
+
+	k->n++;
+	k->id = q->id;
+	k->len = MNO_MIN(q->len, sizeof(k->bytes));
+	memcpy(k->bytes, q->bytes, k->len);
+	snprintf(k->env, sizeof(k->env), "%s", q->env);
+	assert_true(*q->lost && *q->key && q->time_ms > 0);
+	return 0;
+}
+
+static const struct value *find_value(const char *db)
+{
+	for (size_t i = 0; i < w.n; i++)
+		if (!strcmp(w.v[i].db, db))
+			return &w.v[i];
+	return NULL;
+}
+
+static uint64_t damage_of(struct v_world *v)
+{
+	struct mno_verify_opts o = {.sz = sizeof(o)};
+	struct mno_verify_progress p = {0};
+
+	assert_int_equal(mno_store_verify(v->store, &o, &p), 0);
+	return p.damaged;
+}
+
+/* The bytes are kept as they were, the answer stays incomplete, and a drop ends it. */
+static void test_quarantine(void **state)
+{
+	static const char *const dbs[] = {"pack", "late", "hist", "proc", "event", "roll"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(dbs); i++) {
+		const struct value *x = find_value(dbs[i]);
+		_cleanup_free_ uint8_t *was = malloc(x->len);
+		struct kept *k = calloc(1, sizeof(*k));
+		struct v_world v;
+		char path[PATH_MAX];
+		int fd;
+
+		restore();
+		flip(x, 60 * 8 + 3);
+		snprintf(path, sizeof(path), "%s/%s/data.mdb", w.work.dir, w.env[x->env]);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		assert_int_equal(pread(fd, was, x->len, (off_t)x->at), (ssize_t)x->len);
+		close(fd);
+		assert_int_equal(v_open(&v, w.work.dir), 0);
+		assert_int_equal(damage_of(&v), 1);
+		assert_int_equal(v_quarantine(&v), 0);
+		v_close(&v);
+		assert_int_equal(v_open(&v, w.work.dir), 0);
+		assert_int_equal(mno_quarantine_each(v.store, NULL, 0, keep_bytes, k), 0);
+		assert_int_equal(k->n, 1);
+		assert_int_equal(k->len, x->len);
+		assert_memory_equal(k->bytes, was, k->len);
+		assert_int_equal(damage_of(&v), 1);
+		assert_int_equal(v_quarantine(&v), 0);
+		assert_int_equal(mno_quarantine_drop(v.store, k->env, k->id + 1), -ENOENT);
+		assert_int_equal(mno_quarantine_drop(v.store, k->env, k->id), 0);
+		assert_int_equal(v_quarantine(&v), 0);
+		k->n = 0;
+		assert_int_equal(mno_quarantine_each(v.store, NULL, 0, keep_bytes, k), 0);
+		assert_int_equal(k->n, 0);
+		assert_int_equal(damage_of(&v), 0);
+		v_close(&v);
+		free(k);
+	}
+}
+
 /* Without damage nothing is missing, and nothing is told. */
 static void test_whole(void **state)
 {
@@ -354,6 +434,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole),
+		cmocka_unit_test(test_quarantine),
 		cmocka_unit_test(test_values),
 	};
 
