@@ -275,6 +275,12 @@ int docs_feed_trim(struct mno_docs_txn *t, unsigned max);
 /* Before a commit is told to those who wait. */
 void docs_committed(struct mno_docs *d, uint64_t next_seq, bool kick);
 
+/* --- a new data key (reseal.c) ------------------------------------------------------------------ */
+
+bool docs_reseal_due(struct mno_docs *d);
+/* One step: 1, or an error. */
+int docs_reseal(struct mno_docs *d);
+
 /* --- background (work.c) ------------------------------------------------------------------------- */
 int docs_worker_start(struct mno_docs *d);
 void docs_worker_stop(struct mno_docs *d);

@@ -307,7 +307,7 @@ int mno_docs_work(struct mno_docs *d)
 	}
 	mno_read_end(d->e, t);
 	if (!fn)
-		return r;
+		return r == 0 && docs_reseal_due(d) ? docs_reseal(d) : r;
 	r = docs_submit(d, fn, &s, fn != build_step, &err);
 	if (fn == build_step && is_about_documents(r)) {
 		struct failure f = {s.id, err.msg};

@@ -442,6 +442,8 @@ static int open_all(struct mno_env *e, bool create)
 		r = check_pages(e);
 	if (r == 0)
 		r = open_lmdb(e, create, fresh);
+	if (r == 0)
+		r = mno_env_count_load(e);
 	if (r == 0 && fresh && fsync(e->store->dir_fd) < 0)
 		r = -errno;
 	e->touched = fresh || faccessat(e->dir_fd, "pages.sum", F_OK, 0) < 0;

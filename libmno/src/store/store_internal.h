@@ -97,6 +97,9 @@ struct mno_env {
 	_Atomic uint64_t pinned_ns;    /* CLOCK_MONOTONIC since when a backup reads; 0: none does */
 	struct mno_env_reader readers[MNO_ENV_READERS];
 	uint64_t reader_check_ns;
+	uint64_t reserved;    /* of the data key's values: as stored, the count never runs ahead */
+	uint8_t reserved_key; /* the data key's id */
+	atomic_bool key_used_up; /* a new data key is due */
 	bool touched;  /* data.mdb is not as its sums say; they are written anew at the end */
 	bool map_full; /* the last transaction ran out of map */
 	/* Under the store's lock. */
@@ -128,6 +131,10 @@ struct mno_store {
 			at_end; /* all were looked at, in a transaction that is not committed yet */
 		_Atomic uint64_t done, left;
 	} reseal;
+	struct { /* the same of docs, which its own writer does */
+		atomic_bool from;
+		_Atomic uint64_t done, left;
+	} reseal_docs;
 	struct {
 		pthread_mutex_t lock;
 		struct note *first; /* damaged values that wait to be moved, MNO_QUARANTINE_NOTES */
@@ -168,6 +175,12 @@ int mno_store_drop(struct mno_store *s, enum mno_class c, int64_t t_ms, size_t *
  * be missing after a power cut).
  */
 int mno_txn_part(struct mno_txn *main_txn, enum mno_class c, int64_t t_ms, struct mno_txn **ret);
+
+/* sealed.c: how many values the data key has sealed, over restarts. Before a commit: inside it. */
+int mno_env_count_load(struct mno_env *e);
+int mno_env_count_save(struct mno_env *e);
+/* reseal.c: forgets all data keys but the newest, when nothing on disk needs them. */
+int mno_env_drop_old_keys(struct mno_env *e);
 
 /* env.c: one environment. */
 int mno_env_new(

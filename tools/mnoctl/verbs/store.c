@@ -78,7 +78,7 @@ static void show_key(struct ctl *c, struct json_object *k)
 		jtrue(k, "changing") ? " (a change is not complete)" : "",
 		ctl_things(c, ju64(k, "environments"), "environment", "environments"));
 	if (jtrue(k, "resealing"))
-		ctl_field(c, "", CTL_PLAIN, "new data key of main: %s sealed anew, about %s left",
+		ctl_field(c, "", CTL_PLAIN, "new data key: %s sealed anew, about %s left",
 			ctl_things(c, ju64(k, "resealed"), "value", "values"),
 			ctl_exact(c, ju64(k, "reseal_left")));
 }
