@@ -6,6 +6,7 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/queue.h"
+#include "mno/store_check.h"
 #include "mno/store_keys.h"
 #include "mno/store_parts.h"
 #include "mno/store_quarantine.h"
@@ -373,6 +374,8 @@ static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_pro
 		r = mno_ledger_keep_running(w->o.ledger, w->o.env, t);
 	if (r == 0)
 		r = mno_store_quarantine(w->o.env, t);
+	if (r == 0)
+		r = mno_verify_place_save(w->o.env, t);
 	if (r == 0)
 		r = mno_store_reseal(w->o.env, t, RESEAL_BYTES);
 	return end_txn(w, t, r);

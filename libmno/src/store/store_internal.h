@@ -11,6 +11,7 @@
 #include <zstd.h>
 #include "mno/buf.h"
 #include "mno/store.h"
+#include "mno/store_check.h"
 
 #define MNO_STORE_FORMAT 2u          /* of the directory; a newer one is refused */
 #define MNO_SEAL_RAW_MAX (16u << 20) /* bytes in one sealed value before compression */
@@ -141,6 +142,10 @@ struct mno_store {
 		size_t n, bytes;
 		_Atomic uint64_t moved, refused;
 	} quarantine;
+	struct { /* under the lock of quarantine */
+		struct mno_verify_place place;
+		bool keep; /* it waits to be stored */
+	} scrub;
 	_Atomic uint64_t set_aside; /* partitions that could not be opened, since the start */
 	uint8_t hash_key[16];       /* random per store, for fingerprints */
 };

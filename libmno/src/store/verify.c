@@ -27,6 +27,8 @@ struct walk {
 	struct mno_buf raw, key, text, lost;
 	enum mno_db db;
 	bool any; /* key holds the one before */
+	struct mno_verify_place place;
+	bool behind; /* the place to go on from is not reached yet */
 };
 
 static const struct mno_checker checkers[] = {
@@ -210,6 +212,26 @@ static int slice(struct walk *w)
 	return r;
 }
 
+static void set_place(struct walk *w)
+{
+	struct mno_verify_place *p = &w->place;
+
+	p->under_way = 1;
+	p->class = (uint8_t)w->e->class;
+	p->db = (uint8_t)w->db;
+	p->any = w->any;
+	p->klen = (uint16_t)MNO_MIN(w->key.len, (size_t)MNO_VERIFY_KEY_MAX);
+	p->t0_ms = w->e->t0_ms;
+	memset(p->key, 0, sizeof(p->key));
+	if (p->klen)
+		memcpy(p->key, w->key.data, p->klen);
+	p->bytes = w->p.bytes;
+	p->values = w->p.values;
+	p->damaged = w->p.damaged;
+	p->environments = w->p.environments;
+	p->took_ns = w->p.took_ns;
+}
+
 /* Sleeps what the budget asks for, in steps that a cancel is heard in. -ECANCELED. */
 static int pace(struct walk *w)
 {
@@ -219,8 +241,11 @@ static int pace(struct walk *w)
 	uint64_t now;
 
 	w->p.took_ns = mno_now_ns(CLOCK_MONOTONIC) - w->start_ns;
+	set_place(w);
+	w->p.place = &w->place;
 	if (w->o.progress)
 		w->o.progress(w->o.arg, &w->p);
+	w->p.place = NULL;
 	for (;;) {
 		struct timespec ts = {.tv_nsec = 0};
 
@@ -242,6 +267,13 @@ static int check_db(struct walk *w, enum mno_db db)
 	w->p.db = mno_db_name(db);
 	w->any = false;
 	mno_buf_reset(&w->key);
+	if (w->behind && db < w->place.db)
+		return 0;
+	if (w->behind && db == w->place.db && w->place.any) {
+		mno_buf_add(&w->key, w->place.key, w->place.klen);
+		w->any = !w->key.err;
+	}
+	w->behind = false;
 	do {
 		r = slice(w);
 		if (r >= 0 && pace(w) < 0)
@@ -280,6 +312,15 @@ static int check_env(void *arg, struct mno_env *e, const char *name, int err)
 		found(w, "", NULL, 0, mno_strerror(err), NULL);
 		return 0;
 	}
+	if (w->behind && (e->class < w->place.class ||
+				 (e->class == w->place.class && e->t0_ms < w->place.t0_ms))) {
+		w->p.environments--; /* it is counted in what was done before */
+		return 0;
+	}
+	if (w->behind && (e->class != w->place.class || e->t0_ms != w->place.t0_ms))
+		w->behind = false; /* retention took that one */
+	else if (w->behind)
+		w->p.environments--;
 	if (w->o.pages)
 		r = check_pages(w);
 	if (r == 1)
@@ -299,6 +340,19 @@ static int add_size(void *arg, struct mno_env *e, const char *name, int err)
 	return 0;
 }
 
+static void go_on(struct walk *w, const struct mno_verify_place *from)
+{
+	w->place = *from;
+	w->behind = from->under_way && from->klen <= MNO_VERIFY_KEY_MAX;
+	if (!w->behind)
+		return;
+	w->p.bytes = from->bytes;
+	w->p.values = from->values;
+	w->p.damaged = from->damaged;
+	w->p.environments = from->environments;
+	w->start_ns -= MNO_MIN(from->took_ns, w->start_ns);
+}
+
 int mno_store_verify(
 	struct mno_store *s, const struct mno_verify_opts *o, struct mno_verify_progress *ret)
 {
@@ -307,6 +361,8 @@ int mno_store_verify(
 	int r;
 
 	memcpy(&w.o, o, MNO_MIN(o->sz, sizeof(*o)));
+	if (w.o.from)
+		go_on(&w, w.o.from);
 	w.z = ZSTD_createDCtx();
 	if (!w.z)
 		return -ENOMEM;

@@ -388,6 +388,61 @@ static void test_quarantine(void **state)
 	}
 }
 
+struct stopping {
+	struct mno_verify_place place;
+	unsigned left;
+	atomic_bool stop;
+};
+
+static void stop_after(void *arg, const struct mno_verify_progress *p)
+{
+	struct stopping *s = arg;
+
+	s->place = *p->place;
+	if (s->left && !--s->left)
+		s->stop = true;
+}
+
+/* A pass that is cut off goes on where it was, also after a new start. */
+static void test_place(void **state)
+{
+	struct stopping s = {0};
+	struct mno_verify_opts o = {.sz = sizeof(o),
+		.deep = true,
+		.cancel = &s.stop,
+		.progress = stop_after,
+		.arg = &s};
+	struct mno_verify_place from;
+	struct mno_verify_progress whole, p;
+	struct mno_txn *t;
+	struct v_world v;
+
+	restore();
+	assert_int_equal(v_open(&v, w.work.dir), 0);
+	assert_int_equal(mno_verify_place_load(v.store, &from), -ENOENT);
+	assert_int_equal(mno_store_verify(v.store, &o, &whole), 0);
+	for (unsigned cut = 1; cut < 60; cut += 9) {
+		s = (struct stopping){.left = cut};
+		o.from = NULL;
+		assert_int_equal(mno_store_verify(v.store, &o, &p), -ECANCELED);
+		mno_verify_place_keep(v.store, &s.place);
+		assert_int_equal(mno_store_begin(v.store, &t), 0);
+		assert_int_equal(v_end(&v, t, mno_verify_place_save(v.store, t)), 0);
+		v_close(&v);
+		assert_int_equal(v_open(&v, w.work.dir), 0);
+		assert_int_equal(mno_verify_place_load(v.store, &from), 0);
+		assert_true(from.under_way && from.values > 0 && from.values < whole.values);
+		o.from = &from;
+		s.stop = false;
+		assert_int_equal(mno_store_verify(v.store, &o, &p), 0);
+		/* the place itself is a value, and so are counts: no more than these are new */
+		assert_in_range(p.values, whole.values, whole.values + 3);
+		assert_int_equal(p.environments, whole.environments);
+		assert_int_equal(p.damaged, 0);
+	}
+	v_close(&v);
+}
+
 /* Without damage nothing is missing, and nothing is told. */
 static void test_whole(void **state)
 {
@@ -402,6 +457,33 @@ static void test_whole(void **state)
 	assert_int_equal(s.reports, 0);
 	assert_int_equal(s.missing, 0);
 	assert_int_equal(s.wrong, 0);
+}
+
+/* What lies in the place of the sums of pages does not stop anything. */
+static void test_sums_place(void **state)
+{
+	char path[PATH_MAX], inside[PATH_MAX];
+
+	for (unsigned full = 0; full < 2; full++)
+		for (unsigned e = 0; e < w.n_envs; e++) {
+			struct v_world v;
+			struct v_seen s = {0};
+
+			restore();
+			snprintf(path, sizeof(path), "%s/%.39s/pages.sum", w.work.dir, w.env[e]);
+			snprintf(inside, sizeof(inside), "%s/%.39s/pages.sum/x", w.work.dir,
+				w.env[e]);
+			assert_int_equal(mkdir(path, 0700), 0);
+			if (full)
+				assert_int_equal(mkdir(inside, 0700), 0);
+			assert_int_equal(v_open(&v, w.work.dir), 0);
+			v_read(&v, 0, &s);
+			v_write(&v, &s);
+			v_close(&v);
+			assert_int_equal(s.failed, 0);
+			assert_int_equal(s.missing, 0);
+			assert_int_equal(s.wrong, 0);
+		}
 }
 
 static int setup(void **state)
@@ -435,6 +517,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole),
 		cmocka_unit_test(test_quarantine),
+		cmocka_unit_test(test_place),
+		cmocka_unit_test(test_sums_place),
 		cmocka_unit_test(test_values),
 	};
 

@@ -65,6 +65,11 @@ static void show_check(struct ctl *c, struct json_object *k)
 			ju64(k, "damaged") ? "damage, see mnoctl store check" : "sound");
 	else
 		ctl_field(c, "check", CTL_PLAIN, "none since the start (mnoctl store check)");
+	if (ju64(k, "whole_passes"))
+		ctl_field(c, "", CTL_PLAIN,
+			"the last whole pass in the background took %s, ended %s",
+			ctl_seconds(c, jf64(k, "whole_pass_seconds")),
+			ctl_ago(c, ju64(k, "whole_pass_ms") * NS_PER_MS));
 }
 
 static void show_key(struct ctl *c, struct json_object *k)
