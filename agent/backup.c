@@ -116,7 +116,9 @@ static int prune(struct mno_backups *b, const struct mno_backup_opts *o)
 	size_t n = 0;
 	int r = mno_backup_prune(b->dir, (unsigned)b->keep, o, &n);
 
+	pthread_mutex_lock(&b->lock);
 	b->deleted = n;
+	pthread_mutex_unlock(&b->lock);
 	if (r < 0)
 		mno_err("backups in %s were not pruned: %s", b->dir, mno_strerror(r));
 	return r;

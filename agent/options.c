@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include "check_config.h"
 #include "mno/err.h"
 #include "mno/time.h"
 #include "mno/util.h"
@@ -38,7 +39,8 @@ static const struct {
 	{"state", "DIR", "directory of the store; default /var/lib/mno", O_STATE},
 	{"socket", "PATH", "where mnoctl asks; default /run/mno/mno.sock", O_SOCKET},
 	{"for", "DURATION", "end cleanly after that time, e.g. 90s, 1h30m", O_FOR},
-	{"check-config", NULL, "check the settings, change nothing, end", O_CHECK},
+	{"check-config", NULL, "check the settings and what they name, change nothing, end",
+		O_CHECK},
 	{"check-store", NULL, "look for damage in all that --state holds, end: 0 sound, 1 damage",
 		O_CHECK_STORE},
 	{"restore", "BACKUP", "make --state from that backup, verify it, end", O_RESTORE},
@@ -124,9 +126,6 @@ static int take(struct mno_options *o, enum opt opt, const char *v)
 			return 0;
 		fprintf(stderr, "mnod: --for: \"%s\" is no duration; write 90s, 10m, 1h30m\n", v);
 		return -EINVAL;
-	case O_CHECK:
-		o->check_config = true;
-		return 0;
 	case O_RESTORE:
 		o->restore = v;
 		return 0;
@@ -160,7 +159,8 @@ static enum mno_options_result load(struct mno_options *o)
 {
 	_cleanup_buf_ struct mno_buf errors = {.max = 1 << 20};
 	const char *path = o->config_path ?: DEFAULT_CONFIG;
-	int r = mno_config_load(&o->config, path, &errors);
+	int r = (o->check_config ? mno_config_load_what_fits : mno_config_load)(
+		&o->config, path, &errors);
 
 	if (r == -ENOENT && !o->config_path)
 		return MNO_OPTIONS_RUN;
@@ -254,10 +254,26 @@ static int scan(struct mno_options *o, int argc, char **argv, bool only_config)
 			return 1;
 		if (table[row].opt == O_CONFIG)
 			o->config_path = v;
+		else if (table[row].opt == O_CHECK)
+			o->check_config = true;
 		else if (!only_config)
 			r = take(o, table[row].opt, v);
 	}
 	return r;
+}
+
+/* All that is wrong at once: what @loaded told of the file already, and what would not work. */
+static enum mno_options_result check(const struct mno_options *o, enum mno_options_result loaded)
+{
+	_cleanup_buf_ struct mno_buf errors = {.max = 1 << 20}, notes = {.max = 1 << 20};
+	int r = mno_config_check(&o->config, &errors, &notes);
+
+	fputs(mno_buf_cstr(&errors), stderr);
+	if (r < 0 || loaded != MNO_OPTIONS_RUN)
+		return MNO_OPTIONS_BAD_CONFIG;
+	printf("%ssettings are fine%s%s\n", mno_buf_cstr(&notes), o->config_path ? ": " : "",
+		o->config_path ?: "");
+	return MNO_OPTIONS_DONE;
 }
 
 enum mno_options_result mno_options_parse(struct mno_options *o, int argc, char **argv)
@@ -271,14 +287,10 @@ enum mno_options_result mno_options_parse(struct mno_options *o, int argc, char 
 	if (r != 0)
 		return r < 0 ? MNO_OPTIONS_BAD_USAGE : MNO_OPTIONS_DONE;
 	res = load(o);
-	if (res != MNO_OPTIONS_RUN)
+	if (res != MNO_OPTIONS_RUN && !o->check_config)
 		return res;
 	if (scan(o, argc, argv, false) < 0)
 		return MNO_OPTIONS_BAD_USAGE;
 	o->no_bpf = !o->config.bpf;
-	if (o->check_config) {
-		printf("settings are fine%s%s\n", o->config_path ? ": " : "", o->config_path ?: "");
-		return MNO_OPTIONS_DONE;
-	}
-	return MNO_OPTIONS_RUN;
+	return o->check_config ? check(o, res) : MNO_OPTIONS_RUN;
 }

@@ -41,7 +41,7 @@ int mno_store_rotate_data(struct mno_store *s, const char *env, size_t *ret_n);
  */
 int mno_store_reseal(struct mno_store *s, struct mno_txn *t, size_t bytes);
 /*
- * After a successful commit: when the last value is done, drops the old data keys of main. Writer
- * thread. Also begins a rotation when a data key comes near to 2^32 values.
+ * After a successful commit: 2 s after the last value is done, and when nobody reads as of before,
+ * drops the old data keys of main. Writer thread. Also begins a rotation when a data key comes near to 2^32 values.
  */
 int mno_store_resealed(struct mno_store *s);

@@ -119,6 +119,8 @@ static void put_doc(struct mno_json *j, const struct mno_doc *d)
 	if (!d->kind)
 		return;
 	mno_json_ku64(j, "version", d->version);
+	if (d->revision)
+		mno_json_ku64(j, "revision", d->revision);
 	mno_json_ki64(j, "created_ms", d->created_ms);
 	mno_json_ki64(j, "updated_ms", d->updated_ms);
 	mno_json_kstr(j, "kind", mno_doc_kind_name(d->kind));

@@ -155,6 +155,7 @@ static int highest_seq(struct mend *m, enum mno_db db, struct docs_state *s)
 		} else if (db == MNO_DB_DOC && docs_seal_open(m->d, db, k.mv_data, k.mv_size,
 						       v.mv_data, v.mv_size, &h, &raw) == 0) {
 			s->next_seq = MNO_MAX(s->next_seq, h.number);
+			s->form = MNO_MAX(s->form, (unsigned)h.form);
 		}
 	}
 	mdb_cursor_close(c);
@@ -189,6 +190,12 @@ static int mend_state(struct mend *m, uint32_t no)
 	if (r == 0)
 		r = highest_seq(m, MNO_DB_DOC_FEED, &s);
 	s.next_seq += LOST_SEQS;
+	/* without documents, or with one of the newest form: that form; else it may be migrated to */
+	s.form = s.form ?: DOCS_FORM;
+	if (docs_meta_get(m->d, m->t, DOCS_META_FORM, 0, &m->row) != -ENOENT) {
+		s.form = DOCS_FORM;
+		s.old_seq = s.next_seq; /* any may have its older form beside it */
+	}
 	s.next_id = id + LOST_IDS;
 	return r < 0 ? r : docs_state_put(m->d, m->t, &s);
 }

@@ -16,7 +16,7 @@
 #define PLACE_KEY  "reseal"
 #define STEP_BYTES (1u << 20)
 
-static const enum mno_db dbs[] = {MNO_DB_DOC_META, MNO_DB_DOC, MNO_DB_DOC_FEED};
+static const enum mno_db dbs[] = {MNO_DB_DOC_META, MNO_DB_DOC, MNO_DB_DOC_OLD, MNO_DB_DOC_FEED};
 
 /* In META, followed by the key that was done last. */
 struct place {
@@ -177,12 +177,30 @@ bool docs_reseal_due(struct mno_docs *d)
 	return d->e->cipher && mno_cipher_count(d->e->cipher) > 1 && !d->store->opts.read_only;
 }
 
+static int drop_old(struct mno_docs *d)
+{
+	struct mno_store *s = d->store;
+	int r = mno_env_drop_old_keys(d->e);
+
+	if (r < 0)
+		return r;
+	d->reseal_end_ns = 0;
+	s->reseal_docs.from = false;
+	mno_info("docs: %llu values were sealed with the new data key; the old one is gone",
+		(unsigned long long)s->reseal_docs.done);
+	return 1;
+}
+
 int docs_reseal(struct mno_docs *d)
 {
 	struct mno_store *s = d->store;
 	struct step q = {.d = d};
 	int r;
 
+	if (d->reseal_end_ns && mno_env_still_read(d->e, d->reseal_end_ns))
+		return 0;
+	if (d->reseal_end_ns)
+		return drop_old(d);
 	s->reseal_docs.from = true;
 	r = mno_committer_run(d->committer, reseal_step, &q, true);
 	mno_buf_done(&q.key);
@@ -191,13 +209,6 @@ int docs_reseal(struct mno_docs *d)
 	if (r < 0)
 		return r;
 	s->reseal_docs.done = q.at.done;
-	if (!q.end)
-		return 1;
-	r = mno_env_drop_old_keys(d->e);
-	if (r < 0)
-		return r;
-	s->reseal_docs.from = false;
-	mno_info("docs: %llu values were sealed with the new data key; the old one is gone",
-		(unsigned long long)q.at.done);
+	d->reseal_end_ns = q.end ? mno_now_ns(CLOCK_MONOTONIC) : 0;
 	return 1;
 }

@@ -41,6 +41,7 @@ int docs_txn_recat(struct mno_docs_txn *t)
 		return r;
 	docs_cat_unref(t->cat);
 	t->cat = c;
+	t->coll = NULL;
 	return 0;
 }
 
@@ -94,6 +95,14 @@ int docs_txn_coll(
 	return r;
 }
 
+/* Operations in a row mostly are about one collection. NULL: there is none. */
+static struct docs_cat_coll *find_coll(struct mno_docs_txn *t, const char *ns, const char *coll)
+{
+	if (!t->coll || strcmp(coll, t->coll->name) || strcmp(ns, t->coll->ns->name))
+		t->coll = docs_cat_coll(t->cat, ns, coll);
+	return t->coll;
+}
+
 /* --- counters --------------------------------------------------------------------------------- */
 
 int docs_txn_usage(struct mno_docs_txn *t, uint32_t id, int64_t docs, int64_t bytes)
@@ -132,7 +141,7 @@ static int check_quota(
 
 	for (size_t i = 0; i < t->cat->n_ns && !n; i++)
 		n = t->cat->ns[i].id == d->id ? &t->cat->ns[i] : NULL;
-	if (!n)
+	if (!n || t->unmetered)
 		return 0;
 	if (d->docs > 0 && n->quota_docs && u->docs > n->quota_docs)
 		return docs_fail(t->err, -ENOSPC,
@@ -180,13 +189,29 @@ struct current {          /* the document as it is */
 	struct mno_doc doc;
 };
 
+/* Finds the page of the last key by itself, and a put after a look finds its place. */
+static int begin_cursor(struct mno_docs_txn *t)
+{
+	return t->cur ? 0
+		      : mno_lmdb_error(mdb_cursor_open(t->t, t->d->e->dbi[MNO_DB_DOC], &t->cur));
+}
+
+/* Before t->t is another. */
+static void end_cursor(struct mno_docs_txn *t)
+{
+	if (t->cur)
+		mdb_cursor_close(TAKE_PTR(t->cur));
+}
+
 static int find_current(
 	struct mno_docs_txn *t, const uint8_t *key, size_t klen, bool whole, struct current *ret)
 {
 	MDB_val k = {klen, (void *)key}, v;
-	int r = mno_lmdb_error(mdb_get(t->t, t->d->e->dbi[MNO_DB_DOC], &k, &v));
+	int r = begin_cursor(t);
 
 	*ret = (struct current){0};
+	if (r == 0)
+		r = mno_lmdb_error(mdb_cursor_get(t->cur, &k, &v, MDB_SET));
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0)
@@ -202,46 +227,8 @@ static int find_current(
 	/* of a newer format there is none in this store: the byte is damaged */
 	ret->lost = r == -MNO_ECORRUPT || r == -MNO_EVERSION;
 	if (ret->lost)
-		ret->doc = (struct mno_doc){.created_ms = t->now_ms};
+		ret->doc = (struct mno_doc){.created_ms = t->now_ms, .revision = 1};
 	return ret->lost ? 0 : r;
-}
-
-/* Whether the entry @k is of this document; its indexed value ends at *@ret_vlen. */
-static bool is_entry_of(const struct mno_doc_op *op, const struct docs_cat_index *x,
-	const MDB_val *k, const MDB_val *v, size_t *ret_vlen)
-{
-	size_t n = op->id_len, tail = x->unique ? 0 : n + 1;
-	const uint8_t *id =
-		x->unique ? v->mv_data : (const uint8_t *)k->mv_data + k->mv_size - tail;
-
-	if (k->mv_size < 4 + tail || (x->unique && v->mv_size != n + DOCS_SUM))
-		return false;
-	*ret_vlen = k->mv_size - 4 - tail;
-	return !memcmp(id, op->id, n) && (x->unique || id[n] == (uint8_t)(n - 1));
-}
-
-/* What a damaged document had in an index is only found by looking through it. */
-static int pend_lost(
-	struct mno_docs_txn *t, const struct docs_cat_index *x, const struct mno_doc_op *op)
-{
-	MDB_dbi db = t->d->e->dbi[x->unique ? MNO_DB_DOC_UNIQ : MNO_DB_DOC_IDX];
-	uint8_t from[4];
-	MDB_val k = {sizeof(from), from}, v;
-	MDB_cursor *c;
-	size_t vlen;
-	int rc, r = mno_lmdb_error(mdb_cursor_open(t->t, db, &c));
-
-	if (r < 0)
-		return r;
-	mno_be32(from, x->id);
-	for (rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
-		rc == 0 && r == 0 && !memcmp(k.mv_data, from, 4);
-		rc = mdb_cursor_get(c, &k, &v, MDB_NEXT))
-		if (is_entry_of(op, x, &k, &v, &vlen))
-			r = docs_pend_add(t, x, (const uint8_t *)k.mv_data + 4, vlen, op->id,
-				op->id_len, true);
-	mdb_cursor_close(c);
-	return r < 0 || !rc || rc == MDB_NOTFOUND ? r : mno_lmdb_error(rc);
 }
 
 static int check_pre(struct mno_docs_txn *t, const struct mno_doc_op *op, const struct current *c)
@@ -319,7 +306,7 @@ static int update_entries(struct mno_docs_txn *t, struct docs_cat_coll *coll,
 	if (r < 0 || !coll->live)
 		return r;
 	for (unsigned i = 0; i < coll->live && c->lost && r == 0; i++)
-		r = pend_lost(t, coll->idx[i], op);
+		r = docs_pend_lost(t, coll->idx[i], op->id, op->id_len);
 	if (c->there && !c->lost && r == 0)
 		r = docs_entries_read(
 			was, coll, UINT_MAX, c->doc.kind, c->doc.value, c->doc.len, NULL);
@@ -332,16 +319,15 @@ static int update_entries(struct mno_docs_txn *t, struct docs_cat_coll *coll,
 static int put_doc(struct mno_docs_txn *t, const uint8_t *key, size_t klen, struct mno_doc *doc,
 	size_t *ret_stored)
 {
-	const struct docs_head h = {.kind = (uint8_t)doc->kind, .number = doc->version};
+	const struct docs_head h = {
+		.form = (uint8_t)t->state.form, .kind = (uint8_t)doc->kind, .number = doc->version};
 	struct mno_buf *b = &t->d->plain;
+	int r = docs_doc_write(h.form, doc, b);
 
-	mno_buf_reset(b);
-	mno_varint_add(b, mno_zigzag(doc->created_ms));
-	mno_varint_add(b, mno_zigzag(doc->updated_ms - doc->created_ms));
-	mno_buf_add(b, doc->value, doc->len);
-	if (b->err)
-		return b->err;
-	return docs_seal_put(t->d, t->t, MNO_DB_DOC, key, klen, &h, b->data, b->len, 0, ret_stored);
+	if (r < 0)
+		return r;
+	return docs_seal_put_at(
+		t->d, t->cur, MNO_DB_DOC, key, klen, &h, b->data, b->len, ret_stored);
 }
 
 static int change_doc(struct mno_docs_txn *t, struct docs_cat_coll *coll, const uint8_t *key,
@@ -353,18 +339,20 @@ static int change_doc(struct mno_docs_txn *t, struct docs_cat_coll *coll, const 
 		.version = t->state.next_seq++,
 		.created_ms = c->there ? c->doc.created_ms : t->now_ms,
 		.updated_ms = t->now_ms,
+		.revision = c->there ? c->doc.revision + 1 : 1,
 		.kind = op->kind,
 		.value = op->value,
 		.len = op->len};
 	int64_t docs = (put ? 1 : 0) - (c->there ? 1 : 0), bytes;
-	MDB_val k = {klen, (void *)key};
 	size_t stored = 0;
 	int r;
 
 	if (put)
 		r = put_doc(t, key, klen, &doc, &stored);
-	else
-		r = mno_lmdb_error(mdb_del(t->t, t->d->e->dbi[MNO_DB_DOC], &k, NULL));
+	else /* find_current() was here */
+		r = mno_lmdb_error(mdb_cursor_del(t->cur, 0));
+	if (r == 0 && c->there && c->head.number < t->state.old_seq)
+		r = docs_form_forget(t, key, klen);
 	if (r == 0)
 		r = docs_feed_add(t, put ? MNO_DOC_CHANGE_PUT : MNO_DOC_CHANGE_DELETE, coll, &doc);
 	bytes = (put ? (int64_t)(klen + stored) : 0) - (c->there ? (int64_t)(klen + c->stored) : 0);
@@ -386,7 +374,7 @@ static int do_op(struct mno_docs_txn *t, const struct mno_doc_op *op, struct mno
 
 	if (r < 0)
 		return r;
-	coll = docs_cat_coll(t->cat, op->ns, op->coll);
+	coll = find_coll(t, op->ns, op->coll);
 	if (!coll && op->verb == MNO_DOC_PUT)
 		r = docs_txn_coll(t, op->ns, op->coll, &coll);
 	if (r == 0 && coll) {
@@ -472,6 +460,7 @@ int mno_docs_txn_savepoint(struct mno_docs_txn *t)
 	if (!s->deltas)
 		return -ENOMEM;
 	memcpy(s->deltas, t->deltas ?: s->deltas, t->n_deltas * sizeof(*s->deltas));
+	end_cursor(t);
 	r = mno_lmdb_error(mdb_txn_begin(t->d->e->env, t->t, 0, &child));
 	if (r < 0) {
 		free(s->deltas);
@@ -501,6 +490,7 @@ int mno_docs_txn_release(struct mno_docs_txn *t)
 	if (t->broken)
 		return -ECANCELED;
 	s = &t->save[--t->n_save];
+	end_cursor(t);
 	r = mno_lmdb_error(mdb_txn_commit(t->t));
 	t->t = s->t;
 	t->broken = r < 0;
@@ -515,6 +505,7 @@ int mno_docs_txn_rollback(struct mno_docs_txn *t)
 	if (!t->n_save)
 		return -EINVAL;
 	s = &t->save[--t->n_save];
+	end_cursor(t);
 	mdb_txn_abort(t->t);
 	t->t = s->t;
 	t->state = s->state;
@@ -528,6 +519,7 @@ int mno_docs_txn_rollback(struct mno_docs_txn *t)
 	t->feed_n = 0;
 	docs_cat_unref(t->cat);
 	t->cat = s->cat;
+	t->coll = NULL;
 	s->cat = NULL;
 	t->broken = false;
 	save_done(s);
@@ -564,7 +556,7 @@ static int txn_begin(
 	t->n_pend = t->n_deltas = t->n_save = 0;
 	t->feed_n = 0;
 	t->bytes = 0;
-	t->broken = false;
+	t->broken = t->unmetered = false;
 	mno_buf_reset(&t->keys);
 	mno_buf_reset(&t->feed);
 	r = docs_state_get(d, m, &t->state);
@@ -614,6 +606,8 @@ static int run_job(void *arg, struct mno_txn *txn)
 	j->kick = t->cat->gen != gen;
 	j->next_seq = t->state.next_seq;
 	docs_cat_unref(TAKE_PTR(t->cat));
+	t->coll = NULL;
+	end_cursor(t);
 	t->t = NULL;
 	return r;
 }

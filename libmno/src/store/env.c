@@ -143,6 +143,11 @@ static uint64_t identity_sum(const struct identity *d)
 	return mno_siphash(key, d, sizeof(*d));
 }
 
+unsigned mno_env_format_newest(enum mno_class c)
+{
+	return c == MNO_CLASS_DOCS ? MNO_STORE_FORMAT + 1 : MNO_STORE_FORMAT;
+}
+
 static int put_identity(struct mno_env *e, MDB_txn *t, const struct identity *d)
 {
 	struct identity_copy c = {*d, identity_sum(d)};
@@ -155,11 +160,12 @@ static int put_identity(struct mno_env *e, MDB_txn *t, const struct identity *d)
 }
 
 /* Both forms; the copy, when its sum is right, has the say. Stores of before have none. */
-static int find_identity(struct mno_env *e, MDB_txn *t, struct identity *ret)
+static int get_identity(
+	struct mno_env *e, MDB_txn *t, struct identity *ret, bool *ret_copy, bool *ret_same)
 {
 	MDB_val k = {strlen(IDENTITY_KEY), (void *)IDENTITY_KEY}, v;
 	struct identity_copy c;
-	bool first, copy;
+	bool first;
 	int r = mno_lmdb_error(mdb_get(t, e->dbi[MNO_DB_META], &k, &v));
 
 	if (r < 0)
@@ -168,42 +174,65 @@ static int find_identity(struct mno_env *e, MDB_txn *t, struct identity *ret)
 	if (first)
 		memcpy(ret, v.mv_data, sizeof(*ret));
 	k = (MDB_val){strlen(IDENTITY_COPY), (void *)IDENTITY_COPY};
-	copy = mdb_get(t, e->dbi[MNO_DB_META], &k, &v) == 0 && v.mv_size == sizeof(c);
-	if (copy)
+	*ret_copy = mdb_get(t, e->dbi[MNO_DB_META], &k, &v) == 0 && v.mv_size == sizeof(c);
+	if (*ret_copy)
 		memcpy(&c, v.mv_data, sizeof(c));
-	copy = copy && c.sum == identity_sum(&c.d);
-	if (copy && first && !memcmp(&c.d, ret, sizeof(*ret)))
-		return 0;
+	*ret_copy = *ret_copy && c.sum == identity_sum(&c.d);
+	*ret_same = *ret_copy && first && !memcmp(&c.d, ret, sizeof(*ret));
+	if (*ret_copy)
+		*ret = c.d;
+	return first || *ret_copy ? 0 : -MNO_ECORRUPT;
+}
+
+static int mend_identity(struct mno_env *e, MDB_txn *t, struct identity *ret)
+{
+	bool copy, same;
+	int r = get_identity(e, t, ret, &copy, &same);
+
+	if (r < 0 || same)
+		return r;
 	if (copy) {
 		mno_warn("store: %s: its identity is damaged, and mended from the copy of it",
 			e->name);
 		e->store->mended++;
-		*ret = c.d;
-	} else if (!first) {
-		return -MNO_ECORRUPT;
 	}
 	/* a partition of before is left as it is: backups know it by its bytes */
 	if (e->store->opts.read_only ||
-		(!copy && (ret->format != MNO_STORE_FORMAT ||
+		(!copy && (ret->format < MNO_STORE_FORMAT ||
+				  ret->format > mno_env_format_newest(e->class) ||
 				  mno_class_info(e->class)->period != MNO_PERIOD_NONE)))
 		return 0;
 	mno_pages_forget(e->dir_fd);
 	return put_identity(e, t, ret);
 }
 
-static int read_identity(struct mno_env *e, MDB_txn *t)
+int mno_env_format_put(struct mno_env *e, MDB_txn *t, unsigned format)
 {
 	struct identity d;
-	int r = find_identity(e, t, &d);
+	bool copy, same;
+	int r = get_identity(e, t, &d, &copy, &same);
+
+	if (r < 0 || d.format == format)
+		return r;
+	d.format = format;
+	return put_identity(e, t, &d);
+}
+
+static int read_identity(struct mno_env *e, MDB_txn *t)
+{
+	unsigned newest = mno_env_format_newest(e->class);
+	struct identity d;
+	int r = mend_identity(e, t, &d);
 
 	if (r < 0)
 		return r;
-	if (d.format > MNO_STORE_FORMAT) {
-		mno_err("store: %s is of format %u; this mno knows formats up to %u", e->name,
-			d.format, MNO_STORE_FORMAT);
+	if (d.format > newest) {
+		mno_err("store: %s is of format %u, which a newer mno wrote; this one knows "
+			"formats up to %u: start the newer one",
+			e->name, d.format, newest);
 		return -MNO_EVERSION;
 	}
-	if (d.format != MNO_STORE_FORMAT || d.class != e->class || d.t0_ms != e->t0_ms)
+	if (d.format < MNO_STORE_FORMAT || d.class != e->class || d.t0_ms != e->t0_ms)
 		return -MNO_ECORRUPT; /* another environment in its place */
 	memcpy(e->id, d.id, sizeof(e->id));
 	if (!d.encrypted)
@@ -214,7 +243,7 @@ static int read_identity(struct mno_env *e, MDB_txn *t)
 
 static int write_identity(struct mno_env *e, MDB_txn *t)
 {
-	struct identity d = {.format = MNO_STORE_FORMAT,
+	struct identity d = {.format = mno_env_format_newest(e->class),
 		.class = (uint16_t)e->class,
 		.encrypted = !e->store->opts.plain,
 		.t0_ms = e->t0_ms};
@@ -252,16 +281,6 @@ static int is_empty(MDB_txn *t, bool *ret)
 	return 0;
 }
 
-static int open_db(struct mno_env *e, MDB_txn *t, enum mno_db db, unsigned flags)
-{
-	int r = mno_lmdb_error(mdb_dbi_open(t, mno_db_name(db), flags, &e->dbi[db]));
-
-	if (r != -ENOENT || db != MNO_DB_QUARANTINE)
-		return r;
-	e->dbi[db] = MNO_NO_DBI; /* read only, of before there was one */
-	return 0;
-}
-
 static int open_dbs(struct mno_env *e, MDB_txn *t, bool create)
 {
 	unsigned flags = e->store->opts.read_only ? 0 : MDB_CREATE;
@@ -278,9 +297,15 @@ static int open_dbs(struct mno_env *e, MDB_txn *t, bool create)
 		return -MNO_ECORRUPT; /* a database, but not ours */
 	if (r == 0)
 		r = empty ? write_identity(e, t) : read_identity(e, t);
-	for (unsigned i = 0; i < MNO_DB_MAX && r == 0; i++)
-		if (mno_db_in(i, e->class))
-			r = open_db(e, t, i, flags);
+	for (unsigned i = 0; i < MNO_DB_MAX && r == 0; i++) {
+		if (!mno_db_in(i, e->class))
+			continue;
+		r = mno_lmdb_error(mdb_dbi_open(t, mno_db_name(i), flags, &e->dbi[i]));
+		if (r == -ENOENT && !flags) {
+			e->dbi[i] = MNO_DBI_NONE;
+			r = 0;
+		}
+	}
 	return r;
 }
 

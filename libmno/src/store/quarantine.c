@@ -421,7 +421,8 @@ static int each_env(void *arg, struct mno_env *e, const char *name, int err)
 	uint8_t from[8];
 	int r;
 
-	if (!e || (w->env && strcmp(w->env, name) != 0) || e->dbi[MNO_DB_QUARANTINE] == MNO_NO_DBI)
+	if (!e || (w->env && strcmp(w->env, name) != 0) ||
+		e->dbi[MNO_DB_QUARANTINE] == MNO_DBI_NONE)
 		return 0;
 	mno_be64(from, w->id);
 	r = mno_env_fetch(e, MNO_DB_QUARANTINE, w->id ? MNO_SEEK_EQ : MNO_SEEK_GE, from,

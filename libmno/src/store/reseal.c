@@ -10,13 +10,15 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/store_keys.h"
+#include "mno/time.h"
 #include "rotate.h"
 
-#define PLACE_KEY   "reseal"
-#define KEY_ID_AT   7 /* of a sealed value, as its magic, version and kind */
-#define VERSION_AT  2
-#define KIND_AT     3
-#define STEP_VALUES 4096
+#define PLACE_KEY      "reseal"
+#define KEY_ID_AT      7 /* of a sealed value, as its magic, version and kind */
+#define VERSION_AT     2
+#define KIND_AT        3
+#define STEP_VALUES    4096
+#define READER_TICK_NS (20 * NS_PER_MS) /* the clock that readers are timed by may be so late */
 
 /* In META, followed by the key that was done last. */
 struct place {
@@ -209,14 +211,14 @@ int mno_store_reseal(struct mno_store *s, struct mno_txn *t, size_t bytes)
 	uint64_t all;
 	int r;
 
-	if (!s->reseal.from || s->reseal.at_end || !s->main->cipher)
+	if (!s->reseal.from || s->reseal.ending || s->reseal.at_end || !s->main->cipher)
 		return 0;
 	q.now = mno_cipher_current(s->main->cipher);
 	r = load_place(&q);
 	if (r == 0)
 		r = run_step(&q);
 	if (r >= 0) {
-		s->reseal.at_end = r == 1;
+		s->reseal.ending = r == 1;
 		all = count_values(t);
 		s->reseal.done = q.at.done;
 		s->reseal.left = r == 1 || all < q.at.done ? 0 : all - q.at.done;
@@ -227,6 +229,14 @@ int mno_store_reseal(struct mno_store *s, struct mno_txn *t, size_t bytes)
 	mno_buf_done(&q.val);
 	mno_buf_done(&q.raw);
 	return r == -ENOENT ? 0 : r;
+}
+
+bool mno_env_still_read(struct mno_env *e, uint64_t end_ns)
+{
+	uint64_t past = mno_now_ns(CLOCK_MONOTONIC) - end_ns;
+	uint64_t oldest = mno_env_oldest_reader_ns(e);
+
+	return past < e->store->reseal.grace_ns || (oldest && oldest + READER_TICK_NS >= past);
 }
 
 int mno_env_drop_old_keys(struct mno_env *e)
@@ -276,7 +286,7 @@ int mno_store_resealed(struct mno_store *s)
 	if (any_used_up(s, name) && mno_store_rotate_data(s, name, &n) == 0)
 		mno_info("store: the data key of %s has sealed 2^31 values: a new one seals on",
 			name);
-	if (!s->reseal.at_end)
+	if (!s->reseal.at_end || mno_env_still_read(s->main, s->reseal.end_ns))
 		return 0;
 	r = mno_env_drop_old_keys(s->main);
 	if (r < 0)

@@ -14,13 +14,14 @@
 #include "mno/store_check.h"
 
 #define MNO_STORE_FORMAT 2u          /* of the directory; a newer one is refused */
+#define MNO_DBI_NONE     UINT32_MAX  /* of an older form that is only read */
 #define MNO_SEAL_RAW_MAX (16u << 20) /* bytes in one sealed value before compression */
 /* LMDB leaves the last pages unwritten when the transaction freed them again. */
 #define MNO_UNWRITTEN_SLACK (4ULL << 20)
+#define MNO_RESEAL_GRACE_NS (2 * NS_PER_SEC)  /* copies of values are opened within that */
 #define MNO_READ_SLICE_NS   (100 * NS_PER_MS) /* longest life of a read transaction */
 #define MNO_ENV_READERS     32                /* watched at once, per environment */
 #define MNO_ENV_ID_LEN      16
-#define MNO_NO_DBI          UINT32_MAX /* of a database that an older store does not have */
 
 enum mno_period { MNO_PERIOD_NONE, MNO_PERIOD_DAY, MNO_PERIOD_MONTH, MNO_PERIOD_YEAR };
 enum mno_durability { MNO_DURABILITY_D1 = 1, MNO_DURABILITY_D2, MNO_DURABILITY_D3 };
@@ -70,7 +71,9 @@ struct mno_env_reader {
 	atomic_bool busy;
 	_Atomic(MDB_txn *) t;      /* owned; written only by who set .busy; NULL: none begun yet */
 	_Atomic uint64_t since_ns; /* CLOCK_MONOTONIC, of its last tick; 0: not running */
-	char _pad[40];             /* places of two threads do not share a line */
+	uint64_t commits;          /* of the environment when .t saw it first; of who set .busy */
+	bool kept;                 /* .t has ended and still sees that; of who set .busy */
+	char _pad[24];             /* places of two threads do not share a line */
 };
 
 /* One LMDB environment: a directory below the store's. */
@@ -127,9 +130,11 @@ struct mno_store {
 	bool reader_told;                    /* the watch's own */
 	pthread_mutex_t rotate_lock;         /* one change of keys at a time */
 	struct {
-		atomic_bool from; /* main has values under an older data key */
-		atomic_bool
-			at_end; /* all were looked at, in a transaction that is not committed yet */
+		atomic_bool from;   /* main has values under an older data key */
+		bool ending;        /* the open transaction looked at the last one */
+		atomic_bool at_end; /* all were looked at, and that is committed */
+		uint64_t end_ns;    /* since when; monotonic */
+		uint64_t grace_ns;  /* how long the old key stays for what readers hold */
 		_Atomic uint64_t done, left;
 	} reseal;
 	struct { /* the same of docs, which its own writer does */
@@ -184,7 +189,10 @@ int mno_txn_part(struct mno_txn *main_txn, enum mno_class c, int64_t t_ms, struc
 /* sealed.c: how many values the data key has sealed, over restarts. Before a commit: inside it. */
 int mno_env_count_load(struct mno_env *e);
 int mno_env_count_save(struct mno_env *e);
-/* reseal.c: forgets all data keys but the newest, when nothing on disk needs them. */
+/* reseal.c: whether someone may hold values from before @end_ns (CLOCK_MONOTONIC): an older snapshot,
+ * or a copy out of it. */
+bool mno_env_still_read(struct mno_env *e, uint64_t end_ns);
+/* Forgets all data keys but the newest, when nothing on disk needs them. */
 int mno_env_drop_old_keys(struct mno_env *e);
 
 /* env.c: one environment. */
@@ -196,6 +204,11 @@ struct mno_env *mno_env_free(struct mno_env *e);
 int mno_env_sweep_unborn(int dir_fd);
 /* Sets the name of its directory from class and t0. */
 void mno_env_name(struct mno_env *e);
+/* Format of the environments of a class: the newest there is. Environments of documents have
+ * MNO_STORE_FORMAT while all of them are of their first form. */
+unsigned mno_env_format_newest(enum mno_class c);
+/* In a write transaction: what the environment says it is. Older programs refuse what is newer. */
+int mno_env_format_put(struct mno_env *e, MDB_txn *t, unsigned format);
 /* Without the disk floor and without children; for environments that have a writer of their own. */
 int mno_env_txn_begin(struct mno_env *e, struct mno_txn **ret);
 int mno_env_txn_commit(struct mno_env *e);
@@ -227,6 +240,8 @@ void mno_env_trim(struct mno_env *e);
 /* One read transaction, any thread. The longest section may not exceed MNO_READ_SLICE_NS. */
 int mno_read_begin(struct mno_env *e, MDB_txn **ret);
 void mno_read_end(struct mno_env *e, MDB_txn *t);
+/* Ends what is kept of snapshots, so that their pages can be used again. */
+void mno_env_readers_reset(struct mno_env *e);
 /* Lets go of the transactions that are kept, before the environment is closed: nobody reads. */
 void mno_env_readers_free(struct mno_env *e);
 

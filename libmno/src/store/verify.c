@@ -185,8 +185,11 @@ static int slice(struct walk *w)
 	uint64_t end = mno_now_ns(CLOCK_MONOTONIC) + SLICE_NS;
 	MDB_val k = {w->key.len, w->key.data}, v;
 	MDB_cursor *c;
-	int r = mno_read_begin(w->e, &w->t), rc;
+	int r, rc;
 
+	if (w->e->dbi[w->db] == MNO_DBI_NONE)
+		return 1;
+	r = mno_read_begin(w->e, &w->t);
 	if (r < 0)
 		return r;
 	r = mno_lmdb_error(mdb_cursor_open(w->t, w->e->dbi[w->db], &c));
@@ -326,7 +329,7 @@ static int check_env(void *arg, struct mno_env *e, const char *name, int err)
 	if (r == 1)
 		return 0; /* a cursor may not go where pages are wrong */
 	for (unsigned i = 0; i < MNO_DB_MAX && r == 0; i++)
-		if (mno_db_in(i, e->class) && e->dbi[i] != MNO_NO_DBI)
+		if (mno_db_in(i, e->class) && e->dbi[i] != MNO_DBI_NONE)
 			r = check_db(w, i);
 	return r;
 }

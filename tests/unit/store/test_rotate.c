@@ -144,6 +144,7 @@ static void rotate_for_ever(const char *dir)
 
 	snprintf(s.tmp.dir, sizeof(s.tmp.dir), "%s", dir);
 	up(&s);
+	s.e->reseal.grace_ns = 0;
 	for (;;) {
 		struct mno_txn *t;
 
@@ -206,6 +207,7 @@ static void test_data(void **state)
 	assert_int_equal(mno_store_rotate_data(s->e, "main", &n), -EBUSY);
 	whole(s);
 	for (;;) {
+		s->e->reseal.grace_ns = 0;
 		step(s, 1000);
 		assert_int_equal(mno_store_keys_stat(s->e, &k), 0);
 		if (!k.resealing)
@@ -304,9 +306,11 @@ static void test_documents(void **state)
 		int r = mno_docs_work(d);
 
 		assert_true(r >= 0);
-		if (r == 0)
-			break;
 		assert_int_equal(mno_store_keys_stat(s->e, &k), 0);
+		if (!k.resealing)
+			break;
+		if (r == 0) /* readers are waited for */
+			usleep(1000);
 		if (steps == 3) {
 			assert_true(k.resealing && k.resealed > 0 && k.reseal_left > 0);
 			docs_whole(d);
@@ -314,6 +318,7 @@ static void test_documents(void **state)
 			down(s);
 			up(s);
 			d = docs_up(s);
+			s->e->reseal.grace_ns = 0;
 		}
 	}
 	assert_true(steps > 5);
@@ -370,12 +375,67 @@ static void test_count(void **state)
 	mno_store_abort(s->e, t);
 }
 
+/* The transaction that did the last values is lost: the key that still has them must stay. */
+static void test_data_aborted(void **state)
+{
+	struct st *s = *state;
+	struct mno_store_keys_stat k;
+	struct mno_txn *t;
+	size_t n;
+
+	fill(s);
+	s->e->reseal.grace_ns = 0;
+	assert_int_equal(mno_store_rotate_data(s->e, "main", &n), 0);
+	t = begin(s);
+	assert_int_equal(mno_store_reseal(s->e, t, 100 << 20), 0);
+	mno_store_abort(s->e, t);
+	mno_series_rollback(s->s);
+	commit(s, begin(s));
+	assert_int_equal(mno_store_resealed(s->e), 0);
+	assert_int_equal(mno_cipher_count(s->e->main->cipher), 2);
+	whole(s);
+	step(s, 100 << 20);
+	assert_int_equal(mno_store_keys_stat(s->e, &k), 0);
+	assert_false(k.resealing);
+	whole(s);
+}
+
+/* Who reads as of before sees values of the old key, and opens them. */
+static void test_data_read(void **state)
+{
+	struct st *s = *state;
+	MDB_txn *t;
+	size_t n;
+
+	fill(s);
+	s->e->reseal.grace_ns = 0;
+	assert_int_equal(mno_store_rotate_data(s->e, "main", &n), 0);
+	assert_int_equal(mno_read_begin(s->e->main, &t), 0);
+	usleep(30000);
+	step(s, 100 << 20);
+	assert_int_equal(mno_cipher_count(s->e->main->cipher), 2);
+	mno_read_end(s->e->main, t);
+	step(s, 0);
+	assert_int_equal(mno_cipher_count(s->e->main->cipher), 1);
+	/* copies of values outlive the read by a moment */
+	assert_int_equal(mno_store_rotate_data(s->e, "main", &n), 0);
+	s->e->reseal.grace_ns = MNO_RESEAL_GRACE_NS;
+	step(s, 100 << 20);
+	assert_int_equal(mno_cipher_count(s->e->main->cipher), 2);
+	s->e->reseal.grace_ns = 0;
+	step(s, 0);
+	assert_int_equal(mno_cipher_count(s->e->main->cipher), 1);
+	whole(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_kek),
 		T(test_kek_cut_off),
 		T(test_data),
+		T(test_data_aborted),
+		T(test_data_read),
 		T(test_killed),
 		T(test_documents),
 		T(test_count),
