@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include "check_config.h"
 #include "mno/err.h"
 #include "mno/time.h"
@@ -22,6 +23,9 @@ enum opt {
 	O_KEY,
 	O_REPLACE,
 	O_PARTIAL,
+	O_DOCS_UNTIL,
+	O_LIST_BACKUPS,
+	O_JSON,
 	O_NO_BPF,
 	O_MIGRATE,
 	O_USER,
@@ -47,6 +51,11 @@ static const struct {
 	{"key", "FILE", "restore: copy of the store's key; backups do not have it", O_KEY},
 	{"replace", NULL, "restore: a store that is there is kept as .old-...", O_REPLACE},
 	{"partial", NULL, "restore: leave out what is damaged", O_PARTIAL},
+	{"docs-until", "WHEN",
+		"restore: documents as they were then: a time, or the number of a change",
+		O_DOCS_UNTIL},
+	{"list-backups", "DIR", "list the backups in that directory, end", O_LIST_BACKUPS},
+	{"json", NULL, "restore, list-backups: answers and errors as JSON", O_JSON},
 	{"no-bpf", NULL, "load no BPF programs; only sources from files", O_NO_BPF},
 	{"migrate", "WORD",
 		"no agent; a store of an older format: status, dry-run, run, rollback, confirm",
@@ -70,7 +79,8 @@ static void print_help(void)
 			table[i].help);
 	mno_buf_adds(&b, "\nSettings of the configuration file:\n");
 	mno_config_describe(&b);
-	mno_buf_adds(&b, "\nExit status: 0 ended as asked, 1 --check-store found damage, 2 wrong "
+	mno_buf_adds(&b, "\nExit status: 0 ended as asked, 1 --check-store found damage, or "
+			 "--restore\nrefused the backup or left damage out, 2 wrong "
 			 "usage, 4 no permission, 5 bad "
 			 "settings or\n"
 			 "state from a newer version, 6 another error, 7 another agent uses the "
@@ -100,6 +110,42 @@ static void suggest(const char *word)
 	if (best)
 		fprintf(stderr, "Did you mean --%s? ", best);
 	fprintf(stderr, "See mnod --help.\n");
+}
+
+/* "seq:7", "7": a change; 1790000000 or more digits, 2026-11-23T20:45:00Z: a time. */
+static int read_moment(const char *v, struct mno_docs_until *ret)
+{
+	size_t digits = strspn(v, "0123456789");
+	struct tm tm = {0};
+	const char *rest;
+	double unix_s;
+	uint64_t seq;
+
+	*ret = (struct mno_docs_until){0};
+	if (!strncmp(v, "seq:", 4) || (digits < 9 && !v[digits]))
+		if (mno_parse_u64(v + (*v == 's' ? 4 : 0), &seq) == 0 && seq) {
+			ret->seq = seq;
+			return 0;
+		}
+	if (digits >= 9 && mno_parse_f64(v, &unix_s) == 0 && unix_s > 0 && unix_s < 1e10) {
+		ret->ms = (int64_t)(unix_s * 1000 + 0.5);
+		return 0;
+	}
+	rest = strptime(v, "%Y-%m-%dT%H:%M:%S", &tm);
+	if (rest && (!strcmp(rest, "Z") || !*rest)) {
+		tm.tm_isdst = -1;
+		unix_s = (double)(*rest ? timegm(&tm) : mktime(&tm));
+		if (unix_s > 0 && unix_s < 1e10) {
+			ret->ms = (int64_t)unix_s * 1000 + 999; /* all of that second */
+			return 0;
+		}
+	}
+	fprintf(stderr,
+		"mnod: --docs-until: \"%.64s\" is no moment: write 2026-11-23T20:45:00Z, seconds "
+		"since "
+		"1970, or seq:NUMBER of a change\n",
+		v);
+	return -EINVAL;
 }
 
 static int copy(char *dst, size_t size, const char *what, const char *v)
@@ -137,6 +183,14 @@ static int take(struct mno_options *o, enum opt opt, const char *v)
 		return 0;
 	case O_PARTIAL:
 		o->partial = true;
+		return 0;
+	case O_DOCS_UNTIL:
+		return read_moment(v, &o->docs_until);
+	case O_LIST_BACKUPS:
+		o->list_backups = v;
+		return 0;
+	case O_JSON:
+		o->json = true;
 		return 0;
 	case O_CHECK_STORE:
 		o->check_store = true;

@@ -33,7 +33,7 @@ whole() {
   ctl -j store check |
     jq -e --argjson held "$held" '.damaged == 0 and .values >= $held and (.findings | length) == 0'
 }
-kek() { ctl -j store key status | jq -r .kek_id; }
+kek() { ctl -j store key status | jq -r .key.kek_id; }
 changed() { [ "$(kek)" != "$1" ]; }
 # flip FILE: in each page one bit of the last sealed record of a series in it, if there is one
 flip() {

@@ -66,8 +66,9 @@ struct mno_doc {
 };
 
 /* What went wrong, in words for people. */
+#define MNO_DOC_OP_NONE SIZE_MAX
 struct mno_docs_error {
-	size_t op; /* which operation of a list, from 0 */
+	size_t op; /* which operation of a transaction, from 0; MNO_DOC_OP_NONE: it as a whole */
 	char msg[400];
 };
 
@@ -208,7 +209,8 @@ struct mno_docs_query {
 	const struct mno_doc_cond *conds; /* all must hold */
 	size_t n_conds;
 	size_t limit;       /* documents; 0 = 100 */
-	const char *cursor; /* from an earlier answer to the same query; NULL = from the start */
+	const char *cursor; /* from an earlier answer to the same query, else -EINVAL; NULL = from
+			     * the start */
 	bool keys_only;     /* without values */
 	uint64_t max_ns;    /* give what was found by then and a cursor; 0 = 10 s */
 };
@@ -288,13 +290,23 @@ int mno_docs_coll_drop(
 
 /* --- change feed ----------------------------------------------------------------------------- */
 
-enum mno_doc_change_op { MNO_DOC_CHANGE_PUT = 1, MNO_DOC_CHANGE_DELETE, MNO_DOC_CHANGE_DROP };
+enum mno_doc_change_op {
+	MNO_DOC_CHANGE_PUT = 1,
+	MNO_DOC_CHANGE_DELETE,
+	MNO_DOC_CHANGE_DROP,         /* of a collection */
+	MNO_DOC_CHANGE_INDEX,        /* declared: .doc has its name as id, its definition as JSON */
+	MNO_DOC_CHANGE_UNINDEX,      /* dropped */
+	MNO_DOC_CHANGE_INDEX_FAILED, /* it cannot be built: the value is why */
+	MNO_DOC_CHANGE_QUOTA,        /* of the namespace: .coll is "", the value is JSON */
+	MNO_DOC_CHANGE_MAX
+};
 struct mno_doc_change {
 	uint64_t seq; /* from 1, without gaps; the version of what a put wrote */
 	int64_t time_ms;
 	enum mno_doc_change_op op;
 	const char *ns, *coll;
-	struct mno_doc doc; /* .value NULL when the feed is without values; of a drop: no id */
+	struct mno_doc
+		doc; /* a put's .value is NULL when the feed is without values; of a drop: no id */
 };
 /*
  * Calls @fn for each change from @from on that is committed now, in order; what it gets is valid
@@ -311,6 +323,16 @@ int mno_docs_feed_wait(struct mno_docs *d, uint64_t seq, uint64_t timeout_ns);
  * At most 64 (-EMFILE). Ends with mno_docs_unwatch(), after which @fn does not run any more. */
 int mno_docs_watch(struct mno_docs *d, void (*fn)(void *arg), void *arg, unsigned *ret_id);
 void mno_docs_unwatch(struct mno_docs *d, unsigned id);
+
+/*
+ * Makes @n changes of a feed again, in one transaction, with the numbers and times they had: after
+ * it the documents are as they were at the last of them. Those that are there already are left
+ * out, so twice is as once. Quotas do not count. What is no put or delete is in a call of its own. Nobody else may
+ * write. -MNO_EGONE: changes between those stored and @c are missing; -MNO_ECORRUPT: they are of
+ * another history; else as mno_docs_apply(), with err->op the change.
+ */
+int mno_docs_replay(
+	struct mno_docs *d, const struct mno_doc_change *c, size_t n, struct mno_docs_error *err);
 
 /* --- upkeep ---------------------------------------------------------------------------------- */
 

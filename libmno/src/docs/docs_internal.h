@@ -250,7 +250,9 @@ struct mno_docs_txn {
 	MDB_cursor *cur;            /* on DOC, of .t; NULL: not open */
 	struct docs_cat_coll *coll; /* of .cat, that the last operation named; or NULL */
 	struct docs_pend *pend;
+	uint32_t *pend_op; /* by .seq: the operation that each is of */
 	size_t n_pend, cap_pend;
+	size_t n_ops;        /* done */
 	struct mno_buf keys; /* of .pend */
 	struct docs_delta *deltas;
 	size_t n_deltas, cap_deltas;
@@ -260,7 +262,7 @@ struct mno_docs_txn {
 	uint32_t feed_coll; /* that the last change named */
 	size_t bytes;       /* written, about */
 	bool broken;        /* after an error: only to be undone */
-	bool unmetered;     /* no quota holds: what is there takes another form */
+	bool unmetered;     /* no quota holds: what is there takes another form, or is made again */
 	struct docs_save save[DOCS_SAVES_MAX];
 	unsigned n_save;
 	struct mno_docs_error *err;
@@ -294,6 +296,21 @@ int docs_feed_add(struct mno_docs_txn *t, enum mno_doc_change_op op,
 	const struct docs_cat_coll *coll, const struct mno_doc *doc);
 /* Puts the changes collected so far; at the end also lets go of old ones. */
 int docs_feed_flush(struct mno_docs_txn *t, bool end);
+/* The collection is empty from now on. A transaction has nothing else on it. -ENOENT. */
+int docs_txn_drop(struct mno_docs_txn *t, const char *ns, const char *coll);
+/* The same of the catalogue (feed_admin.c): takes the next number. */
+int docs_feed_index(struct mno_docs_txn *t, enum mno_doc_change_op op,
+	const struct docs_cat_index *x, const struct docs_cat_coll *coll);
+int docs_feed_quota(struct mno_docs_txn *t, const struct docs_cat_ns *n);
+/* Makes one of them again. -MNO_ECORRUPT. */
+int docs_replay_admin(struct mno_docs_txn *t, const struct mno_doc_change *c);
+/* Inside a transaction that has nothing else in it. Errors of their public forms. */
+int docs_txn_index(
+	struct mno_docs_txn *t, const char *ns, const char *coll, const struct mno_doc_index *def);
+int docs_txn_unindex(struct mno_docs_txn *t, const char *ns, const char *coll, const char *name);
+int docs_txn_quota(struct mno_docs_txn *t, const char *ns, uint64_t docs, uint64_t bytes);
+/* @x cannot be built, because of @why. */
+int docs_txn_index_failed(struct mno_docs_txn *t, const struct docs_cat_index *x, const char *why);
 /* Deletes the oldest chunks over size or age, a bounded number. 1: there are more. */
 int docs_feed_trim(struct mno_docs_txn *t, unsigned max);
 /* Before a commit is told to those who wait. */

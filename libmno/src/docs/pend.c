@@ -27,6 +27,7 @@ static int make_room(struct mno_docs_txn *t)
 {
 	size_t cap = t->cap_pend ? t->cap_pend * 2 : 64;
 	struct docs_pend *v;
+	uint32_t *op;
 
 	if (t->n_pend < t->cap_pend)
 		return 0;
@@ -34,6 +35,10 @@ static int make_room(struct mno_docs_txn *t)
 	if (!v)
 		return -ENOMEM;
 	t->pend = v;
+	op = reallocarray(t->pend_op, cap, sizeof(*op));
+	if (!op)
+		return -ENOMEM;
+	t->pend_op = op;
 	t->cap_pend = cap;
 	return 0;
 }
@@ -61,6 +66,7 @@ int docs_pend_add(struct mno_docs_txn *t, const struct docs_cat_index *x, const 
 	p.k0 = word_at(k, len, 4);
 	p.k1 = word_at(k, len, 12);
 	mno_buf_commit(&t->keys, len);
+	t->pend_op[t->n_pend] = (uint32_t)t->n_ops;
 	t->pend[t->n_pend++] = p;
 	t->bytes += len + sizeof(p);
 	return 0;
@@ -209,6 +215,8 @@ static int taken(struct mno_docs_txn *t, const struct docs_pend *p, const void *
 	mno_escape_terminal(mine, sizeof(mine), (const char *)key_of(t, p) + p->vlen,
 		MNO_MIN((size_t)(p->len - p->vlen - 1), (size_t)ID_SHOWN));
 	mno_escape_terminal(other, sizeof(other), owner, MNO_MIN(n, (size_t)ID_SHOWN));
+	if (t->err)
+		t->err->op = t->pend_op[p->seq];
 	return docs_fail(t->err, -MNO_EUNIQUE,
 		"documents \"%s\" and \"%s\" would have the same value in unique index %s", other,
 		mine, x ? x->name : "");

@@ -19,6 +19,7 @@ void docs_txn_free(struct mno_docs_txn *t)
 	if (!t)
 		return;
 	free(t->pend);
+	free(t->pend_op);
 	free(t->deltas);
 	mno_buf_done(&t->keys);
 	mno_buf_done(&t->feed);
@@ -173,7 +174,7 @@ static int flush_usage(struct mno_docs_txn *t)
 			return r;
 		u.docs = moved(u.docs, d->docs);
 		u.bytes = moved(u.bytes, d->bytes);
-		r = check_quota(t, d, &u);
+		r = t->unmetered ? 0 : check_quota(t, d, &u);
 		if (r == 0)
 			r = docs_usage_put(t->d, t->t, d->id, &u);
 	}
@@ -402,12 +403,18 @@ static int do_op(struct mno_docs_txn *t, const struct mno_doc_op *op, struct mno
 int mno_docs_txn_op(struct mno_docs_txn *t, const struct mno_doc_op *op, struct mno_doc_result *ret)
 {
 	struct mno_doc_result res = {0};
-	int r = t->broken ? -ECANCELED : do_op(t, op, &res);
+	int r;
 
+	if (t->err)
+		t->err->op = t->n_ops;
+	r = t->broken ? -ECANCELED : do_op(t, op, &res);
 	if (r < 0) {
 		t->broken = true;
 		return r;
 	}
+	if (t->err)
+		t->err->op = MNO_DOC_OP_NONE;
+	t->n_ops++;
 	t->d->operations++;
 	if (ret)
 		*ret = res;
@@ -553,7 +560,7 @@ static int txn_begin(
 	t->t = m;
 	t->err = err;
 	t->now_ms = mno_now_ms();
-	t->n_pend = t->n_deltas = t->n_save = 0;
+	t->n_pend = t->n_deltas = t->n_save = t->n_ops = 0;
 	t->feed_n = 0;
 	t->bytes = 0;
 	t->broken = t->unmetered = false;
@@ -619,7 +626,7 @@ int docs_submit(struct mno_docs *d, int (*fn)(void *arg, struct mno_docs_txn *t)
 	int r;
 
 	if (err)
-		*err = (struct mno_docs_error){0};
+		*err = (struct mno_docs_error){.op = MNO_DOC_OP_NONE};
 	r = mno_committer_run(d->committer, run_job, &j, reclaim);
 	if (r == -ECANCELED && j.stopped)
 		return j.stopped;
@@ -656,11 +663,8 @@ static int run_list(void *arg, struct mno_docs_txn *t)
 	struct list *l = arg;
 	int r = 0;
 
-	for (size_t i = 0; i < l->n && r == 0; i++) {
-		if (t->err)
-			t->err->op = i;
+	for (size_t i = 0; i < l->n && r == 0; i++)
 		r = mno_docs_txn_op(t, &l->ops[i], l->results ? &l->results[i] : NULL);
-	}
 	return r;
 }
 
@@ -678,6 +682,8 @@ int mno_docs_apply(struct mno_docs *d, const struct mno_doc_op *ops, size_t n,
 {
 	struct list l = {ops, n, results};
 
+	if (err)
+		err->op = MNO_DOC_OP_NONE;
 	if (n == 0 || n > MNO_DOC_OPS_MAX)
 		return docs_fail(err, -EINVAL, "a transaction has 1 to %u operations, this one %zu",
 			MNO_DOC_OPS_MAX, n);

@@ -265,16 +265,11 @@ struct failure {
 static int mark_failed(void *arg, struct mno_docs_txn *t)
 {
 	const struct failure *f = arg;
-	struct docs_cat_index *x = index_by_id(t->cat, f->id), copy;
-	int r;
+	struct docs_cat_index *x = index_by_id(t->cat, f->id);
 
 	if (!x || x->state != MNO_DOC_INDEX_BUILDING)
 		return 0;
-	copy = *x;
-	copy.state = MNO_DOC_INDEX_FAILED;
-	snprintf(copy.error, sizeof(copy.error), "%s", f->why);
-	r = docs_index_put(t->d, t->t, &copy);
-	return r < 0 ? r : docs_txn_recat(t);
+	return docs_txn_index_failed(t, x, f->why);
 }
 
 /* Documents that the index cannot hold: it is told so, and the rest goes on. */

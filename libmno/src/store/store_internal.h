@@ -175,8 +175,21 @@ int mno_store_partitions(struct mno_store *s, enum mno_class c, int64_t t0_ms, i
 int mno_store_each(struct mno_store *s,
 	int (*fn)(void *arg, struct mno_env *e, const char *name, int err), void *arg);
 /* Unlinks the partitions of @c that end at or before @t_ms, their data keys first: what was in them
- * cannot be read again. Readers that are inside keep what they see. *@ret_n: how many. */
+ * cannot be read again. Readers that are inside keep what they see. Those that were attached stay.
+ * *@ret_n: how many. */
 int mno_store_drop(struct mno_store *s, enum mno_class c, int64_t t_ms, size_t *ret_n);
+/* That one of @c that @t_ms is in, attached or not. -ENOENT. Any thread. */
+int mno_store_drop_one(struct mno_store *s, enum mno_class c, int64_t t_ms);
+/* "ts-20261123" -> class and start. -EINVAL: no name of a partition. Pure. */
+int mno_env_parse(const char *name, enum mno_class *ret_class, int64_t *ret_t0_ms);
+
+/* attached.c: partitions that came back from an archive have this file; archives on record have one
+ * of their name in the directory "archived": as long as it is there, names of their series stay. */
+#define MNO_ATTACHED_FILE "attached"
+#define MNO_ARCHIVED_DIR  "archived"
+bool mno_store_attached(struct mno_store *s, enum mno_class c, int64_t t_ms);
+/* Start of the oldest partition that is attached or in an archive on record; INT64_MAX: none. */
+int64_t mno_store_held_ms(struct mno_store *s);
 
 /*
  * Inside the store's write transaction @main_txn: that of the partition of @c for @t_ms, begun on
