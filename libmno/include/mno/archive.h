@@ -12,6 +12,7 @@
  * Copies the partition @name ("ts-20261123") to @dest/@name, while others read and write. With @move
  * the copy is verified, then the partition goes from the store. -EINVAL no such name, or its period
  * has not ended; -ENOENT; -EEXIST there is such an archive; -MNO_ECORRUPT the copy is not whole;
+ * -EBUSY the partition was written meanwhile: it stays, try again;
  * else as mno_backup_create(). Any thread.
  */
 int mno_archive_create(struct mno_store *s, const char *name, const char *dest, bool move,

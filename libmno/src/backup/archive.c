@@ -46,18 +46,40 @@ bool mno_archive_time(const char *name, int64_t *ret_ms, bool *ret_series)
 
 /* --- making ------------------------------------------------------------------------------------ */
 
-static int verify_and_drop(struct mno_store *s, const char *name, const char *dest,
-	enum mno_class c, int64_t t0, const struct mno_backup_opts *o)
+/* Whether the copy has all that the partition has: a late sample may have come since. */
+static int check_txn(struct mno_env *e, int dest, const char *dir)
 {
-	struct mno_backup_verdict v;
+	_cleanup_close_ int fd = openat(dest, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_manifest_ struct manifest m = {0};
+	const struct backup_file *f;
+	MDB_envinfo info;
+	char path[64];
+	int r = fd < 0 ? -errno : manifest_read(fd, &m, NULL, NULL);
+
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "%s/data.mdb", e->name);
+	f = manifest_find(&m, path);
+	r = mno_lmdb_error(mdb_env_info(e->env, &info));
+	return r ?: f && f->txn == info.me_last_txnid ? 0 : -EBUSY;
+}
+
+static int verify_copy(struct mno_env *e, const char *dest, const struct mno_backup_opts *o)
+{
+	_cleanup_close_ int dir = open(dest, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_buf_ struct mno_buf path = {0};
+	struct mno_backup_verdict v;
 	int r;
 
-	mno_buf_addf(&path, "%s/%s", dest, name);
+	mno_buf_addf(&path, "%s/%s", dest, e->name);
 	r = path.err ?: mno_backup_verify(mno_buf_cstr(&path), NULL, o, &v);
 	if (r == 0 && v.damaged)
 		r = -MNO_ECORRUPT;
-	return r ?: mno_store_drop_one(s, c, t0);
+	if (r == 0)
+		r = check_txn(e, dir, e->name);
+	if (r == -EBUSY) /* an archive that lacks something would be mistaken for all of it */
+		tree_remove(dir, e->name);
+	return r;
 }
 
 int mno_archive_create(struct mno_store *s, const char *name, const char *dest, bool move,
@@ -76,11 +98,13 @@ int mno_archive_create(struct mno_store *s, const char *name, const char *dest, 
 		return -EINVAL;
 	r = mno_store_env(s, c, t0, false, &e);
 	if (r == 0)
-		r = record(s, name, true);
-	if (r == 0)
 		r = backup_create_one(s, e, dest, o, ret);
+	if (r == 0)
+		r = record(s, name, true);
+	if (r == 0 && move)
+		r = verify_copy(e, dest, o);
 	e = mno_env_unref(e);
-	return r < 0 || !move ? r : verify_and_drop(s, name, dest, c, t0, o);
+	return r < 0 || !move ? r : mno_store_drop_one(s, c, t0);
 }
 
 int mno_archive_each_before(

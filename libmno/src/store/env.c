@@ -77,11 +77,9 @@ static int reserve_lock(struct mno_env *e)
 {
 	_cleanup_close_ int fd = -1;
 
-	if (e->store->opts.read_only)
-		return 0;
 	fd = openat(e->dir_fd, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
+	if (fd < 0) /* LMDB reads without one where it cannot be made */
+		return e->store->opts.read_only ? 0 : -errno;
 	return -posix_fallocate(fd, 0, LOCK_BYTES);
 }
 
