@@ -260,9 +260,10 @@ static void test_days(void **state)
 	assert_int_equal(entries(s, MNO_DB_SERIES_GROUP), 1);
 	assert_int_equal(entries(s, MNO_DB_SERIES_FP), 0); /* that one is of the first ids */
 	assert_int_equal(entries(s, MNO_DB_SERIES_COLD), 0);
-	assert_true(entries(s, MNO_DB_SPAN) <= 1); /* of the group that has it */
+	assert_true(entries(s, MNO_DB_SPAN) <= 1);    /* of the group that has it */
 	assert_true(entries(s, MNO_DB_POSTING) <= 5); /* all, two names, two values */
-	assert_true(entries(s, MNO_DB_VALUES) <= 3);
+	assert_in_range(
+		entries(s, MNO_DB_VALUES), 3, 6); /* a path to one text in each of three trees */
 	assert_int_equal(select_in(s, "always", 0, 9LL * MS_PER_DAY, 1), 1);
 }
 
