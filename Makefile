@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # mno: everything is built below $(O). Quiet by default; V=1 shows commands, SANITIZE=1 adds
-# ASan+UBSan (into $(O)-san), FUZZ=1 builds libFuzzer targets with clang (into $(O)-fuzz).
+# ASan+UBSan (into $(O)/san), SANITIZE=thread adds TSan (into $(O)/tsan), FUZZ=1 builds libFuzzer
+# targets with clang (into $(O)/fuzz).
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -11,7 +12,7 @@ VERSION  := 0.1.0
 SANITIZE ?= 0
 FUZZ     ?= 0
 V        ?= 0
-O        ?= build$(if $(filter 1,$(SANITIZE)),/san)$(if $(filter 1,$(FUZZ)),/fuzz)
+O        ?= build$(if $(filter 1,$(SANITIZE)),/san)$(if $(filter thread,$(SANITIZE)),/tsan)$(if $(filter 1,$(FUZZ)),/fuzz)
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 CC       := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
@@ -31,6 +32,9 @@ OPT      := -O2 -g -fno-omit-frame-pointer
 comma    := ,
 ifneq ($(filter 1,$(SANITIZE) $(FUZZ)),)
 SANFLAGS := -fsanitize=address$(comma)undefined$(if $(filter 1,$(FUZZ)),$(comma)fuzzer-no-link) -fno-sanitize-recover=all
+OPT      := -O1 -g -fno-omit-frame-pointer
+else ifeq ($(SANITIZE),thread)
+SANFLAGS := -fsanitize=thread -Wno-maybe-uninitialized
 OPT      := -O1 -g -fno-omit-frame-pointer
 else
 HARDEN   := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
@@ -72,9 +76,9 @@ bench_bin := $(patsubst tests/bench/%.c,$(O)/bench/%,$(bench_src))
 fuzz_bin  := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(fuzz_src))
 prog_bin  := $(patsubst tests/support/prog/%.c,$(O)/tests/prog/%,$(prog_src))
 
-.PHONY: all tests clean deps run test check bench vm-test install uninstall deb format help conformance
+.PHONY: all tests clean deps run test check bench vm-test install uninstall deb format help conformance race
 all: $(O)/mnod $(O)/mnoctl
-tests: all $(unit_bin) $(fuzz_bin) $(prog_bin) $(bench_bin)
+tests: all $(unit_bin) $(fuzz_bin) $(prog_bin) $(bench_bin) $(O)/tests/vm/power_load
 bench-bins: $(bench_bin) $(prog_bin)
 
 $(O)/mnod: $(call obj,agent/main.c) $(O)/libagent.a $(O)/libprobes.a $(O)/libmno.a
@@ -125,10 +129,13 @@ test:
 	$(Q)tests/run.sh
 check:
 	$(Q)tools/dev/check.sh
+race:
+	$(Q)$(MAKE) --no-print-directory SANITIZE=thread all $(unit_src:tests/%.c=build/tsan/tests/%)
+	$(Q)tests/race.sh build/tsan
 bench: $(bench_bin) $(prog_bin) all
 	$(Q)tests/bench/setup.sh
 	$(Q)tests/bench/run.sh $(O) $(BENCH)
-vm-test: all $(filter $(O)/tests/bpf/%,$(unit_bin))
+vm-test: all $(filter $(O)/tests/bpf/%,$(unit_bin)) $(O)/tests/vm/power_load
 	$(Q)tests/vm/run.sh
 install: all
 	$(Q)tools/dev/install.sh '$(O)' '$(DESTDIR)' '$(PREFIX)'
@@ -145,6 +152,7 @@ help:
 	@echo 'make run        set up this machine, build, start the agent in the foreground'
 	@echo 'make test       set up this machine, run every test; last line: N passed, N failed, N skipped'
 	@echo 'make check      static checks (includes, formatting, tables, docs)'
+	@echo 'make race       threads under ThreadSanitizer: unit tests, and the agent under load'
 	@echo 'make bench      figures; BENCH=group for one group, PEERS=0 without rivals'
 	@echo '                BENCH=instructions counts them; UPDATE=1 writes their table anew'
 	@echo 'make vm-test    the tests that need another kernel, in QEMU'

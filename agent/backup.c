@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backup.h"
+#include "archive.h"
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -23,11 +24,14 @@ struct mno_backups {
 	enum mno_backups_what what;
 	char dir[256], name[MNO_BACKUP_NAME], env[64];
 	uint64_t keep, bytes, of_bytes, damaged, deleted;
-	bool signature, walked;
+	int64_t before_ms;
+	bool signature, walked, move, forget;
 	int error; /* of the last job */
 	struct mno_backup_info info;
 	char *findings[FINDINGS_MAX];
 	size_t n_findings;
+	char *partitions[FINDINGS_MAX]; /* that a job on archives has done */
+	size_t n_partitions;
 	struct mno_backups_stat stat;
 	int64_t last_ms;
 	int last_error; /* of the last backup */
@@ -116,10 +120,46 @@ static int prune(struct mno_backups *b, const struct mno_backup_opts *o)
 	size_t n = 0;
 	int r = mno_backup_prune(b->dir, (unsigned)b->keep, o, &n);
 
+	pthread_mutex_lock(&b->lock);
 	b->deleted = n;
+	pthread_mutex_unlock(&b->lock);
 	if (r < 0)
 		mno_err("backups in %s were not pruned: %s", b->dir, mno_strerror(r));
 	return r;
+}
+
+static void partition_done(void *arg, const char *name, const struct mno_backup_info *info)
+{
+	struct mno_backups *b = arg;
+
+	pthread_mutex_lock(&b->lock);
+	if (b->n_partitions < FINDINGS_MAX &&
+		(b->partitions[b->n_partitions] = strdup(name)) != NULL)
+		b->n_partitions++;
+	b->info.bytes += info ? info->bytes : 0;
+	b->info.files += info ? info->files : 0;
+	pthread_mutex_unlock(&b->lock);
+}
+
+static int on_archive(struct mno_backups *b, const struct mno_backup_opts *o)
+{
+	static int (*const jobs[])(
+		const struct mno_archive_job *j, const struct mno_backup_opts *o) = {
+		[MNO_BACKUPS_ARCHIVE] = mno_archive_make,
+		[MNO_BACKUPS_ATTACH] = mno_archive_bring,
+		[MNO_BACKUPS_DETACH] = mno_archive_take,
+	};
+	const struct mno_archive_job j = {.store = b->o.store,
+		.series = b->o.series,
+		.dir = b->dir,
+		.name = b->name,
+		.before_ms = b->before_ms,
+		.move = b->move,
+		.forget = b->forget,
+		.done = partition_done,
+		.arg = b};
+
+	return jobs[b->what](&j, o);
 }
 
 static void run(struct mno_backups *b, bool scheduled)
@@ -128,6 +168,9 @@ static void run(struct mno_backups *b, bool scheduled)
 		[MNO_BACKUPS_CREATE] = create,
 		[MNO_BACKUPS_VERIFY] = verify,
 		[MNO_BACKUPS_PRUNE] = prune,
+		[MNO_BACKUPS_ARCHIVE] = on_archive,
+		[MNO_BACKUPS_ATTACH] = on_archive,
+		[MNO_BACKUPS_DETACH] = on_archive,
 	};
 	struct mno_backup_opts o = {.sz = sizeof(o),
 		.bytes_per_s = b->o.bytes_per_s,
@@ -151,6 +194,8 @@ static void forget(struct mno_backups *b)
 {
 	while (b->n_findings)
 		free(b->findings[--b->n_findings]);
+	while (b->n_partitions)
+		free(b->partitions[--b->n_partitions]);
 	b->bytes = b->of_bytes = b->damaged = b->deleted = 0;
 	b->signature = b->walked = false;
 	b->env[0] = '\0';
@@ -249,15 +294,17 @@ struct mno_backups *mno_backups_stop(struct mno_backups *b)
 	return NULL;
 }
 
-int mno_backups_ask(struct mno_backups *b, enum mno_backups_what what, const char *dir,
-	const char *name, uint64_t keep)
+int mno_backups_ask(
+	struct mno_backups *b, enum mno_backups_what what, const struct mno_backups_ask *q)
 {
+	const char *dir = q->dir && *q->dir ? q->dir : b->o.dir, *name = q->name ?: "";
+	bool named = what == MNO_BACKUPS_DETACH || (what == MNO_BACKUPS_ARCHIVE && !q->before_ms);
 	int r = 0;
 
-	dir = dir && *dir ? dir : b->o.dir;
-	name = name ?: "";
-	if (*dir != '/' || strlen(dir) >= sizeof(b->dir) || strlen(name) >= sizeof(b->name) ||
-		strchr(name, '/'))
+	if (what >= MNO_BACKUPS_ARCHIVE)
+		dir = q->dir ?: ""; /* not among the backups */
+	if ((*dir != '/' && what != MNO_BACKUPS_DETACH) || strlen(dir) >= sizeof(b->dir) ||
+		strlen(name) >= sizeof(b->name) || strchr(name, '/') || (named && !*name))
 		return -EINVAL;
 	pthread_mutex_lock(&b->lock);
 	if (b->asked || b->running) {
@@ -266,7 +313,10 @@ int mno_backups_ask(struct mno_backups *b, enum mno_backups_what what, const cha
 		forget(b);
 		b->asked = true;
 		b->what = what;
-		b->keep = keep ?: b->o.keep;
+		b->keep = q->keep ?: b->o.keep;
+		b->before_ms = q->before_ms;
+		b->move = q->move;
+		b->forget = q->forget;
 		b->error = 0;
 		snprintf(b->dir, sizeof(b->dir), "%s", dir);
 		snprintf(b->name, sizeof(b->name), "%s", name);
@@ -290,6 +340,7 @@ static void put_info(struct mno_json *j, const struct mno_backup_info *i)
 	mno_json_ku64(j, "left_out", i->left_out);
 	mno_json_kf64(j, "seconds", (double)i->took_ns / (double)NS_PER_SEC);
 	mno_json_kbool(j, "signed", i->is_signed);
+	mno_json_kstr(j, "kek_id", i->kek_id);
 	mno_json_kstr(j, "store", i->store);
 	mno_json_kstr(j, "previous", i->previous);
 	mno_json_end(j);
@@ -297,7 +348,8 @@ static void put_info(struct mno_json *j, const struct mno_backup_info *i)
 
 static void put_job(struct mno_backups *b, struct mno_json *j)
 {
-	static const char *const jobs[] = {"create", "verify", "prune"};
+	static const char *const jobs[] = {
+		"create", "verify", "prune", "archive", "attach", "detach"};
 
 	mno_json_key(j, "job");
 	mno_json_obj(j);
@@ -314,12 +366,26 @@ static void put_job(struct mno_backups *b, struct mno_json *j)
 	mno_json_kbool(j, "walked", b->walked);
 	mno_json_key(j, "backup");
 	put_info(j, &b->info);
+	mno_json_key(j, "partitions");
+	mno_json_arr(j);
+	for (size_t i = 0; i < b->n_partitions; i++)
+		mno_json_str(j, b->partitions[i]);
+	mno_json_end_arr(j);
 	mno_json_key(j, "findings");
 	mno_json_arr(j);
 	for (size_t i = 0; i < b->n_findings; i++)
 		mno_json_str(j, b->findings[i]);
 	mno_json_end_arr(j);
 	mno_json_end(j);
+}
+
+void mno_backups_put_list(struct mno_json *j, const struct mno_backup_info *v, size_t n)
+{
+	mno_json_key(j, "backups");
+	mno_json_arr(j);
+	for (size_t i = 0; i < n; i++)
+		put_info(j, &v[i]);
+	mno_json_end_arr(j);
 }
 
 void mno_backups_json(struct mno_backups *b, const char *dir, struct mno_json *j)
@@ -339,11 +405,7 @@ void mno_backups_json(struct mno_backups *b, const char *dir, struct mno_json *j
 	mno_json_kstr(j, "last_error", b->last_error ? mno_strerror(b->last_error) : NULL);
 	put_job(b, j);
 	pthread_mutex_unlock(&b->lock);
-	mno_json_key(j, "backups");
-	mno_json_arr(j);
-	for (size_t i = 0; i < n; i++)
-		put_info(j, &v[i]);
-	mno_json_end_arr(j);
+	mno_backups_put_list(j, v, n);
 	mno_json_end(j);
 }
 
@@ -354,4 +416,18 @@ void mno_backups_stat(struct mno_backups *b, struct mno_backups_stat *ret, int *
 	ret->age_s = b->last_ms ? (uint64_t)(mno_now_ms() - b->last_ms) / 1000 : 0;
 	*ret_error = b->last_error;
 	pthread_mutex_unlock(&b->lock);
+}
+
+void mno_backups_of_key(struct mno_backups *b, const char *kek_id, struct mno_json *j)
+{
+	_cleanup_free_ struct mno_backup_info *v = NULL;
+	size_t n = 0;
+
+	if (*b->o.dir && mno_backup_list(b->o.dir, &v, &n) < 0)
+		n = 0;
+	mno_json_arr(j);
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(v[i].kek_id, kek_id))
+			mno_json_str(j, v[i].name);
+	mno_json_end_arr(j);
 }

@@ -228,10 +228,9 @@ static int read_file(const char *path, struct mno_buf *out)
 	return r;
 }
 
-int mno_config_load(struct mno_config *c, const char *path, struct mno_buf *errors)
+int mno_config_load_what_fits(struct mno_config *c, const char *path, struct mno_buf *errors)
 {
 	_cleanup_buf_ struct mno_buf text = {0};
-	struct mno_config next = *c;
 	json_tokener *tok;
 	json_object *root;
 	int r = read_file(path, &text);
@@ -257,10 +256,18 @@ int mno_config_load(struct mno_config *c, const char *path, struct mno_buf *erro
 				errors, "%s:%zu: %s\n", path, line, json_tokener_error_desc(e));
 		r = -EINVAL;
 	} else {
-		r = apply(&next, path, root, errors);
+		r = apply(c, path, root, errors);
 	}
 	json_object_put(root);
 	json_tokener_free(tok);
+	return r;
+}
+
+int mno_config_load(struct mno_config *c, const char *path, struct mno_buf *errors)
+{
+	struct mno_config next = *c;
+	int r = mno_config_load_what_fits(&next, path, errors);
+
 	if (r == 0)
 		*c = next;
 	return r;

@@ -23,6 +23,8 @@ void mno_config_defaults(struct mno_config *c);
  * what is wrong, what is allowed. 0, -errno (not readable), -EINVAL (see @errors; @c untouched).
  */
 int mno_config_load(struct mno_config *c, const char *path, struct mno_buf *errors);
+/* The same, but what is right gets into @c beside what is wrong: to look at the rest of it, too. */
+int mno_config_load_what_fits(struct mno_config *c, const char *path, struct mno_buf *errors);
 /*
  * "passphrase:/etc/mno/phrase" and the like: its source; *@ret_name, borrowed from @text, is what
  * stands behind the colon, NULL if nothing does. Negative: there is no such source.

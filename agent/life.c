@@ -241,6 +241,7 @@ static int start_backups(struct mno_life *l)
 {
 	struct mno_backups_opts o = {.sz = sizeof(o),
 		.store = l->a.env,
+		.series = l->a.series,
 		.dir = l->config.backup_dir,
 		.state_dir = l->config.state,
 		.every_ns = l->config.backup_every_ns,

@@ -69,27 +69,6 @@ static int fail(const char *what, const struct mno_options *o, int r)
 	return code;
 }
 
-static int fail_restore(const struct mno_options *o, int r)
-{
-	static const struct {
-		int err;
-		const char *todo;
-	} rows[] = {
-		{-EEXIST, ". There is a store already: --replace keeps it as .old-..."},
-		{-ENOKEY, ". Name the file with the store's key: --key FILE"},
-		{-ENOENT, ". Name a directory below that of the backups, and a key file that is "
-			  "there"},
-		{-MNO_EBUSY_STATE, ". Stop it first"},
-	};
-	const char *todo = "";
-
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		if (rows[i].err == r)
-			todo = rows[i].todo;
-	mno_err("nothing was restored from %s: %s%s", o->restore, mno_strerror(r), todo);
-	return r == -EEXIST ? 1 : r == -ENOKEY ? 5 : r == -MNO_EBUSY_STATE ? 7 : 6;
-}
-
 /* Started without stdin, stdout or stderr: no file of the store may get the log's number. */
 static int fill_standard_fds(void)
 {
@@ -176,10 +155,8 @@ int main(int argc, char **argv)
 		return codes[r];
 	mno_log_set(log_line, &journal, o.verbose ? MNO_LOG_DEBUG : MNO_LOG_INFO);
 	mno_crypt_no_core();
-	if (o.restore) {
-		r = mno_restore(&o);
-		return r < 0 ? fail_restore(&o, r) : r;
-	}
+	if (o.restore || o.list_backups)
+		return o.restore ? mno_restore(&o) : mno_list_backups(&o);
 	if (o.check_store) {
 		r = mno_check_store(&o);
 		return r < 0 ? fail("store", &o, r) : r;

@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include "check_config.h"
 #include "mno/err.h"
 #include "mno/time.h"
 #include "mno/util.h"
@@ -21,6 +23,9 @@ enum opt {
 	O_KEY,
 	O_REPLACE,
 	O_PARTIAL,
+	O_DOCS_UNTIL,
+	O_LIST_BACKUPS,
+	O_JSON,
 	O_NO_BPF,
 	O_MIGRATE,
 	O_USER,
@@ -38,13 +43,19 @@ static const struct {
 	{"state", "DIR", "directory of the store; default /var/lib/mno", O_STATE},
 	{"socket", "PATH", "where mnoctl asks; default /run/mno/mno.sock", O_SOCKET},
 	{"for", "DURATION", "end cleanly after that time, e.g. 90s, 1h30m", O_FOR},
-	{"check-config", NULL, "check the settings, change nothing, end", O_CHECK},
+	{"check-config", NULL, "check the settings and what they name, change nothing, end",
+		O_CHECK},
 	{"check-store", NULL, "look for damage in all that --state holds, end: 0 sound, 1 damage",
 		O_CHECK_STORE},
 	{"restore", "BACKUP", "make --state from that backup, verify it, end", O_RESTORE},
 	{"key", "FILE", "restore: copy of the store's key; backups do not have it", O_KEY},
 	{"replace", NULL, "restore: a store that is there is kept as .old-...", O_REPLACE},
 	{"partial", NULL, "restore: leave out what is damaged", O_PARTIAL},
+	{"docs-until", "WHEN",
+		"restore: documents as they were then: a time, or the number of a change",
+		O_DOCS_UNTIL},
+	{"list-backups", "DIR", "list the backups in that directory, end", O_LIST_BACKUPS},
+	{"json", NULL, "restore, list-backups: answers and errors as JSON", O_JSON},
 	{"no-bpf", NULL, "load no BPF programs; only sources from files", O_NO_BPF},
 	{"migrate", "WORD",
 		"no agent; a store of an older format: status, dry-run, run, rollback, confirm",
@@ -68,7 +79,8 @@ static void print_help(void)
 			table[i].help);
 	mno_buf_adds(&b, "\nSettings of the configuration file:\n");
 	mno_config_describe(&b);
-	mno_buf_adds(&b, "\nExit status: 0 ended as asked, 1 --check-store found damage, 2 wrong "
+	mno_buf_adds(&b, "\nExit status: 0 ended as asked, 1 --check-store found damage, or "
+			 "--restore\nrefused the backup or left damage out, 2 wrong "
 			 "usage, 4 no permission, 5 bad "
 			 "settings or\n"
 			 "state from a newer version, 6 another error, 7 another agent uses the "
@@ -100,6 +112,42 @@ static void suggest(const char *word)
 	fprintf(stderr, "See mnod --help.\n");
 }
 
+/* "seq:7", "7": a change; 1790000000 or more digits, 2026-11-23T20:45:00Z: a time. */
+static int read_moment(const char *v, struct mno_docs_until *ret)
+{
+	size_t digits = strspn(v, "0123456789");
+	struct tm tm = {0};
+	const char *rest;
+	double unix_s;
+	uint64_t seq;
+
+	*ret = (struct mno_docs_until){0};
+	if (!strncmp(v, "seq:", 4) || (digits < 9 && !v[digits]))
+		if (mno_parse_u64(v + (*v == 's' ? 4 : 0), &seq) == 0 && seq) {
+			ret->seq = seq;
+			return 0;
+		}
+	if (digits >= 9 && mno_parse_f64(v, &unix_s) == 0 && unix_s > 0 && unix_s < 1e10) {
+		ret->ms = (int64_t)(unix_s * 1000 + 0.5);
+		return 0;
+	}
+	rest = strptime(v, "%Y-%m-%dT%H:%M:%S", &tm);
+	if (rest && (!strcmp(rest, "Z") || !*rest)) {
+		tm.tm_isdst = -1;
+		unix_s = (double)(*rest ? timegm(&tm) : mktime(&tm));
+		if (unix_s > 0 && unix_s < 1e10) {
+			ret->ms = (int64_t)unix_s * 1000 + 999; /* all of that second */
+			return 0;
+		}
+	}
+	fprintf(stderr,
+		"mnod: --docs-until: \"%.64s\" is no moment: write 2026-11-23T20:45:00Z, seconds "
+		"since "
+		"1970, or seq:NUMBER of a change\n",
+		v);
+	return -EINVAL;
+}
+
 static int copy(char *dst, size_t size, const char *what, const char *v)
 {
 	if (!*v || strlen(v) >= size) {
@@ -124,9 +172,6 @@ static int take(struct mno_options *o, enum opt opt, const char *v)
 			return 0;
 		fprintf(stderr, "mnod: --for: \"%s\" is no duration; write 90s, 10m, 1h30m\n", v);
 		return -EINVAL;
-	case O_CHECK:
-		o->check_config = true;
-		return 0;
 	case O_RESTORE:
 		o->restore = v;
 		return 0;
@@ -138,6 +183,14 @@ static int take(struct mno_options *o, enum opt opt, const char *v)
 		return 0;
 	case O_PARTIAL:
 		o->partial = true;
+		return 0;
+	case O_DOCS_UNTIL:
+		return read_moment(v, &o->docs_until);
+	case O_LIST_BACKUPS:
+		o->list_backups = v;
+		return 0;
+	case O_JSON:
+		o->json = true;
 		return 0;
 	case O_CHECK_STORE:
 		o->check_store = true;
@@ -160,7 +213,8 @@ static enum mno_options_result load(struct mno_options *o)
 {
 	_cleanup_buf_ struct mno_buf errors = {.max = 1 << 20};
 	const char *path = o->config_path ?: DEFAULT_CONFIG;
-	int r = mno_config_load(&o->config, path, &errors);
+	int r = (o->check_config ? mno_config_load_what_fits : mno_config_load)(
+		&o->config, path, &errors);
 
 	if (r == -ENOENT && !o->config_path)
 		return MNO_OPTIONS_RUN;
@@ -254,10 +308,26 @@ static int scan(struct mno_options *o, int argc, char **argv, bool only_config)
 			return 1;
 		if (table[row].opt == O_CONFIG)
 			o->config_path = v;
+		else if (table[row].opt == O_CHECK)
+			o->check_config = true;
 		else if (!only_config)
 			r = take(o, table[row].opt, v);
 	}
 	return r;
+}
+
+/* All that is wrong at once: what @loaded told of the file already, and what would not work. */
+static enum mno_options_result check(const struct mno_options *o, enum mno_options_result loaded)
+{
+	_cleanup_buf_ struct mno_buf errors = {.max = 1 << 20}, notes = {.max = 1 << 20};
+	int r = mno_config_check(&o->config, &errors, &notes);
+
+	fputs(mno_buf_cstr(&errors), stderr);
+	if (r < 0 || loaded != MNO_OPTIONS_RUN)
+		return MNO_OPTIONS_BAD_CONFIG;
+	printf("%ssettings are fine%s%s\n", mno_buf_cstr(&notes), o->config_path ? ": " : "",
+		o->config_path ?: "");
+	return MNO_OPTIONS_DONE;
 }
 
 enum mno_options_result mno_options_parse(struct mno_options *o, int argc, char **argv)
@@ -271,14 +341,10 @@ enum mno_options_result mno_options_parse(struct mno_options *o, int argc, char 
 	if (r != 0)
 		return r < 0 ? MNO_OPTIONS_BAD_USAGE : MNO_OPTIONS_DONE;
 	res = load(o);
-	if (res != MNO_OPTIONS_RUN)
+	if (res != MNO_OPTIONS_RUN && !o->check_config)
 		return res;
 	if (scan(o, argc, argv, false) < 0)
 		return MNO_OPTIONS_BAD_USAGE;
 	o->no_bpf = !o->config.bpf;
-	if (o->check_config) {
-		printf("settings are fine%s%s\n", o->config_path ? ": " : "", o->config_path ?: "");
-		return MNO_OPTIONS_DONE;
-	}
-	return MNO_OPTIONS_RUN;
+	return o->check_config ? check(o, res) : MNO_OPTIONS_RUN;
 }

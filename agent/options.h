@@ -3,6 +3,7 @@
 #pragma once
 
 #include "config.h"
+#include "mno/backup.h"
 
 enum mno_options_result {
 	MNO_OPTIONS_RUN,
@@ -17,7 +18,9 @@ struct mno_options {
 	uint64_t for_ns;         /* 0 = until told to stop */
 	const char *migrate;     /* NULL, or what to do instead of running: mno_migrate_words */
 	const char *restore, *restore_key; /* NULL: run as agent */
-	bool replace, partial;
+	const char *list_backups;          /* NULL: run as agent */
+	struct mno_docs_until docs_until;  /* of a restore; zero: as in the backup */
+	bool replace, partial, json;
 	bool check_store, check_config, no_bpf, verbose;
 };
 

@@ -27,7 +27,8 @@ left() { echo $((BUDGET - SECONDS > 5 ? BUDGET - SECONDS : 5)); }
 # GROUP NAME LOG RC SECONDS: one line "group|name|passed|failed|skipped|seconds|reason" in results
 record() {
   local group=$1 name=$2 log=$3 rc=$4 secs=$5 p=0 f=0 s=0 why='' last
-  last=$(grep -av '^[[:space:]]*$' "$log" | tail -n 1 | tr -d '\r' | tr '|' '/')
+  # a failing test that make started is followed by make's own line
+  last=$(grep -avE '^[[:space:]]*$|^make(\[[0-9]+\])?: ' "$log" | tail -n 1 | tr -d '\r' | tr '|' '/')
   if [ "$rc" = 77 ]; then
     s=1 why=${last:-"no reason given"}
   elif [[ $last =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then

@@ -39,6 +39,33 @@ static int put_part(void *arg, const struct mno_part_stat *p)
 	return 0;
 }
 
+static int put_old_key(void *arg, const char *kek_id)
+{
+	struct mno_req *q = arg;
+	struct mno_json *j = &q->j;
+
+	mno_json_obj(j);
+	mno_json_kstr(j, "kek_id", kek_id);
+	mno_json_key(j, "backups");
+	if (q->agent->backups) {
+		mno_backups_of_key(q->agent->backups, kek_id, j);
+	} else {
+		mno_json_arr(j);
+		mno_json_end_arr(j);
+	}
+	mno_json_end(j);
+	return 0;
+}
+
+/* Old keys and which backups in the settings' directory need them. */
+static void put_old_keys(struct mno_req *q, const char *name)
+{
+	mno_json_key(&q->j, name);
+	mno_json_arr(&q->j);
+	mno_store_old_keys(q->agent->env, put_old_key, q);
+	mno_json_end_arr(&q->j);
+}
+
 static void put_keys(struct mno_req *q)
 {
 	struct mno_store_keys_stat k = {0};
@@ -206,6 +233,7 @@ static int answer_keys(struct mno_req *q, int r, size_t n)
 	mno_json_obj(&q->j);
 	mno_json_ku64(&q->j, "changed", n);
 	put_keys(q);
+	put_old_keys(q, "old_keys");
 	mno_json_end(&q->j);
 	return api_done(q);
 }
@@ -224,6 +252,32 @@ int api_store_rotate_kek(struct mno_req *q)
 		return answer_keys(q, -EINVAL, 0);
 	o.source = (enum mno_key_source)source;
 	return answer_keys(q, mno_store_rotate_kek(q->agent->env, &o), 1);
+}
+
+int api_store_key(struct mno_req *q)
+{
+	mno_json_obj(&q->j);
+	put_keys(q);
+	put_old_keys(q, "old_keys");
+	mno_json_end(&q->j);
+	return api_done(q);
+}
+
+/* What needs them is listed as long as they can be. */
+int api_store_forget_keys(struct mno_req *q)
+{
+	size_t n = 0;
+	int r;
+
+	mno_json_obj(&q->j);
+	put_old_keys(q, "forgotten");
+	r = mno_store_forget_keys(q->agent->env, &n);
+	if (r < 0)
+		return answer_keys(q, r, n); /* begins anew */
+	mno_json_ku64(&q->j, "changed", n);
+	put_keys(q);
+	mno_json_end(&q->j);
+	return api_done(q);
 }
 
 int api_store_rotate_data(struct mno_req *q)

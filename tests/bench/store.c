@@ -4,13 +4,17 @@
  * full sync both. CPU time of the process, its threads included. Each figure is taken with and
  * without encryption. docs-put: 512 B of JSON with 3 indexes, 10,000 a transaction, ids
  * ascending, as those made from a time are; docs-put-random: ids in random order; docs-get: by id, random, of a million; kv-put, kv-get: 512 B without indexes as percent of
- * raw LMDB; commit: one document a transaction, nothing else going on.
+ * raw LMDB; commit: one document a transaction, nothing else going on;
+ * commit-disk: as many pages written and synced in the same way by nothing but pwrite().
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../support/benchkit.h"
 #include "../support/tmpstate.h"
@@ -145,20 +149,32 @@ static int by_ns(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
+struct gets { /* ids made before the clock runs */
+	char id[GETS + SAMPLE][ID_LEN + 1];
+};
+
+static struct gets *make_gets(void)
+{
+	struct gets *g = bench_alloc(1, sizeof(*g));
+	uint64_t rng = 99;
+
+	for (uint32_t i = 0; i < GETS + SAMPLE; i++)
+		make_id((uint32_t)(rnd(&rng) % ROWS), true, g->id[i]);
+	return g;
+}
+
 /* Gets a CPU second; *@ret_p99 in us, of calls timed one by one. */
-static double get_docs(struct bench *b, double *ret_p99)
+static double get_docs(struct bench *b, const struct gets *g, double *ret_p99)
 {
 	_cleanup_buf_ struct mno_buf buf = {0};
-	uint32_t *ns = calloc(SAMPLE, sizeof(*ns));
-	uint64_t rng = 99;
+	uint32_t *ns = bench_alloc(SAMPLE, sizeof(*ns));
 	struct mno_doc doc;
-	char id[ID_LEN + 1];
 	double t0 = 0;
 
 	for (uint32_t i = 0; i < GETS + SAMPLE; i++) {
+		const char *id = g->id[i];
 		uint64_t begun;
 
-		make_id((uint32_t)(rnd(&rng) % ROWS), true, id);
 		if (i == SAMPLE)
 			t0 = cpu();
 		if (i >= SAMPLE) {
@@ -274,17 +290,15 @@ static double raw_put(struct raw *r, struct batch *batch, uint32_t n, bool index
 }
 
 /* As our get does: a read transaction each, the value copied out. */
-static double raw_get(struct raw *r)
+static double raw_get(struct raw *r, const struct gets *g)
 {
-	char copy[VALUE], id[ID_LEN + 1];
-	uint64_t rng = 99;
+	char copy[VALUE];
 	MDB_txn *t;
 	double t0 = 0;
 
 	for (uint32_t i = 0; i < GETS + SAMPLE; i++) {
-		MDB_val k = {ID_LEN, id}, v;
+		MDB_val k = {ID_LEN, (void *)g->id[i]}, v;
 
-		make_id((uint32_t)(rnd(&rng) % ROWS), true, id);
 		if (i == SAMPLE)
 			t0 = cpu();
 		raw_must("begin", mdb_txn_begin(r->env, NULL, MDB_RDONLY, &t));
@@ -298,11 +312,55 @@ static double raw_get(struct raw *r)
 
 /* --- commits ---------------------------------------------------------------------------------------- */
 
+/* What the disk takes for a commit's work without any of ours: DISK_PAGES scattered over a file that
+ * has its blocks, fdatasync(), then a page with O_DSYNC, as LMDB writes its meta page. */
+#define DISK_PAGES 13u /* of such a commit */
+#define DISK_FILE  4096u
+
+struct disk {
+	int fd, sync_fd;
+	uint64_t rng;
+	char page[4096];
+};
+
+static void disk_open(struct disk *f, const char *dir)
+{
+	char path[PATH_MAX];
+
+	*f = (struct disk){.rng = 17};
+	snprintf(path, sizeof(path), "%s/disk", dir);
+	f->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	f->sync_fd = open(path, O_WRONLY | O_DSYNC | O_CLOEXEC);
+	bench_must("disk", f->fd < 0 || f->sync_fd < 0 ? -errno : 0);
+	for (off_t i = 0; i < DISK_FILE; i++)
+		bench_must("disk", pwrite(f->fd, f->page, 4096, i * 4096) == 4096 ? 0 : -EIO);
+	bench_must("disk", fsync(f->fd) < 0 ? -errno : 0);
+}
+
+static void disk_page(struct disk *f, int fd, off_t page)
+{
+	bench_must("disk", pwrite(fd, f->page, 4096, page * 4096) == 4096 ? 0 : -EIO);
+}
+
+static uint32_t disk_write(struct disk *f)
+{
+	uint64_t t0 = mno_now_ns(CLOCK_MONOTONIC);
+
+	for (unsigned i = 0; i < DISK_PAGES; i++)
+		disk_page(f, f->fd, 1 + (off_t)(rnd(&f->rng) % (DISK_FILE - 1)));
+	bench_must("disk", fdatasync(f->fd) < 0 ? -errno : 0);
+	disk_page(f, f->sync_fd, 0);
+	return (uint32_t)(mno_now_ns(CLOCK_MONOTONIC) - t0);
+}
+
 static void commits(struct bench *b, struct raw *r, struct batch *batch)
 {
-	uint32_t ours[COMMITS], theirs[COMMITS];
+	uint32_t ours[COMMITS], theirs[COMMITS], disk[COMMITS];
 	struct mno_docs_error err;
+	struct disk file;
 	uint64_t rng = 3;
+
+	disk_open(&file, b->tmp.dir);
 
 	fill_batch(batch, 0, &rng, MNO_DOC_JSON, true);
 	for (uint32_t i = 0; i < COMMITS; i++) {
@@ -317,9 +375,15 @@ static void commits(struct bench *b, struct raw *r, struct batch *batch)
 		raw_must("put", mdb_put(t, r->doc, &k, &v, 0));
 		raw_must("commit", mdb_txn_commit(t));
 		theirs[i] = (uint32_t)(mno_now_ns(CLOCK_MONOTONIC) - t0);
+		disk[i] = disk_write(&file);
 	}
+	close(file.fd);
+	close(file.sync_fd);
 	qsort(ours, COMMITS, sizeof(*ours), by_ns);
 	qsort(theirs, COMMITS, sizeof(*theirs), by_ns);
+	qsort(disk, COMMITS, sizeof(*disk), by_ns);
+	printf("bench commit-disk %.0f us\n", disk[COMMITS / 2] / 1e3);
+	printf("bench commit-disk-p99 %.0f us\n", disk[COMMITS - COMMITS / 100] / 1e3);
 	printf("bench commit %.0f us ratio %.2f peer lmdb\n", ours[COMMITS / 2] / 1e3,
 		(double)theirs[COMMITS / 2] / ours[COMMITS / 2]);
 	printf("bench commit-p99 %.0f us ratio %.2f peer lmdb\n",
@@ -412,6 +476,7 @@ static void key_value(struct batch *batch, bool plain)
 	struct bench b;
 	struct raw r;
 	double put, raw, get, p99;
+	struct gets *gets = make_gets();
 
 	bench_open(&b, plain);
 	raw_open(&r);
@@ -419,18 +484,19 @@ static void key_value(struct batch *batch, bool plain)
 	raw = raw_put(&r, batch, ROWS, false, true);
 	printf("bench kv-put%s %.1f %% ratio %.2f peer lmdb\n", plain ? "" : "-encrypted",
 		100 * put / raw, put / raw);
-	get = get_docs(&b, &p99);
-	raw = raw_get(&r);
+	get = get_docs(&b, gets, &p99);
+	raw = raw_get(&r, gets);
 	printf("bench docs-get%s %.1f K/s ratio %.2f peer lmdb\n", plain ? "-plain" : "", get / 1e3,
 		get / raw);
 	printf("bench docs-get-p99%s %.1f us\n", plain ? "-plain" : "", p99);
 	printf("bench kv-get%s %.1f %% ratio %.2f peer lmdb\n", plain ? "" : "-encrypted",
 		100 * get / raw, get / raw);
+	free(gets);
 	raw_close(&r);
 	bench_close(&b);
 }
 
-/* With an argument only the groups whose names begin with it: docs, kv, group. */
+/* With an argument only the groups whose names begin with it: docs-put, docs-random, kv, group. */
 static bool wanted(int argc, char **argv, const char *group)
 {
 	return argc < 2 || !strncmp(group, argv[1], strlen(argv[1]));
@@ -443,10 +509,10 @@ int main(int argc, char **argv)
 	if (!batch)
 		return 1;
 	for (int plain = 0; plain < 2; plain++) {
-		if (wanted(argc, argv, "docs")) {
+		if (wanted(argc, argv, "docs-put"))
 			puts_with_indexes(batch, plain, false);
+		if (wanted(argc, argv, "docs-random"))
 			puts_with_indexes(batch, plain, true);
-		}
 		if (wanted(argc, argv, "kv"))
 			key_value(batch, plain);
 		if (wanted(argc, argv, "group"))

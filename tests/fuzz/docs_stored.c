@@ -23,6 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint32_t id;
 
 	docs_seal_open(&d, MNO_DB_DOC, "key", 3, data, size, &h, &out);
+	h.form = (uint8_t)(DOCS_FORM_1 + size % DOCS_FORM);
 	h.kind = size ? data[0] : 0;
 	if (docs_doc_read(&h, &row, &doc) == 0 && doc.len > size)
 		abort();

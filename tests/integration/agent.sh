@@ -123,6 +123,25 @@ ok "bad option: did you mean" sh -c "'$O/mnod' --stat x 2>&1 | grep -q 'Did you 
 echo '{"retentoin": "14d", "budget_percent": "x"}' >"$W/bad.json"
 bad_config() { "$O/mnod" --check-config --config "$W/bad.json" >"$W/cfg" 2>&1; [ $? = 5 ] && grep -q 'Did you mean "retention"' "$W/cfg" && grep -q '/budget_percent' "$W/cfg"; }
 ok "bad settings are told all at once (5)" bad_config
+unworkable() { # every path of it: all are told, each with its key and what to do; nothing is made
+  local k
+  head -c 32 /dev/zero >"$W/open.key" && chmod 0644 "$W/open.key" && touch "$W/file"
+  printf '{"state": "%s/no/where", "socket": "%s/file", "store_key": "file:%s/open.key", "user": "nobody-here",
+    "backup_dir": "%s/file/below", "retentoin": 1}' "$W" "$W" "$W" "$W" >"$W/paths.json"
+  "$O/mnod" --check-config --config "$W/paths.json" >"$W/cfg" 2>&1
+  [ $? = 5 ] || return 1
+  for k in state socket store_key user backup_dir; do
+    grep "^/$k: .*What to do: ." "$W/cfg" || { echo "not told: $k"; cat "$W/cfg"; return 1; }
+  done
+  grep -q 'Did you mean "retention"' "$W/cfg" && [ "$(wc -l <"$W/cfg")" = 6 ] && [ ! -e "$W/no" ] || { cat "$W/cfg"; return 1; }
+  printf 'short' >"$W/short.key" && chmod 0600 "$W/short.key"
+  "$O/mnod" --check-config --state "$W/new" --socket "$W/new/s" --config /dev/stdin <<<"{\"store_key\":\"file:$W/short.key\"}" >"$W/cfg" 2>&1
+  [ $? = 5 ] && grep '5 bytes, not 32' "$W/cfg"
+}
+ok "--check-config tells all that cannot work at once" unworkable
+workable() { "$O/mnod" --check-config --config /dev/stdin --state "$W/fresh" --socket "$W/sock" \
+  <<<"{\"backup_dir\":\"$W/bk\"}" && [ ! -e "$W/fresh" ] && [ ! -e "$W/bk" ]; }
+ok "and lets pass what can be made, without making it" workable
 unwritable() { "$O/mnod" --state /proc/nowhere --socket "$SOCK" --for 1s; r=$?; [ $r = 4 ] || [ $r = 6 ]; }
 ok "a state directory that cannot be is refused" unwritable
 finish

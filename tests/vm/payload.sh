@@ -29,6 +29,9 @@ add_cases() {
   mkdir -p "$1/payload"
   cp -r "$here"/{lib,guest,root,power}.sh "$build/vm/bin/lsm_smoke" "$1/payload/"
   cp -r "$work/cases" "$1/payload/cases"
+  if [ -x "$build/tests/vm/power_load" ]; then
+    "$here/carry.sh" "$1" "$build/tests/vm/power_load=/payload/power_load" || return 1
+  fi
 }
 
 # Names of this tree's probe test programs and BPF objects, as far as they were built.

@@ -18,7 +18,7 @@ case_source=${MNO_VM_CASES:-$here/cases}
 kernels="6.1 6.12"
 boots="full no-bpf-lsm confidentiality systemd"
 # What says more about the store than about the kernel: on the last kernel only, for time.
-last_boots=power
+last_boots="power power-store"
 selftest=1
 passed=0 failed=0 skipped=0 guest_status=0 guest_env=''
 declare -A reported
@@ -170,6 +170,52 @@ power_log() {
   guest "$1" power-log payload.cpio "${drives[@]}"
 }
 
+# logged_disk NAME: a -d for a new disk of 48 MiB, 40 of them a file system, whose log is kept.
+logged_disk() {
+  local disk=$work/$1.img log=$work/$1.log
+  truncate -s 48M "$disk" && PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -F -E nodiscard "$disk" 40M &&
+    cp --sparse=always "$disk" "$work/$1.base" && : >"$log" || return 1
+  echo "driver=blklogwrites,if=virtio,file.driver=raw,file.file.driver=file,\
+file.file.filename=$disk,log.driver=file,log.filename=$log,\
+log-sector-size=512,log-super-update-interval=1"
+}
+
+# store_cuts KERNEL NAME CUTS [first]: says in $line what the cuts through a disk's log left.
+store_cuts() {
+  local temp=$work
+  [ ! -w /dev/shm ] || temp=$(mktemp -d /dev/shm/mno-cuts.XXXXXX)
+  line=$(POWER_LOAD="$build/tests/vm/power_load" "$build/vm/bin/logreplay" "$work/$2.log" \
+    "$work/$2.base" "$3" "$store_mark" "$temp/cut" "$here/cut_check.sh" "${@:4}" \
+    2>"$logs/$1-power-store/$2" | tee -a "$logs/$1-power-store/$2" | tail -n 1)
+  [ "$temp" = "$work" ] || rm -rf "$temp"
+  say "$1 power-store: $2: $line"
+}
+
+# The store under many cuts, and two that must not survive them: or the test sees nothing.
+store_mark=90000
+power_store() {
+  local disk line drives=()
+  for disk in sound nosync noflush; do
+    drives+=(-d "$(logged_disk $disk)") || return 1
+  done
+  guest_env="VM_MARK=$store_mark"
+  guest "$1" power-store payload.cpio "${drives[@]}"
+  store_cuts "$1" sound "${CUTS:-1000}"
+  if [[ $line =~ ^cuts\ [0-9]+\ wrong\ 0\ .*\ behind\ [1-9] ]]; then
+    report ok "$1" power-store/cuts
+  else
+    report FAIL "$1" power-store/cuts "$line; see $logs/$1-power-store/sound"
+  fi
+  for disk in nosync noflush; do
+    store_cuts "$1" $disk 300 first
+    if [[ $line =~ wrong\ [1-9] ]]; then
+      report ok "$1" "power-store/$disk-is-caught"
+    else
+      report FAIL "$1" "power-store/$disk-is-caught" "$line"
+    fi
+  done
+}
+
 systemd_root() {
   if ! "$here/rootfs.sh" "$cache" 2>"$logs/rootfs"; then
     report skip "$1" systemd/root "no root file system: $(tail -n 1 "$logs/rootfs")"
@@ -188,6 +234,7 @@ boot_one() {
   no-bpf-lsm) guest "$1" no-bpf-lsm payload.cpio -l lockdown,capability,landlock,yama ;;
   confidentiality) guest "$1" confidentiality payload.cpio -a lockdown=confidentiality ;;
   power) power_cut "$1" ;;
+  power-store) power_store "$1" ;;
   systemd) systemd_root "$1" ;;
   *) say "no boot named $2"; exit 2 ;;
   esac

@@ -39,7 +39,7 @@ const struct ctl_option ctl_globals[] = {
 	{0},
 };
 
-const struct ctl_exit_row ctl_exits[CTL_INTERNAL + 1] = {
+const struct ctl_exit_row ctl_exits[CTL_BUSY + 1] = {
 	[CTL_OK] = {"ok", "done"},
 	[CTL_NO] = {"no", "the answer is no: not found, unhealthy, already so"},
 	[CTL_USAGE] = {"usage", "the command line cannot be understood"},
@@ -47,6 +47,7 @@ const struct ctl_exit_row ctl_exits[CTL_INTERNAL + 1] = {
 	[CTL_REFUSED] = {"refused", "you lack the rights"},
 	[CTL_INVALID] = {"invalid", "a value or an expression is not valid"},
 	[CTL_INTERNAL] = {"internal", "a fault of mnoctl or of the agent"},
+	[CTL_BUSY] = {"busy", "restore: an agent works on the state directory"},
 };
 
 int ctl_error_set(struct ctl_error *e, int exit_code, const char *hint, const char *fmt, ...)

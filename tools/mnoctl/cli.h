@@ -19,13 +19,14 @@ enum ctl_exit {
 	CTL_REFUSED = 4,     /* the caller lacks the rights */
 	CTL_INVALID = 5,     /* a value or an expression is wrong */
 	CTL_INTERNAL = 6,    /* a fault of mnoctl or of the agent */
+	CTL_BUSY = 7,        /* restore: an agent works on the state directory */
 };
 
 struct ctl_exit_row {
 	const char *code; /* in JSON errors */
 	const char *help;
 };
-extern const struct ctl_exit_row ctl_exits[CTL_INTERNAL + 1];
+extern const struct ctl_exit_row ctl_exits[CTL_BUSY + 1];
 
 struct ctl_error {
 	int exit;
@@ -68,7 +69,7 @@ struct ctl_verb {
 	const char *summary, *detail;
 	int (*fn)(struct ctl *c);
 	const struct ctl_option *options; /* ends with a row without name */
-	struct ctl_example examples[4];
+	struct ctl_example examples[7];
 };
 
 /* From verbs.def, in the order of the help. */

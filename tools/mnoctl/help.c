@@ -77,7 +77,7 @@ static void add_options(struct mno_buf *out, const char *head, const struct ctl_
 static void add_exits(struct mno_buf *out)
 {
 	mno_buf_adds(out, "\nexit status\n");
-	for (int i = 0; i <= CTL_INTERNAL; i++)
+	for (int i = 0; i < (int)ARRAY_SIZE(ctl_exits); i++)
 		mno_buf_addf(out, "  %d  %s\n", i, ctl_exits[i].help);
 }
 
@@ -201,7 +201,7 @@ void ctl_help_man(struct mno_buf *out)
 		man_verb(out, &ctl_verbs[i]);
 	man_examples(out);
 	mno_buf_adds(out, ".SH EXIT STATUS\n");
-	for (int i = 0; i <= CTL_INTERNAL; i++)
+	for (int i = 0; i < (int)ARRAY_SIZE(ctl_exits); i++)
 		mno_buf_addf(out, ".TP\n\\fB%d\\fR\n%s.\n", i, ctl_exits[i].help);
 	mno_buf_adds(out,
 		".SH ENVIRONMENT\n.TP\n\\fBMNO_SOCKET\\fR\nthe agent\\(aqs socket, when "

@@ -40,6 +40,7 @@ struct mno_backup_opts {
 struct mno_backup_info {
 	char name[MNO_BACKUP_NAME], previous[MNO_BACKUP_NAME];
 	char store[33], host_version[16]; /* id of the store; version of mno */
+	char kek_id[17];                  /* of the key that opens it; "" of a store without */
 	int64_t time_ms;
 	uint64_t files, bytes; /* of the whole backup */
 	uint64_t new_bytes;    /* of them not shared with the backup before */
@@ -62,17 +63,29 @@ int mno_backup_create(struct mno_store *s, const char *dest, const struct mno_ba
 /* Backups in @dest, the newest first; those that are not complete too. Free with free(). -ENOENT. */
 int mno_backup_list(const char *dest, struct mno_backup_info **ret, size_t *ret_n);
 
+/* A moment of the documents: the last change wanted, or (.seq 0) all changes up to .ms. */
+struct mno_docs_until {
+	uint64_t seq;
+	int64_t ms;
+};
+struct mno_docs_reached {
+	uint64_t seq, changes; /* the last change that the documents have; made again */
+	int64_t ms;            /* its time; 0 = not known, or there is none */
+};
+
 struct mno_backup_verdict {
 	uint64_t files, bytes, damaged;
 	bool signature; /* proven with the key of @key_state */
 	bool walked;    /* every value was opened */
 	struct mno_backup_info info;
+	struct mno_docs_reached docs; /* of a restore with .docs_until */
 };
 /*
  * Reads the backup @path and compares all hashes. With @key_state, the state directory of the store
  * it is of: also proves the signature, opens it read-only and looks at every value. What is wrong
  * goes to o->finding. 0: looked at all, ret->damaged says what was found; -ENOENT no such backup;
- * -MNO_ECORRUPT its manifest cannot be read; -ENOKEY; -ECANCELED; -errno. Any thread.
+ * -MNO_ECORRUPT its manifest cannot be read; -ENOKEY @key_state has not the key it is sealed under,
+ * now or among the kept ones: then *@ret is what the hashes say; -ECANCELED; -errno. Any thread.
  */
 int mno_backup_verify(const char *path, const char *key_state, const struct mno_backup_opts *o,
 	struct mno_backup_verdict *ret);
@@ -90,6 +103,13 @@ struct mno_restore_opts {
 	const char *key; /* file with the key-encryption key, for a store that keeps it itself */
 	bool replace;    /* a store that is there is kept as .old-NAME-TIME beside it */
 	bool partial;    /* leave out what is damaged, but for main */
+	/*
+	 * Documents as they were then: those of the backup, and the changes after it that the feeds
+	 * in later backups beside it, and in the store that is replaced, have. NULL: as they are.
+	 * -ERANGE: the backup is later than that; -MNO_EGONE: no feed reaches from the backup to
+	 * there, o.finding says which changes are missing; -ENODATA: the feed is without values.
+	 */
+	const struct mno_docs_until *docs_until;
 	struct mno_backup_opts o;
 };
 /*

@@ -60,11 +60,15 @@ struct mno_doc {
 	enum mno_doc_kind kind;
 	const void *value; /* NULL when it was not asked for */
 	size_t len;
+	/* 1 when it was created, one more with each write; what was written before it was counted
+	 * is 1 if it was never changed, else 2. 0: not known (of changes). */
+	uint64_t revision;
 };
 
 /* What went wrong, in words for people. */
+#define MNO_DOC_OP_NONE SIZE_MAX
 struct mno_docs_error {
-	size_t op; /* which operation of a list, from 0 */
+	size_t op; /* which operation of a transaction, from 0; MNO_DOC_OP_NONE: it as a whole */
 	char msg[400];
 };
 
@@ -76,6 +80,7 @@ struct mno_docs_opts {
 	uint64_t feed_age_ms;     /* ... and this long; 0 = 7 days */
 	bool feed_without_values; /* changes say what changed, not to what */
 	bool no_worker;           /* nothing in the background: the caller uses mno_docs_work() */
+	unsigned form_step;       /* documents in one step of a migration; 0 = what 3 ms allow */
 };
 /*
  * The documents of @s, which must outlive them. @o may be NULL. One at a time per store.
@@ -204,7 +209,8 @@ struct mno_docs_query {
 	const struct mno_doc_cond *conds; /* all must hold */
 	size_t n_conds;
 	size_t limit;       /* documents; 0 = 100 */
-	const char *cursor; /* from an earlier answer to the same query; NULL = from the start */
+	const char *cursor; /* from an earlier answer to the same query, else -EINVAL; NULL = from
+			     * the start */
 	bool keys_only;     /* without values */
 	uint64_t max_ns;    /* give what was found by then and a cursor; 0 = 10 s */
 };
@@ -284,13 +290,23 @@ int mno_docs_coll_drop(
 
 /* --- change feed ----------------------------------------------------------------------------- */
 
-enum mno_doc_change_op { MNO_DOC_CHANGE_PUT = 1, MNO_DOC_CHANGE_DELETE, MNO_DOC_CHANGE_DROP };
+enum mno_doc_change_op {
+	MNO_DOC_CHANGE_PUT = 1,
+	MNO_DOC_CHANGE_DELETE,
+	MNO_DOC_CHANGE_DROP,         /* of a collection */
+	MNO_DOC_CHANGE_INDEX,        /* declared: .doc has its name as id, its definition as JSON */
+	MNO_DOC_CHANGE_UNINDEX,      /* dropped */
+	MNO_DOC_CHANGE_INDEX_FAILED, /* it cannot be built: the value is why */
+	MNO_DOC_CHANGE_QUOTA,        /* of the namespace: .coll is "", the value is JSON */
+	MNO_DOC_CHANGE_MAX
+};
 struct mno_doc_change {
 	uint64_t seq; /* from 1, without gaps; the version of what a put wrote */
 	int64_t time_ms;
 	enum mno_doc_change_op op;
 	const char *ns, *coll;
-	struct mno_doc doc; /* .value NULL when the feed is without values; of a drop: no id */
+	struct mno_doc
+		doc; /* a put's .value is NULL when the feed is without values; of a drop: no id */
 };
 /*
  * Calls @fn for each change from @from on that is committed now, in order; what it gets is valid
@@ -307,6 +323,16 @@ int mno_docs_feed_wait(struct mno_docs *d, uint64_t seq, uint64_t timeout_ns);
  * At most 64 (-EMFILE). Ends with mno_docs_unwatch(), after which @fn does not run any more. */
 int mno_docs_watch(struct mno_docs *d, void (*fn)(void *arg), void *arg, unsigned *ret_id);
 void mno_docs_unwatch(struct mno_docs *d, unsigned id);
+
+/*
+ * Makes @n changes of a feed again, in one transaction, with the numbers and times they had: after
+ * it the documents are as they were at the last of them. Those that are there already are left
+ * out, so twice is as once. Quotas do not count. What is no put or delete is in a call of its own. Nobody else may
+ * write. -MNO_EGONE: changes between those stored and @c are missing; -MNO_ECORRUPT: they are of
+ * another history; else as mno_docs_apply(), with err->op the change.
+ */
+int mno_docs_replay(
+	struct mno_docs *d, const struct mno_doc_change *c, size_t n, struct mno_docs_error *err);
 
 /* --- upkeep ---------------------------------------------------------------------------------- */
 
@@ -338,6 +364,55 @@ int mno_docs_stat(struct mno_docs *d, struct mno_docs_stat *ret);
  */
 int mno_docs_check(struct mno_docs *d, uint64_t max_ns, void (*fn)(void *arg, const char *fault),
 	void *arg, uint64_t *ret_n, uint64_t *ret_faults);
+
+/* --- another form of documents ------------------------------------------------------------------ */
+
+/*
+ * Documents that an older version wrote are put in the present form in the background, while they
+ * are read and written: old values are read as they are, what is written has the new form. Each old
+ * value is kept until all were compared, and then until the migration is confirmed or
+ * MNO_DOCS_FORM_KEEP_MS have passed; until then it can be undone, also in the background, and an
+ * older version can read all again. What cannot be read stays as it is, and is counted.
+ */
+#define MNO_DOCS_FORM_KEEP_MS (7 * 86400000LL)
+
+enum mno_docs_form_stage {
+	MNO_DOCS_FORM_NONE,   /* of the present form, nothing to do */
+	MNO_DOCS_FORM_NEEDED, /* an older form; it begins by itself if there is room */
+	MNO_DOCS_FORM_COPYING,
+	MNO_DOCS_FORM_CHECKING, /* all documents are compared with what they were */
+	MNO_DOCS_FORM_DONE,     /* the old values are still there */
+	MNO_DOCS_FORM_UNDOING,
+	MNO_DOCS_FORM_CLEARING, /* undoing: the last of it */
+	MNO_DOCS_FORM_UNDONE,   /* of the older form, and to stay so */
+	MNO_DOCS_FORM_CONFIRMING,
+	MNO_DOCS_FORM_STAGES
+};
+struct mno_docs_form {
+	enum mno_docs_form_stage stage;
+	const char *name; /* for people */
+	unsigned from, to;
+	uint64_t done, total;                     /* documents of this stage */
+	uint64_t damaged;                         /* that could not be read */
+	double rate;                              /* documents a second, 0 not known yet */
+	int64_t remaining_ms;                     /* of all of it, -1 not known yet */
+	uint64_t old_bytes;                       /* of the old values */
+	uint64_t need_bytes;                      /* of disk for them, while NEEDED */
+	uint64_t free_bytes;                      /* of disk, above the floor */
+	int64_t began_ms, done_ms, keep_until_ms; /* Unix; 0 not yet */
+	bool failed; /* undone, because the new form was not as the old one */
+};
+/* Short name of a stage: "none", "needed", ... */
+const char *mno_docs_form_stage_name(enum mno_docs_form_stage s);
+/* How far it is. Errors of the store. */
+int mno_docs_form(struct mno_docs *d, struct mno_docs_form *ret);
+enum mno_docs_form_want { MNO_DOCS_FORM_RUN, MNO_DOCS_FORM_UNDO, MNO_DOCS_FORM_CONFIRM };
+/*
+ * Undoes a migration that is going on or done, confirms one that is done, or runs one again that
+ * was undone: returns when that is decided and durable, the background does it. -ENOENT: there is
+ * nothing like that to undo, confirm, or run.
+ */
+int mno_docs_form_want(struct mno_docs *d, enum mno_docs_form_want want);
 
 /* --- JSON ------------------------------------------------------------------------------------ */
 

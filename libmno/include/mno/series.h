@@ -97,6 +97,10 @@ int mno_series_seal(struct mno_series *s, struct mno_txn *txn);
 
 /* Deletes sealed data older than @t_ms in bounded steps inside @txn; *@ret_more if not done. */
 int mno_series_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, bool *ret_more);
+/* Days were taken away, or that of @t_ms came back, from outside (archives): what is remembered of
+ * late samples follows. Any thread but the writer. Joined: -ENOMEM; errors of the store. */
+void mno_series_parted(struct mno_series *s);
+int mno_series_joined(struct mno_series *s, int64_t t_ms);
 
 enum mno_match_op { MNO_MATCH_EQ, MNO_MATCH_NE, MNO_MATCH_RE, MNO_MATCH_NRE };
 struct mno_matcher {

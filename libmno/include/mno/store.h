@@ -37,7 +37,8 @@ struct mno_store_opts {
 	bool plain;           /* environments that are made now are not encrypted */
 	enum mno_store_key key_source;
 	const char *key_name; /* NULL: the source's default; borrowed during open */
-	/* Of an opening that only reads: the state directory whose key opens it; borrowed. NULL: @dir. */
+	/* Of an opening that only reads: the state directory whose key, or a kept old one, opens it;
+	 * borrowed. NULL: @dir. */
 	const char *key_state;
 };
 

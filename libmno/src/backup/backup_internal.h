@@ -53,6 +53,12 @@ void manifest_info(const struct manifest *m, const char *name, struct mno_backup
 /* "20261123T204500.123Z" and nothing else. */
 bool backup_name_ok(const char *s);
 
+/* create.c: a backup of the environment @e alone, named after it. -EEXIST; else as
+ * mno_backup_create(). */
+struct mno_env;
+int backup_create_one(struct mno_store *s, struct mno_env *e, const char *dest,
+	const struct mno_backup_opts *o, struct mno_backup_info *ret);
+
 /* --- files.c ------------------------------------------------------------------------------- */
 struct pace { /* bounds the rate, tells progress, notices the end */
 	const struct mno_backup_opts *o;
@@ -67,6 +73,9 @@ int pace_step(struct pace *p, size_t n);
 /* Opens "a/b" below @dir_fd for writing, making "a"; -EEXIST. */
 int file_create(int dir_fd, const char *path);
 int file_write(int fd, const void *p, size_t n);
+/* Whether about @need bytes more fit beside @fd: an estimate, so that hours of copying do not end in
+ * an error that was plain before. -ENOSPC after saying how much is missing; 0. */
+int room_check(int fd, uint64_t need, const struct mno_backup_opts *o, const char *what);
 /* fsync, and out of the page cache. */
 int file_settle(int fd);
 /* Reads the file to its end: its hash and length; with @to_fd >= 0 also copies it there. */
@@ -89,6 +98,22 @@ int backup_walk(const char *dir, const char *key_state, const struct mno_backup_
 	uint64_t *ret_damaged);
 /* What is in the environment that file @path belongs to. */
 void backup_finding(const struct mno_backup_opts *o, const char *path, const char *what);
+/* Says that the key of @m is not in the state directory @where (NULL: not in a restored one) or, with @other, that the file @where
+ * has the key @other instead ("": a passphrase). -ENOKEY. */
+int backup_no_key(const struct mno_backup_opts *o, const struct manifest *m, const char *where,
+	const char *other);
+/*
+ * until.c: brings the documents of the restored copy in @dir (path @staging) on to @until by feeds
+ * of the backups in @dest (-1: none) that are later than @name and of the store @m names, and that
+ * of the state directory @old (NULL: none). Errors of mno_restore_opts.docs_until.
+ */
+int backup_docs_until(const char *staging, int dest, const char *name, const struct manifest *m,
+	const char *old, const struct mno_docs_until *until, const struct mno_backup_opts *o,
+	struct mno_docs_reached *ret);
+/* Makes the directory @to below @at_fd with the files of @m below "@dir", that is open as @dir_fd,
+ * linked; @only NULL, or a function that says which. -errno. */
+int backup_link(int at_fd, const char *to, int dir_fd, const char *dir, const struct manifest *m,
+	bool (*only)(const char *path));
 /* All files of @m in @dir_fd against their hashes; with @to_fd >= 0 whole ones are copied there,
  * and of damaged ones bad[i] is set. Adds to @ret. */
 int backup_compare(int dir_fd, const struct manifest *m, int to_fd, bool *bad, struct pace *p,

@@ -36,7 +36,8 @@ struct job {
 	struct part *parts; /* owned, n of ENVS_MAX */
 	size_t n;
 	struct manifest m, before;
-	char name[MNO_BACKUP_NAME], partial[48];
+	struct mno_env *only; /* NULL: all of them */
+	char name[32], partial[48];
 	int dest, dir, prev; /* directories: of all backups, of this one, of the one before or -1 */
 	struct mno_digest *d;
 	struct pace pace;
@@ -71,6 +72,8 @@ static int take_env(void *arg, struct mno_env *e, const char *name, int err)
 
 	if (j->n == ENVS_MAX)
 		return -MNO_ELIMIT;
+	if (j->only && e != j->only)
+		return 0;
 	if (e) {
 		r = mno_store_env(j->s, e->class, e->t0_ms, false, &j->parts[j->n].e);
 		if (r == -ENOENT)
@@ -227,6 +230,16 @@ static int try_link(struct job *j, struct backup_file *f)
 	return pace_step(&j->pace, 0) ?: 1;
 }
 
+static bool will_link(const struct job *j, const struct part *p)
+{
+	const struct backup_file *b;
+	struct backup_file f = {0};
+
+	describe(p, &f);
+	b = manifest_find(&j->before, f.path);
+	return !j->o->full && j->prev >= 0 && b && unchanged(&f, b);
+}
+
 static int check_floor(struct job *j, size_t n)
 {
 	j->since_floor += n;
@@ -374,14 +387,22 @@ static int begin(struct job *j)
 	int r;
 
 	j->m.time_ms = mno_now_ms();
-	do
-		set_name(j, j->m.time_ms++);
-	while (faccessat(j->dest, j->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
-	j->m.time_ms--;
+	if (j->only) {
+		snprintf(j->name, sizeof(j->name), "%s", j->only->name);
+		snprintf(j->partial, sizeof(j->partial), PARTIAL "%s", j->name);
+		if (faccessat(j->dest, j->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			return -EEXIST;
+	} else {
+		do
+			set_name(j, j->m.time_ms++);
+		while (faccessat(j->dest, j->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
+		j->m.time_ms--;
+	}
 	hex(id, MNO_ENV_ID_LEN, j->m.store);
 	snprintf(j->m.version, sizeof(j->m.version), "%s", MNO_VERSION);
 	dest_clean(j->dest);
-	find_before(j);
+	if (!j->only)
+		find_before(j);
 	j->parts = calloc(ENVS_MAX, sizeof(*j->parts));
 	j->buf = malloc(CHUNK);
 	if (!j->parts || !j->buf)
@@ -458,14 +479,18 @@ static int finish(struct job *j)
 
 static int run(struct job *j, uint64_t start_ns)
 {
-	uint64_t total = 0;
+	uint64_t total = 0, need = 0;
 	int r = begin(j);
 
 	if (r == 0)
 		r = pin_with_keys(j);
-	for (size_t i = 0; i < j->n; i++)
+	for (size_t i = 0; i < j->n; i++) {
 		total += j->parts[i].s.bytes;
+		need += will_link(j, &j->parts[i]) ? 0 : j->parts[i].s.bytes;
+	}
 	pace_begin(&j->pace, j->o, total);
+	if (r == 0)
+		r = room_check(j->dest, need, j->o, "the directory of backups");
 	for (size_t i = 0; r == 0 && i < j->n; i++)
 		r = copy_part(j, &j->parts[i]);
 	j->m.took_ns = mno_now_ns(CLOCK_MONOTONIC) - start_ns;
@@ -476,12 +501,12 @@ static int run(struct job *j, uint64_t start_ns)
 	return r;
 }
 
-int mno_backup_create(struct mno_store *s, const char *dest, const struct mno_backup_opts *o,
-	struct mno_backup_info *ret)
+static int create(struct mno_store *s, struct mno_env *only, const char *dest,
+	const struct mno_backup_opts *o, struct mno_backup_info *ret)
 {
 	struct mno_backup_opts opts = {.sz = sizeof(opts)};
 	_cleanup_close_ int dir = -1, lock = -1;
-	struct job j = {.s = s, .o = &opts, .dir = -1, .prev = -1};
+	struct job j = {.s = s, .o = &opts, .only = only, .dir = -1, .prev = -1};
 	uint64_t start = mno_now_ns(CLOCK_MONOTONIC);
 	int r = dest_open(dest, true, &dir, &lock);
 
@@ -497,4 +522,16 @@ int mno_backup_create(struct mno_store *s, const char *dest, const struct mno_ba
 	}
 	job_done(&j);
 	return r;
+}
+
+int mno_backup_create(struct mno_store *s, const char *dest, const struct mno_backup_opts *o,
+	struct mno_backup_info *ret)
+{
+	return create(s, NULL, dest, o, ret);
+}
+
+int backup_create_one(struct mno_store *s, struct mno_env *e, const char *dest,
+	const struct mno_backup_opts *o, struct mno_backup_info *ret)
+{
+	return create(s, e, dest, o, ret);
 }

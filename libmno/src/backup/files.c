@@ -7,9 +7,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include "backup_internal.h"
 #include "mno/err.h"
 #include "mno/time.h"
+#include "mno/util.h"
 
 #define CHUNK     (1u << 20)
 #define PAUSE_MAX (50 * NS_PER_MS) /* so that the end is noticed */
@@ -94,6 +96,24 @@ int file_write(int fd, const void *p, size_t n)
 		n -= (size_t)w;
 	}
 	return 0;
+}
+
+int room_check(int fd, uint64_t need, const struct mno_backup_opts *o, const char *what)
+{
+	char text[160], a[16], b[16];
+	struct statvfs v;
+	uint64_t have;
+
+	if (fstatvfs(fd, &v) < 0)
+		return 0; /* then writing tells */
+	have = (uint64_t)v.f_bavail * v.f_frsize;
+	if (need <= have)
+		return 0;
+	snprintf(text, sizeof(text), "about %s are needed, %s are free there",
+		mno_human_bytes((double)need, a, sizeof(a)),
+		mno_human_bytes((double)have, b, sizeof(b)));
+	backup_finding(o, what, text);
+	return -ENOSPC;
 }
 
 int file_settle(int fd)

@@ -213,7 +213,7 @@ static bool path_ok(const char *s)
 	const char *slash = strchr(s, '/');
 
 	return slash && slash > s && *s != '.' && slash[1] && slash[1] != '.' &&
-	       !strchr(slash + 1, '/') && strcmp(s, "keys/kek") != 0;
+	       !strchr(slash + 1, '/') && strncmp(s, "keys/kek", 8) != 0;
 }
 
 static bool get_file(struct json_object *o, struct backup_file *f)
@@ -381,6 +381,7 @@ void manifest_info(const struct manifest *m, const char *name, struct mno_backup
 	snprintf(ret->name, sizeof(ret->name), "%s", name);
 	memcpy(ret->previous, m->previous, sizeof(ret->previous));
 	memcpy(ret->store, m->store, sizeof(ret->store));
+	memcpy(ret->kek_id, m->kek_id, sizeof(ret->kek_id));
 	memcpy(ret->host_version, m->version, sizeof(ret->host_version));
 	for (size_t i = 0; i < m->n; i++) {
 		ret->bytes += m->files[i].size;

@@ -6,18 +6,17 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include "../crypt/keys_old.h"
 #include "backup_internal.h"
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/store_keys.h"
 #include "mno/time.h"
 
-#define KEK_MAX 512
-
 struct restore {
 	const struct mno_restore_opts *o;
 	const char *state; /* without slashes at its end */
-	char parent[4096], base[256], staging[300];
+	char parent[4096], base[256], staging[300], name[MNO_BACKUP_NAME];
 	int parent_fd, from, to, lock;
 	struct manifest m;
 	struct mno_buf text;
@@ -109,29 +108,24 @@ static int leave_out(struct restore *x)
 	return 0;
 }
 
-/* The key-encryption key of a store that keeps it itself: named, or that of the store replaced. */
+/* The key that the backup is sealed under: named, or one of the store that is replaced. */
 static int place_key(struct restore *x, bool old)
 {
-	_cleanup_close_ int from = -1, to = -1;
-	uint8_t buf[KEK_MAX];
-	char path[300];
-	ssize_t n;
+	_cleanup_close_ int from = -1;
+	char other[MNO_KEY_ID_TEXT];
 	int r;
 
-	snprintf(path, sizeof(path), "%s/keys/kek", x->base);
-	if (x->o->key)
-		from = open(x->o->key, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	else if (old)
-		from = openat(x->parent_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (from < 0)
-		return x->o->key ? -errno : 0; /* it may come from elsewhere */
-	n = read(from, buf, sizeof(buf));
-	if (n < 0)
-		return -errno;
-	to = file_create(x->to, "keys/kek");
-	r = to < 0 ? to : file_write(to, buf, (size_t)n);
-	explicit_bzero(buf, sizeof(buf));
-	return r ?: file_settle(to);
+	if (!*x->m.kek_id)
+		return 0;
+	if (x->o->key) {
+		r = mno_keys_place(x->to, x->o->key, x->m.kek_id, other);
+		return r == -ENOKEY ? backup_no_key(&x->o->o, &x->m, x->o->key, other) : r;
+	}
+	if (!old)
+		return 0; /* it may come from elsewhere */
+	from = openat(x->parent_fd, x->base, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	r = from < 0 ? -errno : mno_keys_adopt(x->to, from, x->m.kek_id);
+	return r == -ENOKEY || r == -ENOENT ? 0 : r;
 }
 
 static int copy_files(struct restore *x, bool old)
@@ -143,6 +137,9 @@ static int copy_files(struct restore *x, bool old)
 	if (!x->bad)
 		return -ENOMEM;
 	pace_begin(&p, &x->o->o, x->v.info.bytes);
+	r = room_check(x->to, x->v.info.bytes, &x->o->o, "the file system of the state directory");
+	if (r < 0)
+		return r;
 	r = backup_compare(x->from, &x->m, x->to, x->bad, &p, &x->v);
 	if (r == 0)
 		r = leave_out(x);
@@ -162,8 +159,10 @@ static int check_signature(struct restore *x)
 	if (!x->m.is_signed && faccessat(x->to, "keys/current", F_OK, 0) < 0)
 		return 0; /* of a store that is not encrypted */
 	r = mno_keys_open_recorded(x->to, &k);
+	if (r == -ENOENT || r == -ENOKEY)
+		return backup_no_key(&x->o->o, &x->m, NULL, NULL);
 	if (r < 0)
-		return r == -ENOENT ? -ENOKEY : r;
+		return r;
 	x->v.signature = backup_signature(&x->m, &x->text, x->body, k);
 	if (x->v.signature)
 		return 0;
@@ -198,6 +197,20 @@ static int new_keys(const char *dir)
 	return r == -ENOTSUP || r == -EBUSY ? 0 : r;
 }
 
+/* Its feeds are beside the backup, and in the store that is replaced. */
+static int replay_docs(struct restore *x, const char *dir, bool old)
+{
+	_cleanup_close_ int dest =
+		openat(x->from, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_buf_ struct mno_buf was = {0};
+
+	if (!x->o->docs_until)
+		return 0;
+	mno_buf_addf(&was, "%s/%s", x->parent, x->base);
+	return backup_docs_until(dir, dest, x->name, &x->m, old ? mno_buf_cstr(&was) : NULL,
+		x->o->docs_until, &x->o->o, &x->v.docs);
+}
+
 /* --- the swap --------------------------------------------------------------------------------------- */
 
 static int swap(struct restore *x, bool old)
@@ -221,6 +234,17 @@ static int swap(struct restore *x, bool old)
 	return fsync(x->parent_fd) < 0 ? -errno : 0;
 }
 
+/* Of the backup, however its path was written; "" when it was renamed. */
+static void name_of(const char *path, char ret[MNO_BACKUP_NAME])
+{
+	_cleanup_free_ char *whole = realpath(path, NULL);
+	const char *slash = whole ? strrchr(whole, '/') : NULL;
+
+	*ret = '\0';
+	if (slash && backup_name_ok(slash + 1))
+		strcpy(ret, slash + 1);
+}
+
 static int run(struct restore *x)
 {
 	_cleanup_buf_ struct mno_buf dir = {0};
@@ -241,6 +265,8 @@ static int run(struct restore *x)
 	if (r == 0)
 		r = new_keys(mno_buf_cstr(&dir));
 	if (r == 0)
+		r = replay_docs(x, mno_buf_cstr(&dir), old > 0);
+	if (r == 0)
 		r = swap(x, old > 0);
 	if (r < 0)
 		tree_remove(x->parent_fd, x->staging);
@@ -260,6 +286,7 @@ int mno_backup_restore(const char *path, const char *state, const struct mno_res
 	r = x.from < 0 ? -errno : manifest_read(x.from, &x.m, &x.text, &x.body);
 	if (r == 0) {
 		manifest_info(&x.m, "", &x.v.info);
+		name_of(path, x.name);
 		r = split_path(&x, state);
 	}
 	if (r == 0)

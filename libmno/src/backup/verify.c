@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "../crypt/keys_old.h"
 #include "../store/store_internal.h"
 #include "backup_internal.h"
 #include "mno/err.h"
@@ -110,6 +111,30 @@ bool backup_signature(const struct manifest *m, const struct mno_buf *text, size
 	       !memcmp(pub, m->pub, sizeof(pub)) && mno_sign_check(pub, text->data, body, m->sig);
 }
 
+int backup_no_key(const struct mno_backup_opts *o, const struct manifest *m, const char *where,
+	const char *other)
+{
+	char text[640];
+
+	if (other)
+		snprintf(text, sizeof(text),
+			"sealed under key %s, which is not here; %s is %s%s: name a copy of the "
+			"right one "
+			"(a store that changed its key keeps it as keys/kek.%s)",
+			m->kek_id, where, *other ? "key " : "another passphrase", other, m->kek_id);
+	else if (!where)
+		snprintf(text, sizeof(text),
+			"sealed under key %s, which is not here; name a copy of it: --key FILE",
+			m->kek_id);
+	else
+		snprintf(text, sizeof(text),
+			"sealed under key %s, which is not here; without it only hashes can be "
+			"compared: put a copy of it into %s/keys as kek.%s, mode 0600",
+			m->kek_id, where, m->kek_id);
+	backup_finding(o, MANIFEST, text);
+	return -ENOKEY;
+}
+
 /* --- every value --------------------------------------------------------------------------------- */
 
 struct walk {
@@ -170,29 +195,32 @@ int backup_walk(const char *dir, const char *key_state, const struct mno_backup_
 
 /* --- one backup ------------------------------------------------------------------------------------ */
 
-/* LMDB makes a lock file where it reads: so not in the backup, but beside it, over hard links. */
-static int link_all(int dest, const char *from, const char *to, const struct manifest *m)
+/* LMDB makes a lock file where it reads: so not in the backup, but elsewhere, over links. */
+int backup_link(int at_fd, const char *to, int dir_fd, const char *dir, const struct manifest *m,
+	bool (*only)(const char *path))
 {
-	_cleanup_close_ int a = openat(dest, from, O_RDONLY | O_DIRECTORY | O_CLOEXEC), b = -1;
+	_cleanup_close_ int b = -1;
 	int r = 0;
 
-	if (a < 0)
+	tree_remove(at_fd, to);
+	if (mkdirat(at_fd, to, 0700) < 0)
 		return -errno;
-	tree_remove(dest, to);
-	if (mkdirat(dest, to, 0700) < 0)
-		return -errno;
-	b = openat(dest, to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	b = openat(at_fd, to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (b < 0)
 		return -errno;
 	for (size_t i = 0; r == 0 && i < m->n; i++) {
 		const char *path = m->files[i].path;
-		char folder[64], target[512];
+		_cleanup_buf_ struct mno_buf target = {0};
+		char folder[64];
 
+		if (only && !only(path))
+			continue;
 		snprintf(folder, sizeof(folder), "%.*s", (int)strcspn(path, "/"), path);
-		snprintf(target, sizeof(target), "../../%s/%s", from, path);
+		mno_buf_addf(&target, "%s/%s", dir, path);
 		if (mkdirat(b, folder, 0700) < 0 && errno != EEXIST)
 			r = -errno;
-		else if (linkat(a, path, b, path, 0) < 0 && symlinkat(target, b, path) < 0)
+		else if (linkat(dir_fd, path, b, path, 0) < 0 &&
+			 symlinkat(mno_buf_cstr(&target), b, path) < 0)
 			r = -errno;
 	}
 	return r;
@@ -201,9 +229,9 @@ static int link_all(int dest, const char *from, const char *to, const struct man
 static int walk_backup(const char *path, const char *key_state, const struct manifest *m,
 	const struct mno_backup_opts *o, struct mno_backup_verdict *v)
 {
-	_cleanup_free_ char *copy = strdup(path);
+	_cleanup_free_ char *copy = strdup(path), *whole = NULL;
 	_cleanup_buf_ struct mno_buf dir = {0};
-	_cleanup_close_ int dest = -1;
+	_cleanup_close_ int dest = -1, from = -1;
 	char *slash, name[64];
 	int r;
 
@@ -218,7 +246,9 @@ static int walk_backup(const char *path, const char *key_state, const struct man
 		return -errno;
 	snprintf(name, sizeof(name), ".walk-%d", (int)getpid());
 	mno_buf_addf(&dir, "%s/%s", slash ? (*copy ? copy : "/") : ".", name);
-	r = link_all(dest, slash ? slash + 1 : copy, name, m);
+	whole = realpath(path, NULL);
+	from = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = whole && from >= 0 ? backup_link(dest, name, from, whole, m, NULL) : -errno;
 	if (r == 0)
 		r = backup_walk(mno_buf_cstr(&dir), key_state, o, &v->damaged);
 	tree_remove(dest, name);
@@ -232,18 +262,24 @@ static int check_origin(const char *key_state, const struct manifest *m, const s
 	_cleanup_close_ int fd = open(key_state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_(mno_keys_close_p)
 	struct mno_keys *k = NULL;
-	int r = fd < 0 ? -errno : mno_keys_open_recorded(fd, &k);
+	int r = fd < 0 ? -errno : m->is_signed ? mno_keys_open_id(fd, m->kek_id, &k) : 0;
 
-	if (r == -ENOENT && !m->is_signed)
-		return 0; /* neither is encrypted */
+	if (r == -ENOKEY || r == -ENOENT)
+		return backup_no_key(o, m, key_state, NULL);
 	if (r < 0)
 		return r;
+	if (!k) { /* fine of a store that is not encrypted itself */
+		r = mno_keys_open_recorded(fd, &k);
+		if (r == -ENOENT)
+			return 0;
+		if (r < 0)
+			return r;
+	}
 	v->signature = backup_signature(m, text, body, k);
 	if (v->signature)
 		return 0;
 	backup_finding(o, MANIFEST,
-		m->is_signed ? "it was signed by another key: of another store, or this one's "
-			       "before a change"
+		m->is_signed ? "its signature is not of the key that it names"
 			     : "it is not signed");
 	v->damaged++;
 	return 0;
@@ -276,7 +312,7 @@ int mno_backup_verify(const char *path, const char *key_state, const struct mno_
 		r = check_origin(key_state, &m, &text, body, &opts, &v);
 	if (r == 0 && key_state && !v.damaged)
 		r = walk_backup(path, key_state, &m, &opts, &v);
-	if (r == 0)
+	if (r == 0 || r == -ENOKEY)
 		*ret = v;
 	return r;
 }

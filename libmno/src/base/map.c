@@ -19,18 +19,34 @@ struct mno_map {
 };
 
 #define ROTL(x, b) (uint64_t)(((x) << (b)) | ((x) >> (64 - (b))))
-static inline void sip_round(uint64_t v[4])
+struct sip {
+	uint64_t a, b, c, d;
+};
+
+/* By value: an array in memory is loaded and stored at every step. */
+static inline struct sip sip_round(struct sip v)
 {
-	v[0] += v[1];
-	v[1] = ROTL(v[1], 13) ^ v[0];
-	v[0] = ROTL(v[0], 32);
-	v[2] += v[3];
-	v[3] = ROTL(v[3], 16) ^ v[2];
-	v[0] += v[3];
-	v[3] = ROTL(v[3], 21) ^ v[0];
-	v[2] += v[1];
-	v[1] = ROTL(v[1], 17) ^ v[2];
-	v[2] = ROTL(v[2], 32);
+	v.a += v.b;
+	v.b = ROTL(v.b, 13) ^ v.a;
+	v.a = ROTL(v.a, 32);
+	v.c += v.d;
+	v.d = ROTL(v.d, 16) ^ v.c;
+	v.a += v.d;
+	v.d = ROTL(v.d, 21) ^ v.a;
+	v.c += v.b;
+	v.b = ROTL(v.b, 17) ^ v.c;
+	v.c = ROTL(v.c, 32);
+	return v;
+}
+
+/* The last bytes, fewer than 8, as a little-endian number. */
+static inline uint64_t sip_tail(const uint8_t *b, size_t left)
+{
+	uint64_t m = 0;
+
+	for (size_t i = 0; i < left; i++)
+		m |= (uint64_t)b[i] << (8 * i);
+	return m;
 }
 
 uint64_t mno_siphash(const uint8_t key[16], const void *p, size_t len)
@@ -41,23 +57,27 @@ uint64_t mno_siphash(const uint8_t key[16], const void *p, size_t len)
 
 	memcpy(&k0, key, 8);
 	memcpy(&k1, key + 8, 8);
-	uint64_t v[4] = {k0 ^ 0x736f6d6570736575ULL, k1 ^ 0x646f72616e646f6dULL,
+	struct sip v = {k0 ^ 0x736f6d6570736575ULL, k1 ^ 0x646f72616e646f6dULL,
 		k0 ^ 0x6c7967656e657261ULL, k1 ^ 0x7465646279746573ULL};
 	for (; left >= 8; left -= 8, b += 8) {
 		memcpy(&m, b, 8);
-		v[3] ^= m;
-		sip_round(v);
-		v[0] ^= m;
+		v.d ^= m;
+		v = sip_round(v);
+		v.a ^= m;
 	}
-	for (size_t i = 0; i < left; i++)
-		tail |= (uint64_t)b[i] << (8 * i);
-	v[3] ^= tail;
-	sip_round(v);
-	v[0] ^= tail;
-	v[2] ^= 0xff;
+	if (left && len >= 8) { /* the last whole word, of which only the end is new */
+		memcpy(&m, b + left - 8, 8);
+		tail |= m >> (64 - 8 * left);
+	} else {
+		tail |= sip_tail(b, left);
+	}
+	v.d ^= tail;
+	v = sip_round(v);
+	v.a ^= tail;
+	v.c ^= 0xff;
 	for (int i = 0; i < 3; i++)
-		sip_round(v);
-	return v[0] ^ v[1] ^ v[2] ^ v[3];
+		v = sip_round(v);
+	return v.a ^ v.b ^ v.c ^ v.d;
 }
 
 int mno_map_new(size_t max_entries, struct mno_map **ret)

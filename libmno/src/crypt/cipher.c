@@ -122,5 +122,7 @@ enum mno_suite mno_cipher_suite(const struct mno_cipher *c)
 
 uint64_t mno_cipher_sealed(const struct mno_cipher *c)
 {
-	return atomic_load_explicit(&c->slots[c->current]->sealed, memory_order_relaxed);
+	struct slot *s = c->slots[mno_cipher_current(c)];
+
+	return atomic_load_explicit(&s->sealed, memory_order_relaxed);
 }

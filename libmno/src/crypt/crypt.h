@@ -10,6 +10,7 @@
  *   kek       source "file" without a path: 32 random bytes, mode 0600
  *   argon2    source "passphrase": salt, cost and the id of the right KEK
  *   kek.next, argon2.next   the same of the next one
+ *   kek.ID    source "file": one that was replaced, which backups may need (keys_old.h)
  * File "key" of an environment: its data keys, wrapped.
  */
 #pragma once
@@ -54,8 +55,8 @@ int mno_keys_derive(const struct mno_keys *k, const char ctx[8], uint64_t n, voi
  *   2. mno_cipher_rewrap() of every environment
  *   3. commit: one rename makes the record current; then the old KEK's file is overwritten
  * Between 1 and 3 the store opens both (mno_keys_open, mno_keys_open_next), tries both for each
- * environment, and goes on with 2. The old KEK is needed for backups made before: whoever keeps
- * those keeps a copy of it elsewhere before the commit.
+ * environment, and goes on with 2. The old KEK is needed for backups made before:
+ * mno_keys_keep() before the commit.
  *
  * replace: @next NULL = a new file "keys/kek". -EBUSY one is pending already; -EEXIST @next is the
  * key in use; -ENOENT the store has no key yet; else as mno_keys_open.

@@ -78,7 +78,17 @@ static int make_index(void *arg, struct mno_docs_txn *t)
 		r = mno_random_key(x.key);
 	if (r == 0)
 		r = docs_index_put(t->d, t->t, &x);
+	if (r == 0)
+		r = docs_feed_index(t, MNO_DOC_CHANGE_INDEX, &x, c);
 	return r < 0 ? r : docs_txn_recat(t);
+}
+
+int docs_txn_index(
+	struct mno_docs_txn *t, const char *ns, const char *coll, const struct mno_doc_index *def)
+{
+	struct request q = {.ns = ns, .coll = coll, .def = def};
+
+	return make_index(&q, t);
 }
 
 int mno_docs_index_create(struct mno_docs *d, const char *ns, const char *coll,
@@ -123,7 +133,16 @@ static int drop_index(void *arg, struct mno_docs_txn *t)
 		return docs_fail(
 			t->err, -ENOENT, "collection %s has no index %.64s", q->coll, q->name);
 	r = mark_dropping(t, x);
+	if (r == 0)
+		r = docs_feed_index(t, MNO_DOC_CHANGE_UNINDEX, x, c);
 	return r < 0 ? r : docs_txn_recat(t);
+}
+
+int docs_txn_unindex(struct mno_docs_txn *t, const char *ns, const char *coll, const char *name)
+{
+	struct request q = {.ns = ns, .coll = coll, .name = name};
+
+	return drop_index(&q, t);
 }
 
 int mno_docs_index_drop(struct mno_docs *d, const char *ns, const char *coll, const char *name,
@@ -134,13 +153,13 @@ int mno_docs_index_drop(struct mno_docs *d, const char *ns, const char *coll, co
 	return docs_submit(d, drop_index, &q, true, err);
 }
 
-static int drop_coll(void *arg, struct mno_docs_txn *t)
+int docs_txn_drop(struct mno_docs_txn *t, const char *ns, const char *coll)
 {
-	const struct request *q = arg;
+	const struct request q = {.ns = ns, .coll = coll};
 	const struct mno_doc none = {.id = ""};
 	struct docs_cat_coll *c, copy;
 	struct docs_usage u;
-	int r = find_coll(t, q, &c);
+	int r = find_coll(t, &q, &c);
 
 	if (r == 0)
 		r = docs_usage_get(t->d, t->t, c->id, &u);
@@ -163,6 +182,13 @@ static int drop_coll(void *arg, struct mno_docs_txn *t)
 	return r < 0 ? r : docs_txn_recat(t);
 }
 
+static int drop_coll(void *arg, struct mno_docs_txn *t)
+{
+	const struct request *q = arg;
+
+	return docs_txn_drop(t, q->ns, q->coll);
+}
+
 int mno_docs_coll_drop(
 	struct mno_docs *d, const char *ns, const char *coll, struct mno_docs_error *err)
 {
@@ -183,7 +209,16 @@ static int set_quota(void *arg, struct mno_docs_txn *t)
 	n.quota_docs = q->docs;
 	n.quota_bytes = q->bytes;
 	r = docs_ns_put(t->d, t->t, &n);
+	if (r == 0)
+		r = docs_feed_quota(t, &n);
 	return r < 0 ? r : docs_txn_recat(t);
+}
+
+int docs_txn_quota(struct mno_docs_txn *t, const char *ns, uint64_t docs, uint64_t bytes)
+{
+	struct request q = {.ns = ns, .docs = docs, .bytes = bytes};
+
+	return set_quota(&q, t);
 }
 
 int mno_docs_quota(struct mno_docs *d, const char *ns, uint64_t docs, uint64_t bytes,

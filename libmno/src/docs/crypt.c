@@ -8,7 +8,7 @@
 #define SUITE_SUM 15u /* no cipher: a checksum, against damage only */
 #define AAD_MAX   (MNO_ENV_ID_LEN + 1 + DOCS_HEAD + 511)
 
-static size_t over_of(unsigned suite)
+size_t docs_crypt_over(unsigned suite)
 {
 	return suite == SUITE_SUM ? DOCS_SUM : 1 + mno_suite_nonce(suite) + MNO_MAC_BYTES;
 }
@@ -16,11 +16,6 @@ static size_t over_of(unsigned suite)
 uint8_t docs_crypt_suite(const struct mno_docs *d)
 {
 	return d->e->cipher ? (uint8_t)mno_cipher_suite(d->e->cipher) : SUITE_SUM;
-}
-
-size_t docs_crypt_over(const struct mno_docs *d)
-{
-	return over_of(docs_crypt_suite(d));
 }
 
 /* What a value is bound to: environment, database, head (version), key. */
@@ -63,7 +58,7 @@ int docs_crypt_seal(struct mno_docs *d, enum mno_db db, const void *key, size_t 
 		return 0;
 	}
 	nonce = mno_suite_nonce(suite);
-	r = mno_cipher_seal(d->e->cipher, aad, aad_len, in, n, p + over_of(suite), &tag);
+	r = mno_cipher_seal(d->e->cipher, aad, aad_len, in, n, p + docs_crypt_over(suite), &tag);
 	if (r < 0)
 		return r;
 	if (tag.suite != suite) /* the key was changed to one of another suite just now */
@@ -79,7 +74,7 @@ int docs_crypt_open(struct mno_docs *d, enum mno_db db, const void *key, size_t 
 {
 	const uint8_t *v = val, *p = v + DOCS_HEAD;
 	unsigned suite = v[0] & 15;
-	size_t over = over_of(suite), nonce = mno_suite_nonce(suite), n, aad_len;
+	size_t over = docs_crypt_over(suite), nonce = mno_suite_nonce(suite), n, aad_len;
 	struct mno_seal_tag tag = {.suite = (uint8_t)suite};
 	uint8_t aad[AAD_MAX], sum[DOCS_SUM];
 	char *room;

@@ -6,8 +6,8 @@
 #include "docs_internal.h"
 
 uint8_t docs_crypt_suite(const struct mno_docs *d);
-/* Bytes between head and payload of what is sealed now. */
-size_t docs_crypt_over(const struct mno_docs *d);
+/* Bytes between head and payload. */
+size_t docs_crypt_over(unsigned suite);
 /* @val has its head already. Fills the rest. */
 int docs_crypt_seal(struct mno_docs *d, enum mno_db db, const void *key, size_t klen, uint8_t *val,
 	const void *in, size_t n);

@@ -6,6 +6,7 @@
  *   DOC_UNIQ  index u32 | encoded value -> id, checksum
  *   DOC_FEED  first sequence number u64 -> sealed chunk of changes
  *   DOC_META  tag | number u32 -> sealed row: catalogue, counters, cursors of background work
+ *   DOC_OLD   as DOC: what a migration put in a newer form, as it was, until that is confirmed
  * A sealed value: 8 readable bytes (format and suite; kind and flags; a number of 48 bits), then
  * nonce and tag of the cipher, or a checksum, then the payload. Bound to database and key.
  */
@@ -19,7 +20,8 @@
 
 #define DOCS_HEAD      8u
 #define DOCS_SUM       8u
-#define DOCS_FORMAT    1u
+#define DOCS_FORM_1    1u /* of values: the first, and what all but documents still have */
+#define DOCS_FORM      2u /* of documents: the newest */
 #define DOCS_ZSTD_MIN  1024u
 #define DOCS_CHUNK     (48u << 10) /* of the feed, before sealing */
 #define DOCS_SAVES_MAX 8u
@@ -39,6 +41,7 @@ enum docs_meta_tag {
 	DOCS_META_COLL = 'c',
 	DOCS_META_INDEX = 'x',
 	DOCS_META_BUILD = 'b', /* an index that is being built: where */
+	DOCS_META_FORM = 'f',  /* a migration that is going on, or not yet confirmed */
 	DOCS_META_USAGE = 'u'  /* of a namespace or collection */
 };
 
@@ -83,6 +86,9 @@ struct docs_cat {
 struct docs_state { /* row DOCS_META_STATE */
 	uint64_t next_seq, feed_bytes;
 	uint32_t next_id;
+	unsigned form; /* that documents are written in */
+	uint64_t
+		old_seq; /* changes before this one may have a pair in DOC_OLD; 0: there are none */
 };
 struct docs_usage {
 	uint64_t docs, bytes;
@@ -105,6 +111,7 @@ struct mno_docs {
 	size_t cat_txn;               /* the read snapshot that .cat was last seen in, or 0 */
 	ZSTD_CCtx *cctx;              /* the writer's */
 	struct mno_buf plain, packed; /* the writer's */
+	unsigned unpacked;            /* the writer's: chunks of the feed that pack() lets pass */
 	struct mno_docs_txn *txn;     /* the writer's, kept for its memory */
 	pthread_mutex_t lock;         /* below */
 	pthread_cond_t cond;          /* a commit, or the end */
@@ -116,6 +123,10 @@ struct mno_docs {
 	bool stopping, kicked;
 	pthread_t worker;
 	bool worker_runs;
+	bool polite,
+		form_told; /* the worker's: its last step was of a migration; no room for one */
+	/* Of a migration: what goes on, since when, from where: for its rate. */
+	_Atomic uint64_t form_stage, form_ns, form_at;
 	_Atomic uint64_t transactions, operations, refused, gets, finds, damaged;
 };
 
@@ -133,6 +144,7 @@ struct docs_cat_index *docs_cat_index(const struct docs_cat_coll *c, const char 
 /* --- sealed values (seal.c) --------------------------------------------------------------------- */
 
 struct docs_head {
+	uint8_t form;    /* of the payload; 0 when it is put: DOCS_FORM_1 */
 	uint8_t kind;    /* enum mno_doc_kind or docs_seal_kind */
 	uint64_t number; /* 48 bits: version, time, count */
 };
@@ -140,14 +152,19 @@ struct docs_head {
 int docs_seal_put(struct mno_docs *d, MDB_txn *t, enum mno_db db, const void *key, size_t klen,
 	const struct docs_head *h, const void *plain, size_t len, unsigned flags,
 	size_t *ret_bytes);
+/* The same by a cursor on @db, which is then there. */
+int docs_seal_put_at(struct mno_docs *d, MDB_cursor *cur, enum mno_db db, const void *key,
+	size_t klen, const struct docs_head *h, const void *plain, size_t len, size_t *ret_bytes);
 /* Readable part only. */
 int docs_seal_peek(const void *val, size_t len, struct docs_head *ret);
 /* Checks, decrypts and unpacks into @out (reset). -MNO_ECORRUPT (counted), -MNO_EVERSION. */
 int docs_seal_open(struct mno_docs *d, enum mno_db db, const void *key, size_t klen,
 	const void *val, size_t len, struct docs_head *ret, struct mno_buf *out);
 uint64_t docs_sum(const struct mno_docs *d, const void *p, size_t n);
-/* Takes a payload apart: *@ret points into @plain. */
+/* Takes a payload apart, of any form: *@ret points into @plain. */
 int docs_doc_read(const struct docs_head *h, const struct mno_buf *plain, struct mno_doc *ret);
+/* The payload of @doc in form @form, into @out (reset). */
+int docs_doc_write(unsigned form, const struct mno_doc *doc, struct mno_buf *out);
 
 /* --- rows of DOC_META (meta.c) ------------------------------------------------------------------ */
 
@@ -201,10 +218,10 @@ int docs_entry_compare(
 /* --- transactions (txn.c) ----------------------------------------------------------------------- */
 
 struct docs_pend {       /* an index entry to be put or deleted at the end */
-	uint64_t k0, k1; /* first bytes of the key, for sorting */
-	uint32_t off, seq;
-	uint16_t len, vlen; /* key as in DOC_IDX; of the index number and value in it */
-	bool del, unique;
+	uint64_t k0, k1; /* bytes of the key behind the index number, for sorting */
+	uint32_t index, off, seq;
+	uint32_t len : 10, vlen : 10; /* key as in DOC_IDX; of the index number and value in it */
+	bool del : 1, unique : 1;
 };
 struct docs_delta {
 	uint32_t id; /* of the collection, or of its namespace */
@@ -224,8 +241,12 @@ struct mno_docs_txn {
 	struct docs_cat *cat;
 	struct docs_state state;
 	int64_t now_ms;
+	MDB_cursor *cur;            /* on DOC, of .t; NULL: not open */
+	struct docs_cat_coll *coll; /* of .cat, that the last operation named; or NULL */
 	struct docs_pend *pend;
+	uint32_t *pend_op; /* by .seq: the operation that each is of */
 	size_t n_pend, cap_pend;
+	size_t n_ops;        /* done */
 	struct mno_buf keys; /* of .pend */
 	struct docs_delta *deltas;
 	size_t n_deltas, cap_deltas;
@@ -235,6 +256,7 @@ struct mno_docs_txn {
 	uint32_t feed_coll; /* that the last change named */
 	size_t bytes;       /* written, about */
 	bool broken;        /* after an error: only to be undone */
+	bool unmetered;     /* no quota holds: what is there takes another form, or is made again */
 	struct docs_save save[DOCS_SAVES_MAX];
 	unsigned n_save;
 	struct mno_docs_error *err;
@@ -265,10 +287,46 @@ int docs_feed_add(struct mno_docs_txn *t, enum mno_doc_change_op op,
 	const struct docs_cat_coll *coll, const struct mno_doc *doc);
 /* Puts the changes collected so far; at the end also lets go of old ones. */
 int docs_feed_flush(struct mno_docs_txn *t, bool end);
+/* The collection is empty from now on. A transaction has nothing else on it. -ENOENT. */
+int docs_txn_drop(struct mno_docs_txn *t, const char *ns, const char *coll);
+/* The same of the catalogue (feed_admin.c): takes the next number. */
+int docs_feed_index(struct mno_docs_txn *t, enum mno_doc_change_op op,
+	const struct docs_cat_index *x, const struct docs_cat_coll *coll);
+int docs_feed_quota(struct mno_docs_txn *t, const struct docs_cat_ns *n);
+/* Makes one of them again. -MNO_ECORRUPT. */
+int docs_replay_admin(struct mno_docs_txn *t, const struct mno_doc_change *c);
+/* Inside a transaction that has nothing else in it. Errors of their public forms. */
+int docs_txn_index(
+	struct mno_docs_txn *t, const char *ns, const char *coll, const struct mno_doc_index *def);
+int docs_txn_unindex(struct mno_docs_txn *t, const char *ns, const char *coll, const char *name);
+int docs_txn_quota(struct mno_docs_txn *t, const char *ns, uint64_t docs, uint64_t bytes);
+/* @x cannot be built, because of @why. */
+int docs_txn_index_failed(struct mno_docs_txn *t, const struct docs_cat_index *x, const char *why);
 /* Deletes the oldest chunks over size or age, a bounded number. 1: there are more. */
 int docs_feed_trim(struct mno_docs_txn *t, unsigned max);
 /* Before a commit is told to those who wait. */
 void docs_committed(struct mno_docs *d, uint64_t next_seq, bool kick);
+
+/* --- another form of documents (form.c) ---------------------------------------------------------- */
+
+/* What a migration does to a payload; a row of migrations.def, and a file. */
+struct docs_migration {
+	/* @plain, of the older form, into @out (reset) in the newer; the other way. -MNO_ECORRUPT */
+	int (*forth)(const struct docs_head *h, const struct mno_buf *plain, struct mno_buf *out);
+	int (*back)(const struct docs_head *h, const struct mno_buf *plain, struct mno_buf *out);
+};
+struct docs_step {   /* of background work */
+	uint32_t id; /* of the index or collection */
+	bool grows;  /* to be left when the disk is near its floor */
+	bool more;
+};
+typedef int (*docs_step_fn)(void *arg, struct mno_docs_txn *t);
+/* The step of a migration that is due, or NULL. @t: a read transaction. */
+docs_step_fn docs_form_due(struct mno_docs *d, MDB_txn *t, struct docs_step *s);
+/* After a step that failed. True: it was a fault of the new form, and all is to go back. */
+bool docs_form_failed(struct mno_docs *d, int r);
+/* A document that was written before the migration is changed: its older form is of no use. */
+int docs_form_forget(struct mno_docs_txn *t, const uint8_t *key, size_t klen);
 
 /* --- background (work.c) ------------------------------------------------------------------------- */
 int docs_worker_start(struct mno_docs *d);

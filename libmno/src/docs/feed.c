@@ -17,11 +17,17 @@ static void add_bytes(struct mno_buf *b, const void *p, size_t n)
 	mno_buf_add(b, p, n);
 }
 
+static bool has_value(uint8_t op)
+{
+	return op == MNO_DOC_CHANGE_PUT || op == MNO_DOC_CHANGE_INDEX ||
+	       op == MNO_DOC_CHANGE_INDEX_FAILED || op == MNO_DOC_CHANGE_QUOTA;
+}
+
 int docs_feed_add(struct mno_docs_txn *t, enum mno_doc_change_op op,
 	const struct docs_cat_coll *coll, const struct mno_doc *doc)
 {
 	bool same = t->feed_n && t->feed_coll == coll->id;
-	bool value = op == MNO_DOC_CHANGE_PUT && !t->d->opts.feed_without_values;
+	bool value = op == MNO_DOC_CHANGE_PUT ? !t->d->opts.feed_without_values : has_value(op);
 	struct mno_buf *b = &t->feed;
 
 	if (!t->feed_n)
@@ -32,7 +38,7 @@ int docs_feed_add(struct mno_docs_txn *t, enum mno_doc_change_op op,
 		add_bytes(b, coll->name, strlen(coll->name));
 	}
 	add_bytes(b, doc->id, doc->id_len);
-	if (op == MNO_DOC_CHANGE_PUT) {
+	if (has_value(op)) {
 		mno_buf_addc(b, (char)doc->kind);
 		mno_varint_add(b, mno_zigzag(doc->created_ms));
 		if (value)
@@ -151,9 +157,9 @@ static int give_chunk(const struct chunk *c, uint64_t from,
 		}
 		ch.doc.id_len = mno_read_varint(&r);
 		ch.doc.id = mno_read_bytes(&r, ch.doc.id_len);
-		if (ch.op == MNO_DOC_CHANGE_PUT)
+		if (has_value(ch.op))
 			read_put(&r, op, &ch);
-		if (r.bad || ch.op < MNO_DOC_CHANGE_PUT || ch.op > MNO_DOC_CHANGE_DROP)
+		if (r.bad || ch.op < MNO_DOC_CHANGE_PUT || ch.op >= MNO_DOC_CHANGE_MAX)
 			return -MNO_ECORRUPT;
 		if (seq < from)
 			continue;

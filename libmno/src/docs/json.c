@@ -119,6 +119,8 @@ static void put_doc(struct mno_json *j, const struct mno_doc *d)
 	if (!d->kind)
 		return;
 	mno_json_ku64(j, "version", d->version);
+	if (d->revision)
+		mno_json_ku64(j, "revision", d->revision);
 	mno_json_ki64(j, "created_ms", d->created_ms);
 	mno_json_ki64(j, "updated_ms", d->updated_ms);
 	mno_json_kstr(j, "kind", mno_doc_kind_name(d->kind));
@@ -137,7 +139,11 @@ void mno_doc_change_json(const struct mno_doc_change *c, struct mno_json *j)
 {
 	static const char *const ops[] = {[MNO_DOC_CHANGE_PUT] = "put",
 		[MNO_DOC_CHANGE_DELETE] = "delete",
-		[MNO_DOC_CHANGE_DROP] = "drop"};
+		[MNO_DOC_CHANGE_DROP] = "drop",
+		[MNO_DOC_CHANGE_INDEX] = "index",
+		[MNO_DOC_CHANGE_UNINDEX] = "index-drop",
+		[MNO_DOC_CHANGE_INDEX_FAILED] = "index-failed",
+		[MNO_DOC_CHANGE_QUOTA] = "quota"};
 
 	mno_json_obj(j);
 	mno_json_ku64(j, "seq", c->seq);
@@ -145,7 +151,7 @@ void mno_doc_change_json(const struct mno_doc_change *c, struct mno_json *j)
 	mno_json_kstr(j, "op", ops[c->op]);
 	mno_json_kstr(j, "ns", c->ns);
 	mno_json_kstr(j, "coll", c->coll);
-	if (c->op != MNO_DOC_CHANGE_DROP)
+	if (c->doc.id_len)
 		put_doc(j, &c->doc);
 	mno_json_end(j);
 }
@@ -434,7 +440,7 @@ int mno_docs_ops_parse(struct mno_arena *a, const char *s, size_t n, struct mno_
 	int r;
 
 	if (err)
-		*err = (struct mno_docs_error){0};
+		*err = (struct mno_docs_error){.op = MNO_DOC_OP_NONE};
 	r = docs_scan(s, n, NULL, 0, &p.scratch, NULL, NULL, &at);
 	if (r == -MNO_ESYNTAX)
 		docs_fail(err, r, "this is no JSON: byte %zu", at);

@@ -53,10 +53,12 @@ int docs_meta_del(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32
 
 /* --- small rows: numbers in a fixed buffer ------------------------------------------------------ */
 
+enum { STATE_NUMBERS = 5 }; /* the most of a row */
+
 static int put_numbers(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32_t id,
 	const uint64_t *v, size_t n)
 {
-	uint8_t b[4 * MNO_VARINT_MAX], *p = b;
+	uint8_t b[STATE_NUMBERS * MNO_VARINT_MAX], *p = b;
 	struct mno_buf row = {.data = (char *)b};
 
 	for (size_t i = 0; i < n; i++)
@@ -65,8 +67,9 @@ static int put_numbers(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, u
 	return docs_meta_put(d, t, tag, id, &row);
 }
 
-static int get_numbers(
-	struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32_t id, uint64_t *v, size_t n)
+/* Those behind the first @need are what older versions did not have: zero. */
+static int get_numbers(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32_t id,
+	uint64_t *v, size_t need, size_t n)
 {
 	_cleanup_buf_ struct mno_buf row = {0};
 	int r = docs_meta_get(d, t, tag, id, &row);
@@ -77,24 +80,29 @@ static int get_numbers(
 	in = (struct mno_reader){
 		(const uint8_t *)row.data, (const uint8_t *)row.data + row.len, false};
 	for (size_t i = 0; i < n; i++)
-		v[i] = mno_read_varint(&in);
+		v[i] = i < need || mno_reader_left(&in) ? mno_read_varint(&in) : 0;
 	return in.bad ? -MNO_ECORRUPT : 0;
 }
 
 int docs_state_get(struct mno_docs *d, MDB_txn *t, struct docs_state *ret)
 {
-	uint64_t v[3];
-	int r = get_numbers(d, t, DOCS_META_STATE, 0, v, ARRAY_SIZE(v));
+	uint64_t v[STATE_NUMBERS];
+	int r = get_numbers(d, t, DOCS_META_STATE, 0, v, 3, ARRAY_SIZE(v));
 
 	if (r == 0)
-		*ret = (struct docs_state){
-			.next_seq = v[0], .feed_bytes = v[1], .next_id = (uint32_t)v[2]};
+		*ret = (struct docs_state){.next_seq = v[0],
+			.feed_bytes = v[1],
+			.next_id = (uint32_t)v[2],
+			.form = (unsigned)v[3] ?: DOCS_FORM_1,
+			.old_seq = v[4]};
+	if (r == 0 && v[3] > DOCS_FORM)
+		r = -MNO_EVERSION;
 	return r;
 }
 
 int docs_state_put(struct mno_docs *d, MDB_txn *t, const struct docs_state *s)
 {
-	const uint64_t v[] = {s->next_seq, s->feed_bytes, s->next_id};
+	const uint64_t v[] = {s->next_seq, s->feed_bytes, s->next_id, s->form, s->old_seq};
 
 	return put_numbers(d, t, DOCS_META_STATE, 0, v, ARRAY_SIZE(v));
 }
@@ -102,7 +110,7 @@ int docs_state_put(struct mno_docs *d, MDB_txn *t, const struct docs_state *s)
 int docs_usage_get(struct mno_docs *d, MDB_txn *t, uint32_t id, struct docs_usage *ret)
 {
 	uint64_t v[2] = {0};
-	int r = get_numbers(d, t, DOCS_META_USAGE, id, v, ARRAY_SIZE(v));
+	int r = get_numbers(d, t, DOCS_META_USAGE, id, v, ARRAY_SIZE(v), ARRAY_SIZE(v));
 
 	if (r == -ENOENT)
 		r = 0;

@@ -10,6 +10,9 @@
 #include "mno/util.h"
 
 #define ID_SHOWN 60
+#define SHORT    8u  /* runs that are sorted by insertion */
+#define IN_WORDS 20u /* bytes of a key that are in the index number and the two words */
+_Static_assert(DOCS_IDX_LEN < 1024, "lengths have 10 bits");
 
 static uint64_t word_at(const uint8_t *key, size_t len, size_t off)
 {
@@ -24,6 +27,7 @@ static int make_room(struct mno_docs_txn *t)
 {
 	size_t cap = t->cap_pend ? t->cap_pend * 2 : 64;
 	struct docs_pend *v;
+	uint32_t *op;
 
 	if (t->n_pend < t->cap_pend)
 		return 0;
@@ -31,6 +35,10 @@ static int make_room(struct mno_docs_txn *t)
 	if (!v)
 		return -ENOMEM;
 	t->pend = v;
+	op = reallocarray(t->pend_op, cap, sizeof(*op));
+	if (!op)
+		return -ENOMEM;
+	t->pend_op = op;
 	t->cap_pend = cap;
 	return 0;
 }
@@ -39,10 +47,11 @@ int docs_pend_add(struct mno_docs_txn *t, const struct docs_cat_index *x, const 
 	size_t vlen, const void *id, size_t id_len, bool del)
 {
 	size_t len = 4 + vlen + id_len + 1;
-	struct docs_pend p = {.off = (uint32_t)t->keys.len,
+	struct docs_pend p = {.index = x->id,
+		.off = (uint32_t)t->keys.len,
 		.seq = (uint32_t)t->n_pend,
-		.len = (uint16_t)len,
-		.vlen = (uint16_t)(4 + vlen),
+		.len = len & 1023,
+		.vlen = (4 + vlen) & 1023,
 		.del = del,
 		.unique = x->unique};
 	uint8_t *k = (uint8_t *)mno_buf_reserve(&t->keys, len);
@@ -54,9 +63,10 @@ int docs_pend_add(struct mno_docs_txn *t, const struct docs_cat_index *x, const 
 	memcpy(k + 4, v, vlen);
 	memcpy(k + 4 + vlen, id, id_len);
 	k[len - 1] = (uint8_t)(id_len - 1);
-	p.k0 = word_at(k, len, 0);
-	p.k1 = word_at(k, len, 8);
+	p.k0 = word_at(k, len, 4);
+	p.k1 = word_at(k, len, 12);
 	mno_buf_commit(&t->keys, len);
+	t->pend_op[t->n_pend] = (uint32_t)t->n_ops;
 	t->pend[t->n_pend++] = p;
 	t->bytes += len + sizeof(p);
 	return 0;
@@ -67,18 +77,70 @@ static const uint8_t *key_of(const struct mno_docs_txn *t, const struct docs_pen
 	return (const uint8_t *)t->keys.data + p->off;
 }
 
-static int by_key(const void *pa, const void *pb, void *arg)
+/* What is behind the words; seldom needed. */
+static bool tail_after(
+	const struct mno_docs_txn *t, const struct docs_pend *a, const struct docs_pend *b)
 {
-	const struct docs_pend *a = pa, *b = pb;
-	const struct mno_docs_txn *t = arg;
-	int r;
+	size_t na = a->len > IN_WORDS ? a->len - IN_WORDS : 0;
+	size_t nb = b->len > IN_WORDS ? b->len - IN_WORDS : 0;
+	int r = docs_bytes_compare(
+		key_of(t, a) + (na ? IN_WORDS : 0), na, key_of(t, b) + (nb ? IN_WORDS : 0), nb);
 
+	if (r == 0)
+		r = (a->len > b->len) - (a->len < b->len); /* the words end in zeros */
+	return r ? r > 0 : a->seq > b->seq;
+}
+
+/* Whether @a comes after @b in the order of keys, of one key in the order of operations. */
+static inline bool is_after(
+	const struct mno_docs_txn *t, const struct docs_pend *a, const struct docs_pend *b)
+{
+	if (a->index != b->index)
+		return a->index > b->index;
 	if (a->k0 != b->k0)
-		return a->k0 < b->k0 ? -1 : 1;
-	if (a->k1 != b->k1)
-		return a->k1 < b->k1 ? -1 : 1;
-	r = docs_bytes_compare(key_of(t, a), a->len, key_of(t, b), b->len);
-	return r ? r : a->seq < b->seq ? -1 : 1;
+		return a->k0 > b->k0;
+	return a->k1 != b->k1 ? a->k1 > b->k1 : tail_after(t, a, b);
+}
+
+/* Both halves of @v are sorted; @tmp has room for the first. */
+static void merge(const struct mno_docs_txn *t, struct docs_pend *v, size_t half, size_t n,
+	struct docs_pend *tmp)
+{
+	const struct docs_pend *a = tmp, *a_end = tmp + half, *b = v + half, *b_end = v + n;
+
+	if (!is_after(t, &v[half - 1], &v[half]))
+		return; /* as it should be: ids often come in order */
+	memcpy(tmp, v, half * sizeof(*v));
+	while (a < a_end && b < b_end)
+		*v++ = is_after(t, a, b) ? *b++ : *a++;
+	memcpy(v, a, (size_t)(a_end - a) * sizeof(*v));
+}
+
+/* Merge sort: the library's calls a function for each comparison, and these are very many. */
+static int sort(struct mno_docs_txn *t)
+{
+	_cleanup_free_ struct docs_pend *tmp = malloc(t->n_pend * sizeof(*tmp));
+	struct docs_pend *v = t->pend;
+	size_t n = t->n_pend;
+
+	if (!tmp)
+		return -ENOMEM;
+	for (size_t from = 0; from < n; from += SHORT) {
+		size_t end = MNO_MIN(from + SHORT, n);
+
+		for (size_t i = from + 1; i < end; i++) {
+			struct docs_pend x = v[i];
+			size_t k = i;
+
+			for (; k > from && is_after(t, &v[k - 1], &x); k--)
+				v[k] = v[k - 1];
+			v[k] = x;
+		}
+	}
+	for (size_t half = SHORT; half < n; half *= 2)
+		for (size_t from = 0; from + half < n; from += 2 * half)
+			merge(t, v + from, half, MNO_MIN(2 * half, n - from), tmp);
+	return 0;
 }
 
 static bool same_key(
@@ -116,6 +178,8 @@ static int taken(struct mno_docs_txn *t, const struct docs_pend *p, const void *
 	mno_escape_terminal(mine, sizeof(mine), (const char *)key_of(t, p) + p->vlen,
 		MNO_MIN((size_t)(p->len - p->vlen - 1), (size_t)ID_SHOWN));
 	mno_escape_terminal(other, sizeof(other), owner, MNO_MIN(n, (size_t)ID_SHOWN));
+	if (t->err)
+		t->err->op = t->pend_op[p->seq];
 	return docs_fail(t->err, -MNO_EUNIQUE,
 		"documents \"%s\" and \"%s\" would have the same value in unique index %s", other,
 		mine, x ? x->name : "");
@@ -190,7 +254,7 @@ int docs_pend_flush(struct mno_docs_txn *t)
 	r = mno_lmdb_error(mdb_cursor_open(t->t, t->d->e->dbi[MNO_DB_DOC_IDX], &cur));
 	if (r < 0)
 		return r;
-	qsort_r(p, t->n_pend, sizeof(*p), by_key, t);
+	r = sort(t);
 	for (; p < end && r == 0; p = next) {
 		next = p + 1;
 		if (p->unique) {

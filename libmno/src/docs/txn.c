@@ -19,6 +19,7 @@ void docs_txn_free(struct mno_docs_txn *t)
 	if (!t)
 		return;
 	free(t->pend);
+	free(t->pend_op);
 	free(t->deltas);
 	mno_buf_done(&t->keys);
 	mno_buf_done(&t->feed);
@@ -41,6 +42,7 @@ int docs_txn_recat(struct mno_docs_txn *t)
 		return r;
 	docs_cat_unref(t->cat);
 	t->cat = c;
+	t->coll = NULL;
 	return 0;
 }
 
@@ -94,6 +96,14 @@ int docs_txn_coll(
 	return r;
 }
 
+/* Operations in a row mostly are about one collection. NULL: there is none. */
+static struct docs_cat_coll *find_coll(struct mno_docs_txn *t, const char *ns, const char *coll)
+{
+	if (!t->coll || strcmp(coll, t->coll->name) || strcmp(ns, t->coll->ns->name))
+		t->coll = docs_cat_coll(t->cat, ns, coll);
+	return t->coll;
+}
+
 /* --- counters --------------------------------------------------------------------------------- */
 
 int docs_txn_usage(struct mno_docs_txn *t, uint32_t id, int64_t docs, int64_t bytes)
@@ -132,7 +142,7 @@ static int check_quota(
 
 	for (size_t i = 0; i < t->cat->n_ns && !n; i++)
 		n = t->cat->ns[i].id == d->id ? &t->cat->ns[i] : NULL;
-	if (!n)
+	if (!n || t->unmetered)
 		return 0;
 	if (d->docs > 0 && n->quota_docs && u->docs > n->quota_docs)
 		return docs_fail(t->err, -ENOSPC,
@@ -164,7 +174,7 @@ static int flush_usage(struct mno_docs_txn *t)
 			return r;
 		u.docs = moved(u.docs, d->docs);
 		u.bytes = moved(u.bytes, d->bytes);
-		r = check_quota(t, d, &u);
+		r = t->unmetered ? 0 : check_quota(t, d, &u);
 		if (r == 0)
 			r = docs_usage_put(t->d, t->t, d->id, &u);
 	}
@@ -180,13 +190,29 @@ struct current { /* the document as it is */
 	struct mno_doc doc;
 };
 
+/* Finds the page of the last key by itself, and a put after a look finds its place. */
+static int begin_cursor(struct mno_docs_txn *t)
+{
+	return t->cur ? 0
+		      : mno_lmdb_error(mdb_cursor_open(t->t, t->d->e->dbi[MNO_DB_DOC], &t->cur));
+}
+
+/* Before t->t is another. */
+static void end_cursor(struct mno_docs_txn *t)
+{
+	if (t->cur)
+		mdb_cursor_close(TAKE_PTR(t->cur));
+}
+
 static int find_current(
 	struct mno_docs_txn *t, const uint8_t *key, size_t klen, bool whole, struct current *ret)
 {
 	MDB_val k = {klen, (void *)key}, v;
-	int r = mno_lmdb_error(mdb_get(t->t, t->d->e->dbi[MNO_DB_DOC], &k, &v));
+	int r = begin_cursor(t);
 
 	*ret = (struct current){0};
+	if (r == 0)
+		r = mno_lmdb_error(mdb_cursor_get(t->cur, &k, &v, MDB_SET));
 	if (r == -ENOENT)
 		return 0;
 	if (r == 0)
@@ -288,16 +314,15 @@ static int update_entries(struct mno_docs_txn *t, struct docs_cat_coll *coll,
 static int put_doc(struct mno_docs_txn *t, const uint8_t *key, size_t klen, struct mno_doc *doc,
 	size_t *ret_stored)
 {
-	const struct docs_head h = {.kind = (uint8_t)doc->kind, .number = doc->version};
+	const struct docs_head h = {
+		.form = (uint8_t)t->state.form, .kind = (uint8_t)doc->kind, .number = doc->version};
 	struct mno_buf *b = &t->d->plain;
+	int r = docs_doc_write(h.form, doc, b);
 
-	mno_buf_reset(b);
-	mno_varint_add(b, mno_zigzag(doc->created_ms));
-	mno_varint_add(b, mno_zigzag(doc->updated_ms - doc->created_ms));
-	mno_buf_add(b, doc->value, doc->len);
-	if (b->err)
-		return b->err;
-	return docs_seal_put(t->d, t->t, MNO_DB_DOC, key, klen, &h, b->data, b->len, 0, ret_stored);
+	if (r < 0)
+		return r;
+	return docs_seal_put_at(
+		t->d, t->cur, MNO_DB_DOC, key, klen, &h, b->data, b->len, ret_stored);
 }
 
 static int change_doc(struct mno_docs_txn *t, struct docs_cat_coll *coll, const uint8_t *key,
@@ -309,18 +334,20 @@ static int change_doc(struct mno_docs_txn *t, struct docs_cat_coll *coll, const 
 		.version = t->state.next_seq++,
 		.created_ms = c->there ? c->doc.created_ms : t->now_ms,
 		.updated_ms = t->now_ms,
+		.revision = c->there ? c->doc.revision + 1 : 1,
 		.kind = op->kind,
 		.value = op->value,
 		.len = op->len};
 	int64_t docs = (put ? 1 : 0) - (c->there ? 1 : 0), bytes;
-	MDB_val k = {klen, (void *)key};
 	size_t stored = 0;
 	int r;
 
 	if (put)
 		r = put_doc(t, key, klen, &doc, &stored);
-	else
-		r = mno_lmdb_error(mdb_del(t->t, t->d->e->dbi[MNO_DB_DOC], &k, NULL));
+	else /* find_current() was here */
+		r = mno_lmdb_error(mdb_cursor_del(t->cur, 0));
+	if (r == 0 && c->there && c->head.number < t->state.old_seq)
+		r = docs_form_forget(t, key, klen);
 	if (r == 0)
 		r = docs_feed_add(t, put ? MNO_DOC_CHANGE_PUT : MNO_DOC_CHANGE_DELETE, coll, &doc);
 	bytes = (put ? (int64_t)(klen + stored) : 0) - (c->there ? (int64_t)(klen + c->stored) : 0);
@@ -342,7 +369,7 @@ static int do_op(struct mno_docs_txn *t, const struct mno_doc_op *op, struct mno
 
 	if (r < 0)
 		return r;
-	coll = docs_cat_coll(t->cat, op->ns, op->coll);
+	coll = find_coll(t, op->ns, op->coll);
 	if (!coll && op->verb == MNO_DOC_PUT)
 		r = docs_txn_coll(t, op->ns, op->coll, &coll);
 	if (r == 0 && coll) {
@@ -370,12 +397,18 @@ static int do_op(struct mno_docs_txn *t, const struct mno_doc_op *op, struct mno
 int mno_docs_txn_op(struct mno_docs_txn *t, const struct mno_doc_op *op, struct mno_doc_result *ret)
 {
 	struct mno_doc_result res = {0};
-	int r = t->broken ? -ECANCELED : do_op(t, op, &res);
+	int r;
 
+	if (t->err)
+		t->err->op = t->n_ops;
+	r = t->broken ? -ECANCELED : do_op(t, op, &res);
 	if (r < 0) {
 		t->broken = true;
 		return r;
 	}
+	if (t->err)
+		t->err->op = MNO_DOC_OP_NONE;
+	t->n_ops++;
 	t->d->operations++;
 	if (ret)
 		*ret = res;
@@ -428,6 +461,7 @@ int mno_docs_txn_savepoint(struct mno_docs_txn *t)
 	if (!s->deltas)
 		return -ENOMEM;
 	memcpy(s->deltas, t->deltas ?: s->deltas, t->n_deltas * sizeof(*s->deltas));
+	end_cursor(t);
 	r = mno_lmdb_error(mdb_txn_begin(t->d->e->env, t->t, 0, &child));
 	if (r < 0) {
 		free(s->deltas);
@@ -457,6 +491,7 @@ int mno_docs_txn_release(struct mno_docs_txn *t)
 	if (t->broken)
 		return -ECANCELED;
 	s = &t->save[--t->n_save];
+	end_cursor(t);
 	r = mno_lmdb_error(mdb_txn_commit(t->t));
 	t->t = s->t;
 	t->broken = r < 0;
@@ -471,6 +506,7 @@ int mno_docs_txn_rollback(struct mno_docs_txn *t)
 	if (!t->n_save)
 		return -EINVAL;
 	s = &t->save[--t->n_save];
+	end_cursor(t);
 	mdb_txn_abort(t->t);
 	t->t = s->t;
 	t->state = s->state;
@@ -484,6 +520,7 @@ int mno_docs_txn_rollback(struct mno_docs_txn *t)
 	t->feed_n = 0;
 	docs_cat_unref(t->cat);
 	t->cat = s->cat;
+	t->coll = NULL;
 	s->cat = NULL;
 	t->broken = false;
 	save_done(s);
@@ -517,10 +554,10 @@ static int txn_begin(
 	t->t = m;
 	t->err = err;
 	t->now_ms = mno_now_ms();
-	t->n_pend = t->n_deltas = t->n_save = 0;
+	t->n_pend = t->n_deltas = t->n_save = t->n_ops = 0;
 	t->feed_n = 0;
 	t->bytes = 0;
-	t->broken = false;
+	t->broken = t->unmetered = false;
 	mno_buf_reset(&t->keys);
 	mno_buf_reset(&t->feed);
 	r = docs_state_get(d, m, &t->state);
@@ -570,6 +607,8 @@ static int run_job(void *arg, struct mno_txn *txn)
 	j->kick = t->cat->gen != gen;
 	j->next_seq = t->state.next_seq;
 	docs_cat_unref(TAKE_PTR(t->cat));
+	t->coll = NULL;
+	end_cursor(t);
 	t->t = NULL;
 	return r;
 }
@@ -581,7 +620,7 @@ int docs_submit(struct mno_docs *d, int (*fn)(void *arg, struct mno_docs_txn *t)
 	int r;
 
 	if (err)
-		*err = (struct mno_docs_error){0};
+		*err = (struct mno_docs_error){.op = MNO_DOC_OP_NONE};
 	r = mno_committer_run(d->committer, run_job, &j, reclaim);
 	if (r == -ECANCELED && j.stopped)
 		return j.stopped;
@@ -618,11 +657,8 @@ static int run_list(void *arg, struct mno_docs_txn *t)
 	struct list *l = arg;
 	int r = 0;
 
-	for (size_t i = 0; i < l->n && r == 0; i++) {
-		if (t->err)
-			t->err->op = i;
+	for (size_t i = 0; i < l->n && r == 0; i++)
 		r = mno_docs_txn_op(t, &l->ops[i], l->results ? &l->results[i] : NULL);
-	}
 	return r;
 }
 
@@ -640,6 +676,8 @@ int mno_docs_apply(struct mno_docs *d, const struct mno_doc_op *ops, size_t n,
 {
 	struct list l = {ops, n, results};
 
+	if (err)
+		err->op = MNO_DOC_OP_NONE;
 	if (n == 0 || n > MNO_DOC_OPS_MAX)
 		return docs_fail(err, -EINVAL, "a transaction has 1 to %u operations, this one %zu",
 			MNO_DOC_OPS_MAX, n);

@@ -26,7 +26,7 @@ int verify_doc(struct mno_store *s, struct mno_env *e, enum mno_db db, const MDB
 	if (db == MNO_DB_DOC_META && k->mv_size && *(uint8_t *)k->mv_data == DOCS_META_GEN)
 		return v->mv_size == sizeof(uint64_t) ? 0 : -MNO_ECORRUPT;
 	r = docs_seal_open(&d, db, k->mv_data, k->mv_size, v->mv_data, v->mv_size, &h, raw);
-	if (r == 0 && deep && db == MNO_DB_DOC)
+	if (r == 0 && deep && (db == MNO_DB_DOC || db == MNO_DB_DOC_OLD))
 		r = k->mv_size > 4 ? docs_doc_read(&h, raw, &doc) : -MNO_ECORRUPT;
 	return r;
 }
@@ -62,6 +62,14 @@ uint64_t tell_doc(const uint8_t *k, size_t n, const struct mno_seal *head, struc
 	mno_escape_terminal(id, sizeof(id), (const char *)k + 4, MNO_MIN(n - 4, (size_t)ID_SHOWN));
 	mno_buf_addf(out, "document %s of collection number %u", id, mno_get_be32(k));
 	return 1;
+}
+
+uint64_t tell_doc_old(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out)
+{
+	uint64_t items = tell_doc(k, n, head, out);
+
+	mno_buf_adds(out, ": its form before the migration; the document is not touched");
+	return items;
 }
 
 uint64_t tell_doc_entry(

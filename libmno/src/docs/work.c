@@ -15,11 +15,6 @@
 #define PAUSE_NS (1 * NS_PER_MS) /* between steps: others get in */
 #define AGE_NS   (60 * NS_PER_SEC)
 
-struct step {
-	uint32_t id; /* of the index or collection */
-	bool more;
-};
-
 static struct docs_cat_index *index_by_id(const struct docs_cat *c, uint32_t id)
 {
 	for (size_t i = 0; i < c->n_idx; i++)
@@ -127,7 +122,7 @@ static int build_some(struct mno_docs_txn *t, const struct docs_cat_index *x, MD
 
 static int build_step(void *arg, struct mno_docs_txn *t)
 {
-	struct step *s = arg;
+	struct docs_step *s = arg;
 	struct docs_cat_index *x = index_by_id(t->cat, s->id);
 	uint8_t key[DOCS_KEY_LEN];
 	uint64_t done;
@@ -184,7 +179,7 @@ static int clear_some(struct mno_docs_txn *t, enum mno_db db, uint32_t id)
 
 static int drop_index_step(void *arg, struct mno_docs_txn *t)
 {
-	struct step *s = arg;
+	struct docs_step *s = arg;
 	int r = clear_some(t, MNO_DB_DOC_IDX, s->id);
 
 	if (r == 0)
@@ -198,9 +193,11 @@ static int drop_index_step(void *arg, struct mno_docs_txn *t)
 
 static int drop_coll_step(void *arg, struct mno_docs_txn *t)
 {
-	struct step *s = arg;
-	int r = clear_some(t, MNO_DB_DOC, s->id);
+	struct docs_step *s = arg;
+	int r = clear_some(t, MNO_DB_DOC_OLD, s->id);
 
+	if (r == 0)
+		r = clear_some(t, MNO_DB_DOC, s->id);
 	s->more = true;
 	if (r)
 		return MNO_MIN(r, 0);
@@ -210,7 +207,7 @@ static int drop_coll_step(void *arg, struct mno_docs_txn *t)
 
 static int trim_step(void *arg, struct mno_docs_txn *t)
 {
-	struct step *s = arg;
+	struct docs_step *s = arg;
 	int r = docs_feed_trim(t, 256);
 
 	s->more = r == 1;
@@ -219,19 +216,21 @@ static int trim_step(void *arg, struct mno_docs_txn *t)
 
 /* --- choosing ------------------------------------------------------------------------------------ */
 
-typedef int (*step_fn)(void *arg, struct mno_docs_txn *t);
-
-/* What there is to do: a building index first, what is dropped, old changes. */
-static step_fn choose(struct mno_docs *d, const struct docs_cat *c, MDB_txn *t, struct step *s)
+/* What there is to do: a building index first, what is dropped, a migration, old changes. */
+static docs_step_fn choose(
+	struct mno_docs *d, const struct docs_cat *c, MDB_txn *t, struct docs_step *s)
 {
 	struct docs_head h;
 	MDB_cursor *cur;
 	MDB_val k, v;
 	bool old = false;
+	docs_step_fn fn;
 
+	d->polite = false;
 	for (size_t i = 0; i < c->n_idx; i++) {
 		s->id = c->idx[i].id;
-		if (c->idx[i].state == MNO_DOC_INDEX_BUILDING)
+		s->grows = c->idx[i].state == MNO_DOC_INDEX_BUILDING;
+		if (s->grows)
 			return build_step;
 	}
 	for (size_t i = 0; i < c->n_idx; i++) {
@@ -244,6 +243,10 @@ static step_fn choose(struct mno_docs *d, const struct docs_cat *c, MDB_txn *t, 
 		if (c->coll[i].dropping)
 			return drop_coll_step;
 	}
+	fn = docs_form_due(d, t, s);
+	d->polite = fn != NULL;
+	if (fn)
+		return fn;
 	if (mdb_cursor_open(t, d->e->dbi[MNO_DB_DOC_FEED], &cur))
 		return NULL;
 	if (mdb_cursor_get(cur, &k, &v, MDB_FIRST) == 0 &&
@@ -261,16 +264,11 @@ struct failure {
 static int mark_failed(void *arg, struct mno_docs_txn *t)
 {
 	const struct failure *f = arg;
-	struct docs_cat_index *x = index_by_id(t->cat, f->id), copy;
-	int r;
+	struct docs_cat_index *x = index_by_id(t->cat, f->id);
 
 	if (!x || x->state != MNO_DOC_INDEX_BUILDING)
 		return 0;
-	copy = *x;
-	copy.state = MNO_DOC_INDEX_FAILED;
-	snprintf(copy.error, sizeof(copy.error), "%s", f->why);
-	r = docs_index_put(t->d, t->t, &copy);
-	return r < 0 ? r : docs_txn_recat(t);
+	return docs_txn_index_failed(t, x, f->why);
 }
 
 /* Documents that the index cannot hold: it is told so, and the rest goes on. */
@@ -283,8 +281,8 @@ int mno_docs_work(struct mno_docs *d)
 {
 	struct mno_docs_error err = {0};
 	struct docs_cat *c;
-	struct step s = {0};
-	step_fn fn = NULL;
+	struct docs_step s = {0};
+	docs_step_fn fn = NULL;
 	MDB_txn *t;
 	int r = mno_read_begin(d->e, &t);
 
@@ -298,7 +296,9 @@ int mno_docs_work(struct mno_docs *d)
 	mno_read_end(d->e, t);
 	if (!fn)
 		return r;
-	r = docs_submit(d, fn, &s, fn != build_step, &err);
+	r = docs_submit(d, fn, &s, !s.grows, &err);
+	if (r < 0 && d->polite && docs_form_failed(d, r))
+		return 1;
 	if (fn == build_step && is_about_documents(r)) {
 		struct failure f = {s.id, err.msg};
 
@@ -314,7 +314,7 @@ static void wait_for_work(struct mno_docs *d, uint64_t ns)
 	struct timespec ts = {(time_t)(end / NS_PER_SEC), (long)(end % NS_PER_SEC)};
 
 	pthread_mutex_lock(&d->lock);
-	while (!d->stopping && !(d->kicked && ns > PAUSE_NS))
+	while (!d->stopping && !(d->kicked && ns == IDLE_NS))
 		if (pthread_cond_timedwait(&d->cond, &d->lock, &ts))
 			break;
 	d->kicked = false;
@@ -327,14 +327,18 @@ static void *worker_main(void *arg)
 	uint64_t told = 0;
 
 	while (!d->stopping) {
+		uint64_t begin = mno_now_ns(CLOCK_MONOTONIC), now;
 		int r = mno_docs_work(d);
-		uint64_t now = mno_now_ns(CLOCK_MONOTONIC);
 
+		now = mno_now_ns(CLOCK_MONOTONIC);
 		if (r < 0 && now - told > AGE_NS) {
 			mno_warn("docs: background work waits: %s", mno_strerror(r));
 			told = now;
 		}
-		wait_for_work(d, r == 1 ? PAUSE_NS : IDLE_NS);
+		/* a migration takes half of the time at most */
+		wait_for_work(d, r != 1      ? IDLE_NS
+				 : d->polite ? MNO_MAX(now - begin, PAUSE_NS)
+					     : PAUSE_NS);
 		docs_snaps_reap(d, now);
 	}
 	return NULL;

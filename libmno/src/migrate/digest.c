@@ -42,8 +42,7 @@ static int sum_record(
 		enum mno_db db;
 		enum mno_seal_kind kind;
 		unsigned sum;
-	} kinds[] = {{MNO_DB_SERIES, MNO_SEAL_SERIES, SUM_SERIES},
-		{MNO_DB_PROC, MNO_SEAL_PROC, SUM_PROCS},
+	} kinds[] = {{MNO_DB_PROC, MNO_SEAL_PROC, SUM_PROCS},
 		{MNO_DB_EVENT, MNO_SEAL_EVENT, SUM_EVENTS}};
 	size_t i = 0;
 	int r;
@@ -119,8 +118,8 @@ static int walk_env(void *arg, struct mno_env *e, const char *name, int err)
 	static const struct {
 		enum mno_db db;
 		walk_fn fn;
-	} dbs[] = {{MNO_DB_SERIES, sum_record}, {MNO_DB_PART, sum_block}, {MNO_DB_PACK, sum_block},
-		{MNO_DB_PROC, sum_record}, {MNO_DB_EVENT, sum_record}};
+	} dbs[] = {{MNO_DB_PART, sum_block}, {MNO_DB_PACK, sum_block}, {MNO_DB_PROC, sum_record},
+		{MNO_DB_EVENT, sum_record}};
 	int r = err;
 
 	for (size_t i = 0; i < ARRAY_SIZE(dbs) && r == 0; i++)
@@ -143,6 +142,45 @@ static void sum_head(const struct head *h, struct sum *sum)
 		}
 }
 
+static int sum_group(struct walk *w, struct mno_series *s, MDB_txn *t, struct records *g)
+{
+	int r = g->damaged ? -MNO_ECORRUPT : 0;
+	struct record rec;
+	uint8_t id[4];
+
+	for (uint64_t left = records_all(g); left && r == 0; left &= left - 1) {
+		unsigned c = (unsigned)__builtin_ctzll(left);
+
+		r = records_key(s, t, w->z, g, c, &w->raw, &rec);
+		mno_be32(id, g->no * GROUP_SERIES + c);
+		if (r == 0)
+			sum_value(&w->sum[SUM_SERIES], id, sizeof(id), rec.key, rec.len);
+	}
+	return r;
+}
+
+/* Records of the dictionary, packed by groups or not: a store that was used since has both. */
+static int sum_dictionary(struct walk *w, struct mno_series *s)
+{
+	struct records g = {0};
+	uint32_t no = 0;
+	MDB_txn *t;
+	int r = mno_read_begin(s->env->main, &t);
+
+	if (r < 0)
+		return r;
+	while (r == 0 && (r = records_next(s, t, &no)) == 0) {
+		r = records_load(s, t, w->z, no, &g);
+		if (r == 0)
+			r = sum_group(w, s, t, &g);
+		if (no++ == UINT32_MAX)
+			break;
+	}
+	records_done(&g);
+	mno_read_end(s->env->main, t);
+	return r == -ENOENT ? 0 : r;
+}
+
 int digest(struct mno_store *s, struct sum ret[SUM_MAX])
 {
 	struct sum sum[SUM_MAX] = {0};
@@ -158,6 +196,8 @@ int digest(struct mno_store *s, struct sum ret[SUM_MAX])
 	r = w->z ? mno_store_each(s, walk_env, w) : -ENOMEM;
 	if (r == 0)
 		r = mno_series_open(s, &series);
+	if (r == 0)
+		r = sum_dictionary(w, series);
 	if (r == 0) {
 		sum_head(series->head, &sum[SUM_SAMPLES]);
 		memcpy(ret, sum, sizeof(sum));

@@ -14,14 +14,18 @@
 #define CURSOR_VERSION 2
 #define LOG_EVERY_NS   (2 * NS_PER_SEC)
 
-#define MIGRATION(id, f, t, scope, n) extern const struct migration migration_##id;
+#define ROW_DOCS(id, f, t, n)
+#define MIGRATION(id, f, t, scope, n) ROW_##scope(id, f, t, n)
+#define ROW_STORE(id, f, t, n)        extern const struct migration migration_##id;
 #include "migrations.def"
-#undef MIGRATION
+#undef ROW_STORE
 static const struct migration_row rows[] = {
-#define MIGRATION(id, f, t, scope, n) {f, t, n, &migration_##id},
+#define ROW_STORE(id, f, t, n) {f, t, n, &migration_##id},
 #include "migrations.def"
-#undef MIGRATION
+#undef ROW_STORE
 };
+#undef MIGRATION
+#undef ROW_DOCS
 
 const struct migration_row *migration_of(unsigned from)
 {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hists.h"
 #include "mno/arena.h"
 #include "mno/err.h"
 #include "mno/time.h"
@@ -22,7 +23,8 @@ struct item {
 	uint32_t id;
 	uint32_t n_labels;
 	struct label *labels;
-	size_t off, len; /* of its values in eval.text */
+	size_t off, len;   /* of its values in eval.text; len 0: none */
+	size_t hoff, hlen; /* of its native histograms */
 };
 
 struct eval {
@@ -36,6 +38,9 @@ struct eval {
 	size_t n, cap;
 	size_t columns;      /* read so far */
 	struct mno_buf text; /* values, in the order of reading */
+	bool has_hists;      /* the store has any native histograms */
+	struct hists hists;  /* of the series being read */
+	size_t hist_at;      /* the first of hists.col that is not in text yet */
 };
 
 static void eval_done(struct eval *e)
@@ -43,6 +48,7 @@ static void eval_done(struct eval *e)
 	mno_arena_free(e->arena);
 	free(e->items);
 	mno_buf_done(&e->text);
+	hists_done(&e->hists);
 }
 
 static _printf_(4, 5) int fail(
@@ -88,12 +94,14 @@ static int eval_init(struct eval *e, const struct mno_promql_limits *lim)
 		e->lim.max_samples = 50000000;
 	if (!e->lim.max_bytes)
 		e->lim.max_bytes = 64u << 20;
-	e->text.max = e->lim.max_bytes;
+	e->text.max = e->hists.text.max = e->lim.max_bytes;
 	return mno_arena_new(e->lim.max_bytes, &e->arena);
 }
 
-static int check_deadline(const struct eval *e)
+static int check_deadline(const void *arg)
 {
+	const struct eval *e = arg;
+
 	if (e->lim.stop && *e->lim.stop)
 		return -ETIMEDOUT;
 	if (e->lim.deadline_ns && mno_now_ns(CLOCK_MONOTONIC) > e->lim.deadline_ns)
@@ -101,7 +109,7 @@ static int check_deadline(const struct eval *e)
 	return 0;
 }
 
-static int add_item(struct eval *e, uint32_t id, size_t off)
+static int add_item(struct eval *e, const struct item *it)
 {
 	if (e->n == e->cap) {
 		size_t cap = e->cap ? e->cap * 2 : 64;
@@ -112,7 +120,7 @@ static int add_item(struct eval *e, uint32_t id, size_t off)
 		e->items = v;
 		e->cap = cap;
 	}
-	e->items[e->n++] = (struct item){.id = id, .off = off, .len = e->text.len - off};
+	e->items[e->n++] = *it;
 	return e->text.err;
 }
 
@@ -211,9 +219,9 @@ static bool is_stale(double v)
 }
 
 /* Seconds with three digits if there is a fraction: 1700000000 or 1700000000.500 */
-static void put_sample(struct mno_buf *b, int64_t t_ms, double v)
+static void put_time(struct mno_buf *b, int64_t t_ms)
 {
-	char *p = mno_buf_reserve(b, 80), *o = p;
+	char *p = mno_buf_reserve(b, 32), *o = p;
 	uint64_t t = t_ms < 0 ? 0 - (uint64_t)t_ms : (uint64_t)t_ms;
 
 	if (!p)
@@ -221,20 +229,62 @@ static void put_sample(struct mno_buf *b, int64_t t_ms, double v)
 	o += sprintf(o, "[%s%" PRIu64, t_ms < 0 ? "-" : "", t / 1000);
 	if (t % 1000)
 		o += sprintf(o, ".%03u", (unsigned)(t % 1000));
-	o = stpcpy(o, ",\"");
-	o += mno_f64_format(v, o);
-	o = stpcpy(o, "\"]");
 	mno_buf_commit(b, (size_t)(o - p));
 }
 
-/* The column's value as of @t, not older than the lookback, not a staleness mark. */
-static bool value_at(const struct mno_column *c, size_t *pos, int64_t t, double *ret)
+/* What stands for a moment: a float, or the text of a native histogram. */
+struct point {
+	double v;
+	const struct hist_pick *h;
+};
+
+static void put_point(struct eval *e, int64_t t_ms, const struct point *p)
 {
-	while (*pos < c->n && c->t_ms[*pos] <= t)
-		(*pos)++;
-	if (*pos == 0 || c->t_ms[*pos - 1] < t - MNO_PROMQL_LOOKBACK_MS || is_stale(c->v[*pos - 1]))
+	char *s, *o;
+
+	put_time(&e->text, t_ms);
+	if (p->h) {
+		mno_buf_addc(&e->text, ',');
+		mno_buf_add(&e->text, e->hists.text.data + p->h->off, p->h->len);
+		mno_buf_addc(&e->text, ']');
+		return;
+	}
+	s = o = mno_buf_reserve(&e->text, 48);
+	if (!s)
+		return;
+	o = stpcpy(o, ",\"");
+	o += mno_f64_format(p->v, o);
+	o = stpcpy(o, "\"]");
+	mno_buf_commit(&e->text, (size_t)(o - s));
+}
+
+/* One series: its floats, its histograms, and how far they are read. */
+struct points {
+	const struct mno_column *c;
+	const struct hist_pick *h;
+	size_t n_h, at, at_h;
+};
+
+/* The newest as of @t, not older than the lookback, not a staleness mark. */
+static bool point_at(struct points *s, int64_t t, struct point *ret)
+{
+	const struct mno_column *c = s->c;
+	int64_t oldest = t - MNO_PROMQL_LOOKBACK_MS, seen;
+	const struct hist_pick *h;
+
+	while (s->at < c->n && c->t_ms[s->at] <= t)
+		s->at++;
+	while (s->at_h < s->n_h && s->h[s->at_h].t_ms <= t)
+		s->at_h++;
+	h = s->at_h ? &s->h[s->at_h - 1] : NULL;
+	seen = s->at ? c->t_ms[s->at - 1] : INT64_MIN;
+	if (h && h->t_ms > seen && h->t_ms >= oldest) {
+		*ret = (struct point){.h = h};
+		return h->len > 0;
+	}
+	if (!s->at || seen < oldest || is_stale(c->v[s->at - 1]))
 		return false;
-	*ret = c->v[*pos - 1];
+	*ret = (struct point){.v = c->v[s->at - 1]};
 	return true;
 }
 
@@ -257,39 +307,96 @@ static int64_t moment(const struct eval *e, int64_t t)
 	return t - e->sel->offset_ms;
 }
 
-static void write_steps(struct eval *e, const struct mno_column *c)
+static void begin_or_comma(struct eval *e, size_t begin)
 {
-	size_t pos = 0, begin = e->text.len;
-	double v;
+	mno_buf_addc(&e->text, e->text.len == begin ? '[' : ',');
+}
+
+/* The steps at which there is a float, or those at which there is a histogram. */
+static void write_steps(struct eval *e, struct points s, bool hists)
+{
+	size_t begin = e->text.len;
+	struct point p;
 
 	for (int64_t t = e->start; t <= e->end && !e->text.err; t += e->step)
-		if (value_at(c, &pos, moment(e, t), &v)) {
-			mno_buf_addc(&e->text, e->text.len == begin ? '[' : ',');
-			put_sample(&e->text, t, v);
+		if (point_at(&s, moment(e, t), &p) && hists == (p.h != NULL)) {
+			begin_or_comma(e, begin);
+			put_point(e, t, &p);
 		}
 	if (e->text.len > begin)
 		mno_buf_addc(&e->text, ']');
 }
 
-static void write_raw(struct eval *e, const struct mno_column *c)
+static void write_raw(struct eval *e, const struct points *s, bool hists)
 {
-	size_t begin = e->text.len;
+	size_t begin = e->text.len, n = hists ? s->n_h : s->c->n;
 
-	for (size_t i = 0; i < c->n && !e->text.err; i++) {
-		if (is_stale(c->v[i]))
+	for (size_t i = 0; i < n && !e->text.err; i++) {
+		if (!hists && is_stale(s->c->v[i]))
 			continue;
-		mno_buf_addc(&e->text, e->text.len == begin ? '[' : ',');
-		put_sample(&e->text, c->t_ms[i], c->v[i]);
+		begin_or_comma(e, begin);
+		if (hists)
+			put_point(e, s->h[i].t_ms, &(struct point){.h = &s->h[i]});
+		else
+			put_point(e, s->c->t_ms[i], &(struct point){.v = s->c->v[i]});
 	}
 	if (e->text.len > begin)
 		mno_buf_addc(&e->text, ']');
 }
 
+static void write_points(struct eval *e, struct points *s, bool hists)
+{
+	struct point p;
+
+	if (e->step)
+		write_steps(e, *s, hists);
+	else if (e->sel->range_ms)
+		write_raw(e, s, hists);
+	else if (point_at(s, moment(e, e->start), &p) && hists == (p.h != NULL))
+		put_point(e, e->start, &p);
+}
+
+/* @h may be NULL */
+static int write_series(struct eval *e, const struct mno_column *c, const struct hist_col *h)
+{
+	struct item it = {.id = c->id, .off = e->text.len};
+	struct points s = {.c = c};
+
+	if (h && h->n) {
+		s.h = e->hists.pick + h->first;
+		s.n_h = h->n;
+	}
+	write_points(e, &s, false);
+	it.hoff = e->text.len;
+	it.len = it.hoff - it.off;
+	if (s.n_h)
+		write_points(e, &s, true);
+	it.hlen = e->text.len - it.hoff;
+	if (e->text.err)
+		return e->text.err;
+	return it.len || it.hlen ? add_item(e, &it) : 0;
+}
+
+/* Series below @id that have histograms alone. */
+static int write_hists_below(struct eval *e, uint64_t id)
+{
+	int r = 0;
+
+	for (; r == 0 && e->hist_at < e->hists.n && e->hists.col[e->hist_at].id < id;
+		e->hist_at++) {
+		struct mno_column none = {.id = e->hists.col[e->hist_at].id};
+
+		r = write_series(e, &none, &e->hists.col[e->hist_at]);
+		if (e->lim.cost)
+			e->lim.cost->series++;
+	}
+	return r;
+}
+
 static int take_column(void *arg, const struct mno_column *c)
 {
+	const struct hist_col *h = NULL;
 	struct eval *e = arg;
-	size_t off = e->text.len, pos = 0;
-	double v;
 	int r;
 
 	e->columns++;
@@ -298,17 +405,36 @@ static int take_column(void *arg, const struct mno_column *c)
 		e->lim.cost->samples += c->n;
 		e->lim.cost->damaged += c->damaged;
 	}
-	if (e->step)
-		write_steps(e, c);
-	else if (e->sel->range_ms)
-		write_raw(e, c);
-	else if (value_at(c, &pos, moment(e, e->start), &v))
-		put_sample(&e->text, e->start, v);
-	if (e->text.err)
-		return e->text.err;
-	r = e->text.len > off ? add_item(e, c->id, off) : 0;
+	r = write_hists_below(e, c->id);
+	if (r < 0)
+		return r;
+	if (e->hist_at < e->hists.n && e->hists.col[e->hist_at].id == c->id)
+		h = &e->hists.col[e->hist_at++];
+	r = write_series(e, c, h);
 	e->lim.max_samples -= MNO_MIN(c->n, e->lim.max_samples);
 	return r < 0 ? r : check_deadline(e);
+}
+
+static int read_hists(struct eval *e, const uint32_t *ids, size_t n, int64_t t0, int64_t t1)
+{
+	struct hist_moments m = {moment(e, e->start), moment(e, e->end), MNO_MAX(e->step, 1)};
+	int r;
+
+	if (!e->has_hists)
+		return 0;
+	if (!e->step && e->sel->range_ms)
+		m.step = 0;
+	e->hist_at = 0;
+	r = hists_read(
+		&e->hists, e->series, ids, n, t0, t1, &m, e->lim.max_samples, check_deadline, e);
+	if (r < 0)
+		return r;
+	e->lim.max_samples -= e->hists.samples;
+	if (e->lim.cost) {
+		e->lim.cost->samples += e->hists.samples;
+		e->lim.cost->damaged += e->hists.damaged;
+	}
+	return 0;
 }
 
 /* Reads @n series, in halves if they are too much at once. */
@@ -319,6 +445,8 @@ static int read_some(struct eval *e, const uint32_t *ids, size_t n, int64_t t0, 
 
 	if (r == 0)
 		r = mno_series_read(e->series, ids, n, t0, t1, most, take_column, e);
+	if (r == 0)
+		r = write_hists_below(e, (uint64_t)ids[n - 1] + 1);
 	if (r != -MNO_ELIMIT || n == 1 || columns != e->columns)
 		return r;
 	r = read_some(e, ids, n / 2, t0, t1);
@@ -333,14 +461,28 @@ static int read_columns(struct eval *e)
 	int64_t t0 = moment(e, e->start) - back, t1 = moment(e, e->end);
 	int r = mno_series_select_range(
 		e->series, e->sel->matchers, e->sel->n, t0, t1, e->lim.max_series, &ids);
+	struct mno_series_stat st;
 
+	mno_series_stat(e->series, &st);
+	e->has_hists = st.histograms > 0;
 	for (size_t i = 0, n; r == 0 && i < ids.n; i += n) {
 		for (n = 1; i + n < ids.n && ids.v[i + n] / READ_SERIES == ids.v[i] / READ_SERIES;
 			n++)
 			;
-		r = read_some(e, ids.v + i, n, t0, t1);
+		r = read_hists(e, ids.v + i, n, t0, t1);
+		if (r == 0)
+			r = read_some(e, ids.v + i, n, t0, t1);
 	}
 	return r;
+}
+
+static void write_part(
+	const struct eval *e, const char *key, size_t off, size_t len, struct mno_json *j)
+{
+	if (!len)
+		return;
+	mno_json_key(j, key);
+	mno_json_raw(j, e->text.data + off, len);
 }
 
 static void write_result(const struct eval *e, bool vector, struct mno_json *j)
@@ -355,8 +497,8 @@ static void write_result(const struct eval *e, bool vector, struct mno_json *j)
 		mno_json_obj(j);
 		mno_json_key(j, "metric");
 		write_labels(it, j);
-		mno_json_key(j, vector ? "value" : "values");
-		mno_json_raw(j, e->text.data + it->off, it->len);
+		write_part(e, vector ? "value" : "values", it->off, it->len, j);
+		write_part(e, vector ? "histogram" : "histograms", it->hoff, it->hlen, j);
 		mno_json_end(j);
 	}
 	mno_json_end_arr(j);
@@ -456,7 +598,7 @@ int mno_promql_series(struct mno_series *s, struct mno_selector *const *sels, si
 		qsort(all.v, all.n, sizeof(*all.v), compare_ids);
 	for (size_t i = 0; r == 0 && i < all.n; i++)
 		if (i == 0 || all.v[i] != all.v[i - 1])
-			r = add_item(&e, all.v[i], 0);
+			r = add_item(&e, &(struct item){.id = all.v[i]});
 	if (r == 0)
 		r = sort_items(&e);
 	if (r < 0)

@@ -257,6 +257,21 @@ void late_rollback(struct mno_series *s)
 	s->late.merged = 0;
 }
 
+int late_join(struct mno_series *s, int64_t t_ms)
+{
+	struct late_meta m;
+	int64_t t0, t1;
+	int r;
+
+	mno_class_bounds(MNO_CLASS_TS, t_ms, &t0, &t1);
+	r = parts_room(&s->late.shown, 1);
+	if (r == 0)
+		r = part_load(s, t0, &m);
+	if (r == 0 && (m.next_run || m.hists))
+		parts_put(&s->late.shown, t0, &m);
+	return r;
+}
+
 void late_forget(struct mno_series *s)
 {
 	_cleanup_free_ int64_t *days = NULL;

@@ -43,6 +43,8 @@ int late_open(struct mno_series *s);
 void late_close(struct mno_series *s);
 void late_committed(struct mno_series *s); /* caller holds the write lock */
 void late_rollback(struct mno_series *s);
+/* The partition of @t_ms is there again. Caller holds the write lock. */
+int late_join(struct mno_series *s, int64_t t_ms);
 /* Forgets partitions that are no more. Caller holds the write lock. */
 void late_forget(struct mno_series *s);
 /* Caller holds the read lock. */

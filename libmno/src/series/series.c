@@ -172,7 +172,7 @@ static int expire_days(struct mno_series *s, int64_t t_ms, size_t *ret_left, int
 
 	for (size_t i = 0; i < n && r == 0; i++) {
 		mno_class_bounds(MNO_CLASS_TS, days[i], &a, &b);
-		if (b <= t_ms)
+		if (b <= t_ms && !mno_store_attached(s->env, MNO_CLASS_TS, days[i]))
 			expire_count(s, days[i]);
 		else if (left++ == 0)
 			*ret_first = days[i];
@@ -250,7 +250,9 @@ static int expire_blocks(struct mno_series *s, struct mno_txn *txn, int64_t t_ms
 	first = first_block(s, day);
 	if (first != INT64_MIN)
 		s->now.first_ms = first;
-	return left == 1 && first < t_ms ? expire_within(s, txn, day, t_ms, ret_more) : 0;
+	return left == 1 && first < t_ms && !mno_store_attached(s->env, MNO_CLASS_TS, day)
+		       ? expire_within(s, txn, day, t_ms, ret_more)
+		       : 0;
 }
 
 int mno_series_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, bool *ret_more)
@@ -261,12 +263,31 @@ int mno_series_expire(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, b
 	pthread_rwlock_wrlock(&s->lock);
 	r = expire_blocks(s, txn, t_ms, &more);
 	if (r == 0)
-		r = dict_expire(s, txn, t_ms, EXPIRE_SERIES, &more);
+		/* names of what is in an archive are needed when it comes back */
+		r = dict_expire(
+			s, txn, MNO_MIN(t_ms, mno_store_held_ms(s->env)), EXPIRE_SERIES, &more);
 	late_forget(s);
 	pthread_rwlock_unlock(&s->lock);
 	if (r == 0)
 		r = counters_save(s, txn);
 	if (r == 0)
 		*ret_more = more;
+	return r;
+}
+
+void mno_series_parted(struct mno_series *s)
+{
+	pthread_rwlock_wrlock(&s->lock);
+	late_forget(s);
+	pthread_rwlock_unlock(&s->lock);
+}
+
+int mno_series_joined(struct mno_series *s, int64_t t_ms)
+{
+	int r;
+
+	pthread_rwlock_wrlock(&s->lock);
+	r = late_join(s, t_ms);
+	pthread_rwlock_unlock(&s->lock);
 	return r;
 }

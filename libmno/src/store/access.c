@@ -91,11 +91,23 @@ static size_t reader_first(void)
 	       MNO_ENV_READERS;
 }
 
+/*
+ * What a transaction has looked up (LMDB's record of each database) holds as long as nothing is
+ * committed: it goes on where the last reader ended. The count is read first, so it may be that of
+ * an older state than the snapshot's, never of a newer one.
+ */
 static int reader_start(struct mno_env *e, struct mno_env_reader *r)
 {
+	uint64_t commits = e->commits;
 	MDB_txn *t = r->t;
-	int rc = t ? mdb_txn_renew(t) : mdb_txn_begin(e->env, NULL, MDB_RDONLY, &t);
+	int rc = 0;
 
+	if (r->kept && r->commits != commits)
+		mdb_txn_reset(t);
+	if (!r->kept || r->commits != commits)
+		rc = t ? mdb_txn_renew(t) : mdb_txn_begin(e->env, NULL, MDB_RDONLY, &t);
+	r->kept = false;
+	r->commits = commits;
 	if (rc && r->t) {
 		mdb_txn_abort(t);
 		r->t = NULL;
@@ -106,7 +118,24 @@ static int reader_start(struct mno_env *e, struct mno_env_reader *r)
 	return mno_lmdb_error(rc);
 }
 
-/* Keeps the transactions that end: to renew one takes neither memory nor the table's lock. When all
+void mno_env_readers_reset(struct mno_env *e)
+{
+	for (size_t i = 0; i < MNO_ENV_READERS; i++) {
+		struct mno_env_reader *r = &e->readers[i];
+
+		/* one that is busy renews itself when it is next begun */
+		if (!atomic_load_explicit(&r->t, memory_order_relaxed) ||
+			atomic_exchange_explicit(&r->busy, true, memory_order_acquire))
+			continue;
+		if (r->kept)
+			mdb_txn_reset(r->t);
+		r->kept = false;
+		atomic_store_explicit(&r->busy, false, memory_order_release);
+	}
+}
+
+/* Keeps the transactions that end: to renew one takes neither memory nor the table's lock. A writer
+ * ends the snapshots of those that are idle before it begins. When all
  * places are taken it is neither kept nor watched. */
 static int reader_begin(struct mno_env *e, MDB_txn **ret)
 {
@@ -137,7 +166,10 @@ static void reader_end(struct mno_env *e, MDB_txn *t)
 			continue;
 		if (reader_now() - r->since_ns > MNO_READ_SLICE_NS)
 			e->slow_readers++;
-		mdb_txn_reset(t);
+		/* another process may write a store that is read only here, uncounted */
+		r->kept = !e->store->opts.read_only && r->commits == e->commits;
+		if (!r->kept)
+			mdb_txn_reset(t);
 		atomic_store_explicit(&r->since_ns, 0, memory_order_relaxed);
 		atomic_store_explicit(&r->busy, false, memory_order_release);
 		return;

@@ -4,6 +4,8 @@
 #include "mno/err.h"
 #include "mno/time.h"
 
+#define NEST_GROUPS 16u
+
 struct request {
 	int (*fn)(void *arg, struct mno_txn *txn);
 	void *arg;
@@ -20,18 +22,16 @@ struct mno_committer {
 	pthread_cond_t work;
 	struct request *first, **last; /* waiting */
 	bool stopping;
+	unsigned nest; /* so many groups to come are nested */
 	struct mno_committer_stat stat;
 };
 
 /* In a nested transaction, so that what fails takes nothing else with it. */
-static int run_one(struct mno_committer *c, struct mno_txn *group, struct request *q, bool floor)
+static int run_nested(struct mno_committer *c, struct mno_txn *group, struct request *q)
 {
 	struct mno_txn t = {.e = c->e};
-	int r;
+	int r = mno_txn_error(group, mdb_txn_begin(c->e->env, group->t, 0, &t.t));
 
-	if (floor && !q->reclaim)
-		return -ENOSPC;
-	r = mno_txn_error(group, mdb_txn_begin(c->e->env, group->t, 0, &t.t));
 	if (r < 0)
 		return r;
 	r = q->fn(q->arg, &t);
@@ -41,20 +41,35 @@ static int run_one(struct mno_committer *c, struct mno_txn *group, struct reques
 	return r;
 }
 
-/* -EAGAIN: the map was full and will be larger in the next try. */
-static int run_group(struct mno_committer *c, struct request *q)
+static bool map_is_small(const struct mno_committer *c, const struct request *q)
 {
-	bool floor = mno_store_floor(c->e->store) < 0, any = false;
+	return q->result == -ENOSPC && c->e->map_full &&
+	       c->e->map_bytes < c->e->store->opts.map_size;
+}
+
+/*
+ * A nested transaction copies each page that it touches, so all requests run in the group's own
+ * until one fails: then the group is undone, and is run again with each in a nested one. After
+ * that some groups are nested from the start, for failures come in bursts.
+ * -EAGAIN: again, because the map was full and will be larger, or nested.
+ */
+static int run_group(struct mno_committer *c, struct request *q, bool nested)
+{
+	bool floor = mno_store_floor(c->e->store) < 0, any = false, alone = !q->next;
 	struct mno_txn *t;
 	int r = mno_env_txn_begin(c->e, &t);
 
 	if (r < 0)
 		return r;
 	for (; q; q = q->next) {
-		q->result = run_one(c, t, q, floor);
+		if (floor && !q->reclaim) {
+			q->result = -ENOSPC;
+			continue;
+		}
+		q->result = nested ? run_nested(c, t, q) : q->fn(q->arg, t);
 		any |= q->result >= 0;
-		if (q->result == -ENOSPC && c->e->map_full &&
-			c->e->map_bytes < c->e->store->opts.map_size) {
+		if (map_is_small(c, q) || (q->result < 0 && !nested && !alone)) {
+			c->nest += map_is_small(c, q) ? 0 : NEST_GROUPS;
 			mno_env_txn_abort(c->e);
 			return -EAGAIN;
 		}
@@ -63,6 +78,17 @@ static int run_group(struct mno_committer *c, struct request *q)
 		return mno_env_txn_commit(c->e);
 	mno_env_txn_abort(c->e);
 	return 0;
+}
+
+static int run_again(struct mno_committer *c, struct request *group)
+{
+	int r;
+
+	do
+		r = run_group(c, group, c->nest > 0 && group->next);
+	while (r == -EAGAIN);
+	c->nest -= c->nest > 0 && group->next;
+	return r;
 }
 
 static struct request *take_group(struct mno_committer *c, size_t *ret_n)
@@ -119,9 +145,7 @@ static void *committer_main(void *arg)
 		group = take_group(c, &n);
 		pthread_mutex_unlock(&c->lock);
 		t0 = mno_now_ns(CLOCK_MONOTONIC);
-		do
-			r = run_group(c, group);
-		while (r == -EAGAIN);
+		r = run_again(c, group);
 		t0 = mno_now_ns(CLOCK_MONOTONIC) - t0;
 		pthread_mutex_lock(&c->lock);
 		tell(c, group, n, r, t0);

@@ -20,8 +20,8 @@ struct mno_committer *mno_committer_free(struct mno_committer *c);
 /*
  * Runs @fn on the writer thread inside a transaction of its own within the group, and returns when
  * the group is durable by the environment's class: @fn's error (then nothing of it is stored), or
- * the commit's. @fn may run twice (when the map had to grow, the first run is undone) and must not
- * touch another environment. -ENOSPC: disk floor; @reclaim passes it, for what only deletes. Any
+ * the commit's. @fn may run more than once (when the map had to grow, or another request of the
+ * group failed, what ran is undone) and must not touch another environment. -ENOSPC: disk floor; @reclaim passes it, for what only deletes. Any
  * thread but the writer.
  */
 int mno_committer_run(struct mno_committer *c, int (*fn)(void *arg, struct mno_txn *txn), void *arg,

@@ -129,23 +129,52 @@ static int open_cipher(struct mno_env *e)
 	return r;
 }
 
-static int read_identity(struct mno_env *e, MDB_txn *t)
+unsigned mno_env_format_newest(enum mno_class c)
+{
+	return c == MNO_CLASS_DOCS ? MNO_STORE_FORMAT + 1 : MNO_STORE_FORMAT;
+}
+
+static int get_identity(struct mno_env *e, MDB_txn *t, struct identity *ret)
 {
 	MDB_val k = {strlen(IDENTITY_KEY), (void *)IDENTITY_KEY}, v;
-	struct identity d;
 	int r = mno_lmdb_error(mdb_get(t, e->dbi[MNO_DB_META], &k, &v));
 
 	if (r < 0)
 		return r == -ENOENT ? -MNO_ECORRUPT : r;
-	if (v.mv_size < sizeof(d))
+	if (v.mv_size < sizeof(*ret))
 		return -MNO_ECORRUPT;
-	memcpy(&d, v.mv_data, sizeof(d));
-	if (d.format > MNO_STORE_FORMAT) {
-		mno_err("store: %s is of format %u; this mno knows formats up to %u", e->name,
-			d.format, MNO_STORE_FORMAT);
+	memcpy(ret, v.mv_data, sizeof(*ret));
+	return 0;
+}
+
+int mno_env_format_put(struct mno_env *e, MDB_txn *t, unsigned format)
+{
+	MDB_val k = {strlen(IDENTITY_KEY), (void *)IDENTITY_KEY}, v;
+	struct identity d;
+	int r = get_identity(e, t, &d);
+
+	if (r < 0 || d.format == format)
+		return r;
+	d.format = format;
+	v = (MDB_val){sizeof(d), &d};
+	return mno_lmdb_error(mdb_put(t, e->dbi[MNO_DB_META], &k, &v, 0));
+}
+
+static int read_identity(struct mno_env *e, MDB_txn *t)
+{
+	unsigned newest = mno_env_format_newest(e->class);
+	struct identity d;
+	int r = get_identity(e, t, &d);
+
+	if (r < 0)
+		return r;
+	if (d.format > newest) {
+		mno_err("store: %s is of format %u, which a newer mno wrote; this one knows "
+			"formats up to %u: start the newer one",
+			e->name, d.format, newest);
 		return -MNO_EVERSION;
 	}
-	if (d.format != MNO_STORE_FORMAT || d.class != e->class || d.t0_ms != e->t0_ms)
+	if (d.format < MNO_STORE_FORMAT || d.class != e->class || d.t0_ms != e->t0_ms)
 		return -MNO_ECORRUPT; /* another environment in its place */
 	memcpy(e->id, d.id, sizeof(e->id));
 	if (!d.encrypted)
@@ -156,7 +185,7 @@ static int read_identity(struct mno_env *e, MDB_txn *t)
 
 static int write_identity(struct mno_env *e, MDB_txn *t)
 {
-	struct identity d = {.format = MNO_STORE_FORMAT,
+	struct identity d = {.format = mno_env_format_newest(e->class),
 		.class = (uint16_t)e->class,
 		.encrypted = !e->store->opts.plain,
 		.t0_ms = e->t0_ms};
@@ -211,9 +240,15 @@ static int open_dbs(struct mno_env *e, MDB_txn *t, bool create)
 		return -MNO_ECORRUPT; /* a database, but not ours */
 	if (r == 0)
 		r = empty ? write_identity(e, t) : read_identity(e, t);
-	for (unsigned i = 0; i < MNO_DB_MAX && r == 0; i++)
-		if (mno_db_in(i, e->class))
-			r = mno_lmdb_error(mdb_dbi_open(t, mno_db_name(i), flags, &e->dbi[i]));
+	for (unsigned i = 0; i < MNO_DB_MAX && r == 0; i++) {
+		if (!mno_db_in(i, e->class))
+			continue;
+		r = mno_lmdb_error(mdb_dbi_open(t, mno_db_name(i), flags, &e->dbi[i]));
+		if (r == -ENOENT && !flags) {
+			e->dbi[i] = MNO_DBI_NONE;
+			r = 0;
+		}
+	}
 	return r;
 }
 

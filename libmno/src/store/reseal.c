@@ -10,14 +10,16 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/store_keys.h"
+#include "mno/time.h"
 #include "rotate.h"
 
-#define PLACE_KEY   "reseal"
-#define SEALED_MAX  (1ULL << 31) /* of one data key: half of what random nonces allow */
-#define KEY_ID_AT   7            /* of a sealed value, as its magic, version and kind */
-#define VERSION_AT  2
-#define KIND_AT     3
-#define STEP_VALUES 4096
+#define PLACE_KEY      "reseal"
+#define SEALED_MAX     (1ULL << 31) /* of one data key: half of what random nonces allow */
+#define KEY_ID_AT      7            /* of a sealed value, as its magic, version and kind */
+#define VERSION_AT     2
+#define KIND_AT        3
+#define STEP_VALUES    4096
+#define READER_TICK_NS (20 * NS_PER_MS) /* the clock that readers are timed by may be so late */
 
 /* In META, followed by the key that was done last. */
 struct place {
@@ -205,14 +207,14 @@ int mno_store_reseal(struct mno_store *s, struct mno_txn *t, size_t bytes)
 	uint64_t all;
 	int r;
 
-	if (!s->reseal.from || s->reseal.at_end || !s->main->cipher)
+	if (!s->reseal.from || s->reseal.ending || s->reseal.at_end || !s->main->cipher)
 		return 0;
 	q.now = mno_cipher_current(s->main->cipher);
 	r = load_place(&q);
 	if (r == 0)
 		r = run_step(&q);
 	if (r >= 0) {
-		s->reseal.at_end = r == 1;
+		s->reseal.ending = r == 1;
 		all = count_values(t);
 		s->reseal.done = q.at.done;
 		s->reseal.left = r == 1 || all < q.at.done ? 0 : all - q.at.done;
@@ -223,6 +225,15 @@ int mno_store_reseal(struct mno_store *s, struct mno_txn *t, size_t bytes)
 	mno_buf_done(&q.val);
 	mno_buf_done(&q.raw);
 	return r == -ENOENT ? 0 : r;
+}
+
+/* Whether someone may hold values from before the end: an older snapshot, or a copy out of it. */
+static bool still_read(struct mno_store *s)
+{
+	uint64_t past = mno_now_ns(CLOCK_MONOTONIC) - s->reseal.end_ns;
+	uint64_t oldest = mno_env_oldest_reader_ns(s->main);
+
+	return past < s->reseal.grace_ns || (oldest && oldest + READER_TICK_NS >= past);
 }
 
 static int drop_old(struct mno_store *s)
@@ -254,7 +265,7 @@ int mno_store_resealed(struct mno_store *s)
 		return 0;
 	if (!s->reseal.from && mno_cipher_sealed(c) > SEALED_MAX)
 		return mno_store_rotate_data(s, s->main->name, &n);
-	if (!s->reseal.at_end)
+	if (!s->reseal.at_end || still_read(s))
 		return 0;
 	r = drop_old(s);
 	if (r < 0)

@@ -3,7 +3,7 @@
 #include "rotate.h"
 #include <errno.h>
 #include <stdio.h>
-#include "../crypt/crypt.h"
+#include "../crypt/keys_old.h"
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/store_keys.h"
@@ -67,6 +67,8 @@ int mno_store_keys_finish(struct mno_store *s)
 		return 0;
 	r = mno_store_each(s, wrap_env, s);
 	if (r == 0)
+		r = mno_keys_keep(s->dir_fd);
+	if (r == 0)
 		r = mno_keys_commit(s->dir_fd, s->next_keys);
 	if (r == 0) {
 		swap_keys(s);
@@ -128,4 +130,25 @@ int mno_store_keys_stat(struct mno_store *s, struct mno_store_keys_stat *ret)
 	st.reseal_left = s->reseal.left;
 	*ret = st;
 	return 0;
+}
+
+int mno_store_old_keys(struct mno_store *s, int (*fn)(void *arg, const char *kek_id), void *arg)
+{
+	return s->keys ? mno_keys_old_each(s->dir_fd, fn, arg) : 0;
+}
+
+int mno_store_forget_keys(struct mno_store *s, size_t *ret_n)
+{
+	int r;
+
+	if (!s->keys)
+		return -ENOTSUP;
+	if (pthread_mutex_trylock(&s->rotate_lock))
+		return -EBUSY;
+	/* a change that is pending needs none of them: its old key is keys/kek */
+	r = mno_keys_forget_old(s->dir_fd, ret_n);
+	pthread_mutex_unlock(&s->rotate_lock);
+	if (r == 0 && *ret_n)
+		mno_info("store: %zu old keys were destroyed", *ret_n);
+	return r;
 }

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
-#include "../crypt/crypt.h"
+#include "../crypt/keys_old.h"
 #include "compact.h"
 #include "mno/err.h"
 #include "mno/log.h"
@@ -52,11 +52,13 @@ static int check_format(struct mno_store *s)
 }
 
 /* A copy elsewhere of a store whose key stays where it is. */
-static int open_kek_of(const char *state, struct mno_keys **ret)
+static int open_kek_of(struct mno_store *s, const char *state)
 {
 	_cleanup_close_ int fd = open(state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char id[MNO_KEY_ID_TEXT];
+	int r = fd < 0 ? -errno : mno_keys_wanted_id(s->dir_fd, id);
 
-	return fd < 0 ? -errno : mno_keys_open_recorded(fd, ret);
+	return r < 0 ? r : mno_keys_open_id(fd, id, &s->keys);
 }
 
 /* Nobody named a source: the one that the store itself remembers. */
@@ -65,7 +67,7 @@ static int open_kek(struct mno_store *s, const struct mno_keys_opts *o, bool fre
 	int r = -ENOENT;
 
 	if (s->opts.key_state)
-		return open_kek_of(s->opts.key_state, &s->keys);
+		return open_kek_of(s, s->opts.key_state);
 	if (o->source == MNO_KEY_FILE && !o->name)
 		r = mno_keys_open_recorded(s->dir_fd, &s->keys);
 	if (r != -ENOENT)
@@ -171,6 +173,7 @@ int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_s
 	if (!s)
 		return -ENOMEM;
 	s->dir_fd = s->lock_fd = -1;
+	s->reseal.grace_ns = MNO_RESEAL_GRACE_NS;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->rotate_lock, NULL);
 	if (o)
@@ -387,6 +390,21 @@ static bool parse_name(const char *name, enum mno_class c, int64_t *ret)
 	return true;
 }
 
+int mno_env_parse(const char *name, enum mno_class *ret_class, int64_t *ret_t0_ms)
+{
+	for (unsigned c = 0; c < MNO_CLASS_MAX; c++) {
+		int64_t t, end;
+
+		if (mno_class_info(c)->period == MNO_PERIOD_NONE || !parse_name(name, c, &t) ||
+			strchr(name, '.'))
+			continue;
+		*ret_class = c;
+		mno_class_bounds(c, t, ret_t0_ms, &end);
+		return 0;
+	}
+	return -EINVAL;
+}
+
 static int by_time(const void *a, const void *b)
 {
 	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -514,7 +532,7 @@ static int remove_dir(struct mno_store *s, const char *name)
 	return unlinkat(s->dir_fd, gone, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
-static int drop_one(struct mno_store *s, enum mno_class c, int64_t t_ms)
+int mno_store_drop_one(struct mno_store *s, enum mno_class c, int64_t t_ms)
 {
 	struct mno_env name = {.class = c};
 	char path[64];
@@ -550,9 +568,9 @@ int mno_store_drop(struct mno_store *s, enum mno_class c, int64_t t_ms, size_t *
 		int64_t a, b;
 
 		mno_class_bounds(c, t[i], &a, &b);
-		if (b > t_ms)
-			continue;
-		r = drop_one(s, c, a);
+		if (b > t_ms || mno_store_attached(s, c, a))
+			continue; /* what was attached stays until it is detached */
+		r = mno_store_drop_one(s, c, a);
 		dropped += r == 0;
 	}
 	*ret_n = dropped;
@@ -582,7 +600,7 @@ int mno_store_make_room(struct mno_store *s)
 	if (which == MNO_CLASS_MAX)
 		return -ENOENT;
 	mno_class_bounds(which, oldest, &a, &b);
-	r = drop_one(s, which, a);
+	r = mno_store_drop_one(s, which, a);
 	if (r < 0)
 		return r;
 	s->dropped_partitions++;

@@ -13,9 +13,11 @@
 #include "mno/store.h"
 
 #define MNO_STORE_FORMAT 2u          /* of the directory; a newer one is refused */
+#define MNO_DBI_NONE     UINT32_MAX  /* of an older form that is only read */
 #define MNO_SEAL_RAW_MAX (16u << 20) /* bytes in one sealed value before compression */
 /* LMDB leaves the last pages unwritten when the transaction freed them again. */
 #define MNO_UNWRITTEN_SLACK (4ULL << 20)
+#define MNO_RESEAL_GRACE_NS (2 * NS_PER_SEC)  /* copies of values are opened within that */
 #define MNO_READ_SLICE_NS   (100 * NS_PER_MS) /* longest life of a read transaction */
 #define MNO_ENV_READERS     32                /* watched at once, per environment */
 #define MNO_ENV_ID_LEN      16
@@ -68,7 +70,9 @@ struct mno_env_reader {
 	atomic_bool busy;
 	_Atomic(MDB_txn *) t;      /* owned; written only by who set .busy; NULL: none begun yet */
 	_Atomic uint64_t since_ns; /* CLOCK_MONOTONIC, of its last tick; 0: not running */
-	char _pad[40];             /* places of two threads do not share a line */
+	uint64_t commits;          /* of the environment when .t saw it first; of who set .busy */
+	bool kept;                 /* .t has ended and still sees that; of who set .busy */
+	char _pad[24];             /* places of two threads do not share a line */
 };
 
 /* One LMDB environment: a directory below the store's. */
@@ -122,9 +126,11 @@ struct mno_store {
 	bool reader_told;                    /* the watch's own */
 	pthread_mutex_t rotate_lock;         /* one change of keys at a time */
 	struct {
-		atomic_bool from; /* main has values under an older data key */
-		atomic_bool
-			at_end; /* all were looked at, in a transaction that is not committed yet */
+		atomic_bool from;   /* main has values under an older data key */
+		bool ending;        /* the open transaction looked at the last one */
+		atomic_bool at_end; /* all were looked at, and that is committed */
+		uint64_t end_ns;    /* since when; monotonic */
+		uint64_t grace_ns;  /* how long the old key stays for what readers hold */
 		_Atomic uint64_t done, left;
 	} reseal;
 	_Atomic uint64_t set_aside; /* partitions that could not be opened, since the start */
@@ -151,8 +157,21 @@ int mno_store_partitions(struct mno_store *s, enum mno_class c, int64_t t0_ms, i
 int mno_store_each(struct mno_store *s,
 	int (*fn)(void *arg, struct mno_env *e, const char *name, int err), void *arg);
 /* Unlinks the partitions of @c that end at or before @t_ms, their data keys first: what was in them
- * cannot be read again. Readers that are inside keep what they see. *@ret_n: how many. */
+ * cannot be read again. Readers that are inside keep what they see. Those that were attached stay.
+ * *@ret_n: how many. */
 int mno_store_drop(struct mno_store *s, enum mno_class c, int64_t t_ms, size_t *ret_n);
+/* That one of @c that @t_ms is in, attached or not. -ENOENT. Any thread. */
+int mno_store_drop_one(struct mno_store *s, enum mno_class c, int64_t t_ms);
+/* "ts-20261123" -> class and start. -EINVAL: no name of a partition. Pure. */
+int mno_env_parse(const char *name, enum mno_class *ret_class, int64_t *ret_t0_ms);
+
+/* attached.c: partitions that came back from an archive have this file; archives on record have one
+ * of their name in the directory "archived": as long as it is there, names of their series stay. */
+#define MNO_ATTACHED_FILE "attached"
+#define MNO_ARCHIVED_DIR  "archived"
+bool mno_store_attached(struct mno_store *s, enum mno_class c, int64_t t_ms);
+/* Start of the oldest partition that is attached or in an archive on record; INT64_MAX: none. */
+int64_t mno_store_held_ms(struct mno_store *s);
 
 /*
  * Inside the store's write transaction @main_txn: that of the partition of @c for @t_ms, begun on
@@ -171,6 +190,11 @@ struct mno_env *mno_env_free(struct mno_env *e);
 int mno_env_sweep_unborn(int dir_fd);
 /* Sets the name of its directory from class and t0. */
 void mno_env_name(struct mno_env *e);
+/* Format of the environments of a class: the newest there is. Environments of documents have
+ * MNO_STORE_FORMAT while all of them are of their first form. */
+unsigned mno_env_format_newest(enum mno_class c);
+/* In a write transaction: what the environment says it is. Older programs refuse what is newer. */
+int mno_env_format_put(struct mno_env *e, MDB_txn *t, unsigned format);
 /* Without the disk floor and without children; for environments that have a writer of their own. */
 int mno_env_txn_begin(struct mno_env *e, struct mno_txn **ret);
 int mno_env_txn_commit(struct mno_env *e);
@@ -202,6 +226,8 @@ void mno_env_trim(struct mno_env *e);
 /* One read transaction, any thread. The longest section may not exceed MNO_READ_SLICE_NS. */
 int mno_read_begin(struct mno_env *e, MDB_txn **ret);
 void mno_read_end(struct mno_env *e, MDB_txn *t);
+/* Ends what is kept of snapshots, so that their pages can be used again. */
+void mno_env_readers_reset(struct mno_env *e);
 /* Lets go of the transactions that are kept, before the environment is closed: nobody reads. */
 void mno_env_readers_free(struct mno_env *e);
 

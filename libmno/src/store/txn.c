@@ -56,6 +56,7 @@ int mno_env_txn_begin(struct mno_env *e, struct mno_txn **ret)
 		mno_pages_forget(e->dir_fd);
 		e->touched = true;
 	}
+	mno_env_readers_reset(e);
 	check_readers(e);
 	r = grow_map(e);
 	if (r < 0)
@@ -170,6 +171,16 @@ int mno_store_begin(struct mno_store *s, struct mno_txn **ret)
 	return r < 0 ? r : mno_store_begin_reclaim(s, ret);
 }
 
+/* What a transaction did to the values of an old key counts when it is committed, not before. */
+static void reseal_ends(struct mno_store *s, bool committed)
+{
+	if (s->reseal.ending && committed) {
+		s->reseal.end_ns = mno_now_ns(CLOCK_MONOTONIC);
+		s->reseal.at_end = true;
+	}
+	s->reseal.ending = false;
+}
+
 int mno_store_commit(struct mno_store *s, struct mno_txn *t)
 {
 	int r;
@@ -178,14 +189,18 @@ int mno_store_commit(struct mno_store *s, struct mno_txn *t)
 		return -EINVAL;
 	r = parts_commit(s);
 	if (r == 0)
-		return mno_env_txn_commit(s->main);
-	mno_env_txn_abort(s->main);
+		r = mno_env_txn_commit(s->main);
+	else
+		mno_env_txn_abort(s->main);
+	reseal_ends(s, r == 0);
 	return r;
 }
 
 void mno_store_abort(struct mno_store *s, struct mno_txn *t)
 {
 	parts_abort(s);
-	if (t == &s->main->txn)
-		mno_env_txn_abort(s->main);
+	if (t != &s->main->txn)
+		return;
+	mno_env_txn_abort(s->main);
+	reseal_ends(s, false);
 }

@@ -176,8 +176,11 @@ static int slice(struct walk *w)
 	uint64_t end = mno_now_ns(CLOCK_MONOTONIC) + SLICE_NS;
 	MDB_val k = {w->key.len, w->key.data}, v;
 	MDB_cursor *c;
-	int r = mno_read_begin(w->e, &w->t), rc;
+	int r, rc;
 
+	if (w->e->dbi[w->db] == MNO_DBI_NONE)
+		return 1;
+	r = mno_read_begin(w->e, &w->t);
 	if (r < 0)
 		return r;
 	r = mno_lmdb_error(mdb_cursor_open(w->t, w->e->dbi[w->db], &c));

@@ -51,6 +51,7 @@ int verify_doc(struct mno_store *s, struct mno_env *e, enum mno_db db, const MDB
 int verify_doc_entry(struct mno_store *s, struct mno_env *e, enum mno_db db, const MDB_val *k,
 	const MDB_val *v, bool deep, struct mno_buf *raw);
 uint64_t tell_doc(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
+uint64_t tell_doc_old(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
 uint64_t tell_doc_entry(
 	const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);
 uint64_t tell_feed(const uint8_t *k, size_t n, const struct mno_seal *head, struct mno_buf *out);

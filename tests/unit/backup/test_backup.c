@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 
 #include "mno/backup.h"
+#include "mno/err.h"
+#include "mno/store_keys.h"
 #include "mno/time.h"
 
 #define DAY_MS (86400 * 1000LL)
@@ -244,10 +246,91 @@ static void test_partial(void **state)
 	down(&r);
 }
 
+static int same_id(void *arg, const char *id)
+{
+	return !strcmp(id, arg);
+}
+
+static void read_key(const char *state, uint8_t key[32])
+{
+	char path[160];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/keys/kek", state);
+	fd = open(path, O_RDONLY);
+	assert_true(fd >= 0 && read(fd, key, 32) == 32);
+	close(fd);
+}
+
+/* A backup wants the key of its time: kept beside the new one, or said to be missing. */
+static void test_old_key(void **state)
+{
+	struct st *s = *state, r = {0};
+	struct mno_backup_info a, b;
+	struct mno_backup_verdict v;
+	struct mno_restore_opts o = {.sz = sizeof(o), .o = opts};
+	char kept[160], copy[160], text[64];
+	uint8_t old[32];
+	struct stat st;
+	double before;
+	size_t n;
+	int fd;
+
+	write_days(s, mno_now_ms() - 3 * DAY_MS, 1000);
+	before = sum(s);
+	assert_int_equal(mno_backup_create(s->e, dest, &opts, &a), 0);
+	read_key(s->tmp.dir, old);
+	assert_int_equal(mno_store_rotate_kek(s->e, NULL), 0);
+	assert_int_equal(mno_backup_create(s->e, dest, &opts, &b), 0);
+	assert_string_not_equal(a.kek_id, b.kek_id);
+	assert_int_equal(mno_store_old_keys(s->e, same_id, a.kek_id), 1);
+	snprintf(kept, sizeof(kept), "%s/keys/kek.%s", s->tmp.dir, a.kek_id);
+	assert_int_equal(stat(kept, &st), 0);
+	assert_true(st.st_size == 32 && (st.st_mode & 07777) == 0600);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(
+			mno_backup_verify(path_of(i ? &a : &b, ""), s->tmp.dir, &opts, &v), 0);
+		assert_true(!v.damaged && v.signature && v.walked);
+	}
+	/* a store that is replaced lends the old key, and the restored one keeps both */
+	down(s);
+	o.replace = true;
+	assert_int_equal(mno_backup_restore(path_of(&a, ""), s->tmp.dir, &o, &v), 0);
+	up(s);
+	assert_true(sum(s) == before);
+	assert_int_equal(mno_store_old_keys(s->e, same_id, b.kek_id), 1);
+	assert_int_equal(mno_backup_verify(path_of(&b, ""), s->tmp.dir, &opts, &v), 0);
+	assert_true(!v.damaged && v.signature && v.walked);
+
+	assert_int_equal(mno_store_rotate_kek(s->e, NULL), 0);
+	assert_int_equal(mno_store_forget_keys(s->e, &n), 0);
+	assert_int_equal(n, 2);
+	findings = 0;
+	assert_int_equal(mno_backup_verify(path_of(&a, ""), s->tmp.dir, &opts, &v), -ENOKEY);
+	snprintf(text, sizeof(text), "sealed under key %s, which is not here", a.kek_id);
+	assert_true(findings == 1 && !v.damaged && v.files && strstr(last, text));
+	/* the new key is not the one, a copy of the old one is */
+	o.replace = false;
+	snprintf(copy, sizeof(copy), "%s/keys/kek", s->tmp.dir);
+	o.key = copy;
+	assert_int_equal(mno_backup_restore(path_of(&a, ""), back, &o, &v), -ENOKEY);
+	assert_true(strstr(last, text) && strstr(last, "keys/kek is key "));
+	fd = open(kept, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	assert_true(fd >= 0 && write(fd, old, 32) == 32);
+	close(fd);
+	o.key = kept;
+	assert_int_equal(mno_backup_restore(path_of(&a, ""), back, &o, &v), 0);
+	snprintf(r.tmp.dir, sizeof(r.tmp.dir), "%.63s", back);
+	up(&r);
+	assert_true(sum(&r) == before);
+	down(&r);
+	assert_int_equal(mno_backup_verify(path_of(&a, ""), s->tmp.dir, &opts, &v), 0);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		B(test_restore), B(test_incremental), B(test_damage), B(test_partial)};
+	const struct CMUnitTest tests[] = {B(test_restore), B(test_incremental), B(test_damage),
+		B(test_partial), B(test_old_key)};
 
 	return cmocka_run_group_tests_name("backup", tests, NULL, NULL);
 }

@@ -8,7 +8,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include "mno/log.h"
-#include "rig.h"
+#include "docs_rig.h"
 
 struct killer {
 	uint64_t at, calls;
@@ -123,9 +123,98 @@ static void resumed_or_rolled_back(void **state)
 	assert_true(back > 0);
 }
 
+/* --- documents --------------------------------------------------------------------------------- */
+
+/* In a process of its own: works until nothing is left to do, at first asking for @want. */
+static bool docs_killed(struct docs_rig *g, int want, uint64_t *seed, unsigned most)
+{
+	bool by_time = rnd(seed) & 1;
+	unsigned step = 1 + (unsigned)(rnd(seed) % 40), at = (unsigned)(rnd(seed) % most);
+	unsigned us = 1000 + (unsigned)(rnd(seed) % (most * 1500));
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct itimerval it = {.it_value.tv_usec = (suseconds_t)us};
+
+		signal(SIGALRM, SIG_DFL);
+		if (by_time)
+			setitimer(ITIMER_REAL, &it, NULL);
+		if (docs_try_open(g, step) < 0)
+			_exit(2);
+		if (want >= 0 && mno_docs_form_want(g->d, (enum mno_docs_form_want)want) < 0)
+			want = -1; /* an earlier one did it */
+		for (unsigned n = 0;; n++) {
+			int r = mno_docs_work(g->d);
+
+			if (r != 1)
+				_exit(r ? 3 : 0);
+			if (!by_time && n == at)
+				raise(SIGKILL);
+		}
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFSIGNALED(status)) {
+		assert_true(WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGALRM);
+		return true;
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+	return false;
+}
+
+/* Until it was not killed and @stage is reached; all answers are the same then. */
+static unsigned docs_until(
+	struct docs_rig *g, int want, enum mno_docs_form_stage stage, uint64_t *seed)
+{
+	unsigned kills = 0;
+	bool there = false;
+
+	while (!there) {
+		while (docs_killed(g, want, seed, 40))
+			kills++;
+		assert_int_equal(docs_try_open(g, 20), 0);
+		there = docs_stage(g->d) == stage;
+		assert_docs(g, g->want);
+		docs_shut(g);
+	}
+	return kills;
+}
+
+static void documents_resumed_or_rolled_back(void **state)
+{
+	unsigned kills = 0, back = 0, want = env_number("MNO_KILLS", 200), rounds = 0;
+	uint64_t seed = env_number("MNO_SEED", 20261123);
+	struct docs_rig *g = *state;
+
+	docs_shut(g);
+	for (; kills + back < want || !back || rounds % 3; rounds++)
+		switch (rounds % 3) { /* there, back, there again and for good */
+		case 0:
+			kills += docs_until(g, -1, MNO_DOCS_FORM_DONE, &seed);
+			break;
+		case 1:
+			back += docs_until(g, MNO_DOCS_FORM_UNDO, MNO_DOCS_FORM_UNDONE, &seed);
+			break;
+		default:
+			kills += docs_until(g, MNO_DOCS_FORM_RUN, MNO_DOCS_FORM_DONE, &seed);
+			kills += docs_until(g, MNO_DOCS_FORM_CONFIRM, MNO_DOCS_FORM_NONE, &seed);
+			docs_teardown(state);
+			docs_setup(state);
+			g = *state;
+			docs_shut(g);
+		}
+	print_message("documents: %u kills on the way there, %u on the way back, %u rounds\n",
+		kills, back, rounds);
+	assert_true(back > 0);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {T(resumed_or_rolled_back)};
+	const struct CMUnitTest tests[] = {
+		T(resumed_or_rolled_back),
+		cmocka_unit_test_setup_teardown(
+			documents_resumed_or_rolled_back, docs_setup, docs_teardown),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -527,6 +527,103 @@ static void test_series_list(void **state)
 		mno_selector_free(s[i]);
 }
 
+/* --- native histograms ------------------------------------------------------------------------ */
+
+static void add_hist(struct fixture *f, const char *key, int64_t t, const struct mno_native_hist *h)
+{
+	struct mno_txn *txn;
+	uint32_t id;
+
+	assert_int_equal(mno_store_begin(f->env, &txn), 0);
+	assert_int_equal(mno_series_resolve(f->series, txn, key, strlen(key), &id), 0);
+	assert_int_equal(mno_series_add_hist(f->series, txn, id, t, h), 0);
+	assert_int_equal(mno_store_commit(f->env, txn), 0);
+	mno_series_committed(f->series);
+}
+
+static const struct mno_native_span h_spans[] = {{-1, 2}, {1, 1}}, h_minus[] = {{0, 1}};
+static const int64_t h_deltas[] = {1, 1, -2}, h_one[] = {3};
+static const double h_counts[] = {0.5};
+
+#define H_TEXT                                                                                     \
+	"{\"count\":\"12\",\"sum\":\"18.4\",\"buckets\":["                                         \
+	"[1,\"-1\",\"-0.5\",\"3\"],[3,\"-0.001\",\"0.001\",\"2\"],"                                \
+	"[0,\"0.25\",\"0.5\",\"1\"],[0,\"0.5\",\"1\",\"2\"]]}"
+
+static void add_hists(struct fixture *f)
+{
+	struct mno_native_hist h = {.count = 12,
+		.sum = 18.4,
+		.zero_count = 2,
+		.zero_threshold = 0.001,
+		.positive = {2, 3, h_spans, h_deltas, NULL},
+		.negative = {1, 1, h_minus, h_one, NULL}};
+	struct mno_native_hist fine = {.schema = 2,
+		.is_float = true,
+		.count_float = 0.5,
+		.sum = 0.55,
+		.positive = {1, 1, h_minus, NULL, h_counts}};
+	struct mno_native_hist mark = {0};
+	uint64_t stale = MNO_STALE_BITS;
+
+	memcpy(&mark.sum, &stale, sizeof(stale));
+	add_hist(f, "lat{i=\"a\"}", T0 + 10000, &h);
+	add_hist(f, "lat{i=\"a\"}", T0 + 20000, &fine);
+	add_hist(f, "lat{i=\"a\"}", T0 + 40000, &h);
+	add_hist(f, "lat{i=\"a\"}", T0 + 50000, &mark);
+	add_hist(f, "load", T0 + 25000, &h); /* between floats */
+}
+
+static void test_histograms(void **state)
+{
+	static const char fine[] =
+		"{\"count\":\"0.5\",\"sum\":\"0.55\",\"buckets\":[[0,\"0.8408964152537145\",\"1\","
+		"\"0.5\"]]}";
+	_cleanup_buf_ struct mno_buf want = {};
+	struct fixture *f = *state;
+
+	add_hists(f);
+	expect(f, "lat", T0 + 45000, 0, 0,
+		"{\"resultType\":\"vector\",\"result\":[{\"metric\":{\"__name__\":\"lat\",\"i\":"
+		"\"a\"},"
+		"\"histogram\":[1700000045," H_TEXT "]}]}");
+	expect(f, "lat", T0 + 9999, 0, 0, "{\"resultType\":\"vector\",\"result\":[]}");
+	expect(f, "lat", T0 + 50000, 0, 0, "{\"resultType\":\"vector\",\"result\":[]}");
+	mno_buf_addf(&want,
+		"{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":\"lat\",\"i\":"
+		"\"a\"},"
+		"\"histograms\":[[1700000010," H_TEXT "],[1700000020,%s],[1700000040," H_TEXT
+		"]]}]}",
+		fine);
+	expect(f, "lat[1m]", T0 + 60000, 0, 0, mno_buf_cstr(&want));
+	mno_buf_reset(&want);
+	mno_buf_addf(&want,
+		"{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":\"lat\",\"i\":"
+		"\"a\"},"
+		"\"histograms\":[[1700000019," H_TEXT "],[1700000029,%s],[1700000039,%s],"
+		"[1700000049," H_TEXT "]]}]}",
+		fine, fine);
+	expect(f, "lat", T0 + 9000, T0 + 60000, 10000, mno_buf_cstr(&want));
+	expect(f, "load", T0 + 20000, T0 + 30000, 5000,
+		"{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":\"load\"},"
+		"\"values\":[[1700000020,\"22.5\"],[1700000030,\"32.5\"]],"
+		"\"histograms\":[[1700000025," H_TEXT "]]}]}");
+	expect(f, "load[6s]", T0 + 30000, 0, 0,
+		"{\"resultType\":\"matrix\",\"result\":[{\"metric\":{\"__name__\":\"load\"},"
+		"\"values\":[[1700000030,\"32.5\"]],"
+		"\"histograms\":[[1700000025," H_TEXT "]]}]}");
+}
+
+static void test_histogram_limits(void **state)
+{
+	struct fixture *f = *state;
+	struct mno_promql_limits few = {.max_samples = 12}, small = {.max_bytes = 1 << 12};
+
+	add_hists(f);
+	expect_error(f, "lat", T0 + 90000, 10000, &few, MNO_PROMQL_EXECUTION, "too many samples");
+	expect_error(f, "lat", T0 + 90000, 100, &small, MNO_PROMQL_EXECUTION, "larger than");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -542,6 +639,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_steps, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_limits, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_histograms, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_histogram_limits, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_series_list, set_up, tear_down),
 	};
 

@@ -72,7 +72,8 @@ __attribute__((format(printf, 1, 2))) static inline int load_wrong(const char *f
 static inline int load_open(struct load *l, const char *dir)
 {
 	struct mno_store_opts o = {.sz = sizeof(o), .floor_bytes = 1, .map_initial = 64 << 20};
-	struct mno_docs_opts d = {.sz = sizeof(d), .no_worker = true};
+	struct mno_docs_opts d = {
+		.sz = sizeof(d), .no_worker = true, .feed_age_ms = 1ULL << 60, .form_step = 16};
 	int r;
 
 	*l = (struct load){.dir = dir};

@@ -2,6 +2,9 @@
 /*
  * Power cuts: the calls of a writer that change files are logged, and the store is opened as a
  * disk with a volatile cache would hold it after a cut at any time. $CUTS: how many (1,000).
+ * The writer begins on a store of documents of form 1, which are migrated, and back, and again,
+ * while it writes series and documents and its keys change; and, in a log of its own, a store of
+ * format 1 is migrated.
  * tests/vm does the same with the write log of a guest's disk, that is with a real file system.
  */
 #include <setjmp.h>
@@ -10,16 +13,22 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include "mno/log.h"
+#include "mno/map.h"
 #include "mno/store_keys.h"
+#include "../migrate/docs_rig.h"
 #include "fault_load.h"
 #include "fault_cuts.h"
 
 #define CUTS_DEFAULT 1000
 #define D2_COMMITS   2 /* of one second each */
 #define STEPS        40
+#define STORE_CUTS   250 /* of the migration of a store */
+#define UNDO_AT      34  /* documents of the writer: by then theirs were migrated */
+#define AGAIN_AT     54
 
 struct log {
 	const uint8_t *data;
@@ -48,10 +57,51 @@ int mdb_env_open(MDB_env *e, const char *path, unsigned flags, mdb_mode_t mode)
 	return real(e, path, flags | (no_sync ? MDB_NOSYNC : 0), mode);
 }
 
+/* What is put there is on disk before anything else happens. */
+static void sync_tree(const char *path)
+{
+	DIR *d = opendir(path);
+	struct dirent *de;
+	char sub[512];
+	int fd;
+
+	while (d && (de = readdir(d))) {
+		if (de->d_name[0] == '.')
+			continue;
+		snprintf(sub, sizeof(sub), "%s/%s", path, de->d_name);
+		if (de->d_type == DT_DIR) {
+			sync_tree(sub);
+			continue;
+		}
+		fd = open(sub, O_RDONLY | O_CLOEXEC);
+		fsync(fd);
+		close(fd);
+	}
+	fd = d ? dirfd(d) : -1;
+	if (fd >= 0)
+		fsync(fd);
+	if (d)
+		closedir(d);
+}
+
 struct docs_arg {
 	struct load *l;
 	int from, to;
 };
+
+/* Two steps of the migration of documents with each write. */
+static int migrate_some(struct load *l, int i)
+{
+	int r = 0;
+
+	if (i == UNDO_AT)
+		r = mno_docs_form_want(l->docs, MNO_DOCS_FORM_UNDO);
+	if (i == AGAIN_AT)
+		r = mno_docs_form_want(l->docs, MNO_DOCS_FORM_RUN);
+	for (int k = 0; k < 2 && r >= 0; k++)
+		r = mno_docs_work(l->docs);
+	return r;
+}
 
 static void *docs_main(void *arg)
 {
@@ -61,6 +111,8 @@ static void *docs_main(void *arg)
 		if (load_docs(a->l, i) < 0)
 			_exit(2);
 		file_ack('d', i + 1);
+		if (migrate_some(a->l, i) < 0)
+			_exit(8);
 	}
 	return NULL;
 }
@@ -92,7 +144,51 @@ static void session(const char *dir, int from, int to, bool rotate)
 	load_close(&l);
 }
 
-static void record(struct log *log, int steps, bool rotate)
+static void load_session(const char *dir, int steps, bool whole)
+{
+	if (whole) {
+		put_docs_fixture(dir);
+		sync_tree(dir);
+	}
+	file_ack('f', 1);
+	session(dir, 0, steps / 2, false);
+	session(dir, steps / 2, steps, whole);
+}
+
+static int count_call(void *arg, const struct mno_migrate_progress *p)
+{
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static int migrate_again(const char *dir, unsigned *calls)
+{
+	struct mno_migrate_opts o = {.sz = sizeof(o),
+		.store = store_opts(),
+		.step_records = 3000,
+		.progress = count_call,
+		.arg = calls,
+		.again = true};
+
+	return mno_migrate_start(dir, &o);
+}
+
+/* There, back, and there again. */
+static void store_session(const char *dir, int steps, bool whole)
+{
+	unsigned calls = 0;
+
+	put_fixture(dir);
+	sync_tree(dir);
+	file_ack('f', 1);
+	if (migrate_again(dir, &calls) < 0 || mno_migrate_want_undo(dir, true) < 0 ||
+		migrate_again(dir, &calls) < 0 || mno_migrate_confirm(dir) < 0 || calls < 10)
+		_exit(9);
+}
+
+typedef void (*session_fn)(const char *dir, int steps, bool whole);
+
+static void record(struct log *log, session_fn fn, int steps, bool whole)
 {
 	struct tmpstate tmp;
 	struct stat st;
@@ -107,8 +203,7 @@ static void record(struct log *log, int steps, bool rotate)
 	if (pid == 0) {
 		file_faults.log = fd;
 		file_faults.dev = st.st_dev;
-		session(tmp.dir, 0, steps / 2, false);
-		session(tmp.dir, steps / 2, steps, rotate);
+		fn(tmp.dir, steps, whole);
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -146,21 +241,104 @@ static void log_done(struct log *log)
 
 /* --- cuts ------------------------------------------------------------------------------------- */
 
+/* All documents of the fixture as one number. */
+static int sum_doc(void *arg, const struct mno_doc *d)
+{
+	static const uint8_t secret[16] = "documents' sum";
+	uint64_t v[5] = {d->version, (uint64_t)d->created_ms, (uint64_t)d->updated_ms, d->kind,
+		mno_siphash(secret, d->value, d->len)};
+
+	*(uint64_t *)arg +=
+		mno_siphash(secret, v, sizeof(v)) ^ mno_siphash(secret, d->id, d->id_len);
+	return 0;
+}
+
+static int docs_sum_all(struct mno_docs *d, uint64_t *ret)
+{
+	static const char *const colls[][2] = {
+		{"assets", "hosts"}, {"blobs", "raw"}, {"blobs", "text"}, {"blobs", "numbers"}};
+	uint64_t sum = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(colls) && r == 0; i++) {
+		struct mno_docs_query q = {.ns = colls[i][0], .coll = colls[i][1], .limit = 1000};
+		struct mno_docs_found f;
+
+		r = mno_docs_find(d, &q, sum_doc, &sum, &f, NULL);
+	}
+	*ret = sum;
+	return r;
+}
+
 struct cuts {
 	size_t want, done, bad;
 	bool reorders, stop_at_first;
+	uint64_t docs; /* sum of the fixture's documents; 0: it is not there */
+	size_t stages[MNO_DOCS_FORM_STAGES];    /* that were found */
+	const struct mno_migrate_digest *store; /* of a migrated store: that is what is cut */
 	struct load_mark lost; /* the most of what was acknowledged and is not there */
 };
+
+/* The fixture's documents are what they were; now and then also when the migration has ended. */
+static int check_fixture(struct cuts *c, const char *dir)
+{
+	bool end = c->done % 6 == 1;
+	uint64_t sum = 0, n, faults = 0;
+	struct mno_docs_form f;
+	struct load l;
+	int r = load_open(&l, dir);
+
+	if (r == 0)
+		r = docs_sum_all(l.docs, &sum);
+	if (r == 0)
+		r = mno_docs_form(l.docs, &f);
+	if (r == 0)
+		c->stages[f.stage]++;
+	if (r == 0 && sum != c->docs)
+		r = load_wrong("documents are not what they were");
+	while (r == 0 && end && (r = mno_docs_work(l.docs)) == 1)
+		r = 0;
+	if (r == 0 && end)
+		r = docs_sum_all(l.docs, &sum);
+	if (r == 0 && sum != c->docs)
+		r = load_wrong("documents are not what they were before the migration");
+	if (r == 0 && end)
+		r = mno_docs_check(l.docs, 0, load_fault, NULL, &n, &faults);
+	if (r == 0 && faults)
+		r = -MNO_ECORRUPT;
+	if (r < 0)
+		load_wrong("fixture: %s", mno_strerror(r));
+	load_close(&l);
+	return r;
+}
+
+static int check_store(struct cuts *c, const char *dir)
+{
+	struct mno_migrate_digest got;
+	unsigned calls = 0;
+	int r = migrate_again(dir, &calls);
+
+	if (r == 0)
+		r = mno_migrate_digest(dir, &got);
+	if (r < 0)
+		return load_wrong("migration: %s", mno_strerror(r));
+	return memcmp(&got, c->store, sizeof(got)) ? load_wrong("migrated, but not the same") : 0;
+}
 
 static void cut(struct cuts *c, const struct cut_disk *d, struct load_mark acked)
 {
 	struct tmpstate tmp;
 	struct load_mark found = {0};
+	int r;
 
 	shm_new(&tmp);
 	cut_here(d, tmp.dir, c->done);
 	c->done++;
-	if (load_check(tmp.dir, acked, D2_COMMITS, c->done % 4 == 0, &found) < 0) {
+	r = c->store ? check_store(c, tmp.dir)
+		     : load_check(tmp.dir, acked, D2_COMMITS, c->done % 4 == 0, &found);
+	if (r == 0 && c->docs)
+		r = check_fixture(c, tmp.dir);
+	if (r < 0) {
 		c->bad++;
 		print_message("cut %zu, acknowledged %d and %d\n", c->done, acked.rows, acked.docs);
 		if (getenv("KEEP"))
@@ -176,16 +354,20 @@ static void replay(const struct log *log, struct cuts *c)
 {
 	struct cut_disk *d = calloc(1, sizeof(*d));
 	struct load_mark acked = {0};
-	size_t each = c->want / log->n, odd = c->want % log->n * 1000 / log->n;
+	size_t begin = 0, each, odd;
 
+	while (log->v[begin]->op != FILE_ACK)
+		begin++;
+	each = c->want / (log->n - begin);
+	odd = c->want % (log->n - begin) * 1000 / (log->n - begin);
 	d->root = log->root;
 	d->seed = 42;
 	d->reorders = c->reorders;
 	for (size_t i = 0; i < log->n && !(c->bad && c->stop_at_first); i++) {
 		const struct file_entry *e = log->v[i];
-		size_t n = each + (rnd(&d->seed) % 1000 < odd);
+		size_t n = i < begin ? 0 : each + (rnd(&d->seed) % 1000 < odd);
 
-		if (e->op == FILE_SYNC && !n)
+		if (e->op == FILE_SYNC && !n && i > begin)
 			n = 1;
 		for (size_t k = 0; k < n; k++)
 			cut(c, d, acked);
@@ -198,22 +380,71 @@ static void replay(const struct log *log, struct cuts *c)
 	cut_done(d);
 }
 
-static void test_cuts(void **state)
+static uint64_t fixture_sum(void)
+{
+	struct tmpstate tmp;
+	struct load l;
+	uint64_t sum;
+
+	shm_new(&tmp);
+	put_docs_fixture(tmp.dir);
+	assert_int_equal(load_open(&l, tmp.dir), 0);
+	assert_int_equal(docs_sum_all(l.docs, &sum), 0);
+	load_close(&l);
+	tmpstate_done(&tmp);
+	return sum;
+}
+
+static size_t cuts_wanted(size_t def)
 {
 	const char *n = getenv("CUTS");
-	struct cuts c = {.want = n ? (size_t)atoi(n) : CUTS_DEFAULT};
+
+	return n ? (size_t)atoi(n) : def;
+}
+
+static void test_cuts(void **state)
+{
+	struct cuts c = {.want = cuts_wanted(CUTS_DEFAULT), .docs = fixture_sum()};
 	struct log log;
 
-	record(&log, STEPS, true);
+	record(&log, load_session, STEPS, true);
 	replay(&log, &c);
 	print_message(
 		"%zu cuts in a log of %zu calls, %zu of them flush, %zu bytes; lost: at most %d "
 		"commits of telemetry, %d documents\n",
 		c.done, log.n, log.syncs, log.len, c.lost.rows, MNO_MAX(c.lost.docs, 0));
+	for (unsigned i = 0; i < MNO_DOCS_FORM_STAGES; i++)
+		print_message(
+			"  documents found %s: %zu\n", mno_docs_form_stage_name(i), c.stages[i]);
 	log_done(&log);
 	assert_int_equal(c.bad, 0);
 	assert_true(c.done >= c.want * 9 / 10);
 	assert_true(c.lost.rows > 0); /* cuts that take nothing away prove nothing */
+	assert_true(c.stages[MNO_DOCS_FORM_COPYING] && c.stages[MNO_DOCS_FORM_CHECKING]);
+	assert_true(c.stages[MNO_DOCS_FORM_DONE] && c.stages[MNO_DOCS_FORM_UNDOING]);
+}
+
+static void test_cuts_of_a_store(void **state)
+{
+	struct mno_migrate_digest want;
+	struct cuts c = {.want = MNO_MIN(cuts_wanted(STORE_CUTS), (size_t)STORE_CUTS)};
+	struct tmpstate tmp;
+	struct log log;
+	unsigned calls = 0;
+
+	shm_new(&tmp);
+	put_fixture(tmp.dir);
+	assert_int_equal(migrate_again(tmp.dir, &calls), 0);
+	assert_int_equal(mno_migrate_digest(tmp.dir, &want), 0);
+	tmpstate_done(&tmp);
+	c.store = &want;
+	record(&log, store_session, 0, true);
+	replay(&log, &c);
+	print_message("%zu cuts of the migration of a store, in a log of %zu calls, %zu flush\n",
+		c.done, log.n, log.syncs);
+	log_done(&log);
+	assert_int_equal(c.bad, 0);
+	assert_true(c.done >= c.want * 9 / 10);
 }
 
 static void test_no_sync(void **state)
@@ -222,7 +453,7 @@ static void test_no_sync(void **state)
 	struct log log;
 
 	no_sync = true;
-	record(&log, 12, false);
+	record(&log, load_session, 12, false);
 	no_sync = false;
 	replay(&log, &c);
 	log_done(&log);
@@ -234,7 +465,7 @@ static void test_no_barrier(void **state)
 	struct cuts c = {.want = 300, .stop_at_first = true, .reorders = true};
 	struct log log;
 
-	record(&log, 12, false);
+	record(&log, load_session, 12, false);
 	replay(&log, &c);
 	log_done(&log);
 	assert_true(c.bad);
@@ -244,6 +475,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cuts),
+		cmocka_unit_test(test_cuts_of_a_store),
 		cmocka_unit_test(test_no_sync),
 		cmocka_unit_test(test_no_barrier),
 	};

@@ -143,6 +143,7 @@ static void rotate_for_ever(const char *dir)
 
 	snprintf(s.tmp.dir, sizeof(s.tmp.dir), "%s", dir);
 	up(&s);
+	s.e->reseal.grace_ns = 0;
 	for (;;) {
 		struct mno_txn *t;
 
@@ -205,6 +206,7 @@ static void test_data(void **state)
 	assert_int_equal(mno_store_rotate_data(s->e, "main", &n), -EBUSY);
 	whole(s);
 	for (;;) {
+		s->e->reseal.grace_ns = 0;
 		step(s, 1000);
 		assert_int_equal(mno_store_keys_stat(s->e, &k), 0);
 		if (!k.resealing)
@@ -223,12 +225,67 @@ static void test_data(void **state)
 	whole(s);
 }
 
+/* The transaction that did the last values is lost: the key that still has them must stay. */
+static void test_data_aborted(void **state)
+{
+	struct st *s = *state;
+	struct mno_store_keys_stat k;
+	struct mno_txn *t;
+	size_t n;
+
+	fill(s);
+	s->e->reseal.grace_ns = 0;
+	assert_int_equal(mno_store_rotate_data(s->e, "main", &n), 0);
+	t = begin(s);
+	assert_int_equal(mno_store_reseal(s->e, t, 100 << 20), 0);
+	mno_store_abort(s->e, t);
+	mno_series_rollback(s->s);
+	commit(s, begin(s));
+	assert_int_equal(mno_store_resealed(s->e), 0);
+	assert_int_equal(mno_cipher_count(s->e->main->cipher), 2);
+	whole(s);
+	step(s, 100 << 20);
+	assert_int_equal(mno_store_keys_stat(s->e, &k), 0);
+	assert_false(k.resealing);
+	whole(s);
+}
+
+/* Who reads as of before sees values of the old key, and opens them. */
+static void test_data_read(void **state)
+{
+	struct st *s = *state;
+	MDB_txn *t;
+	size_t n;
+
+	fill(s);
+	s->e->reseal.grace_ns = 0;
+	assert_int_equal(mno_store_rotate_data(s->e, "main", &n), 0);
+	assert_int_equal(mno_read_begin(s->e->main, &t), 0);
+	usleep(30000);
+	step(s, 100 << 20);
+	assert_int_equal(mno_cipher_count(s->e->main->cipher), 2);
+	mno_read_end(s->e->main, t);
+	step(s, 0);
+	assert_int_equal(mno_cipher_count(s->e->main->cipher), 1);
+	/* copies of values outlive the read by a moment */
+	assert_int_equal(mno_store_rotate_data(s->e, "main", &n), 0);
+	s->e->reseal.grace_ns = MNO_RESEAL_GRACE_NS;
+	step(s, 100 << 20);
+	assert_int_equal(mno_cipher_count(s->e->main->cipher), 2);
+	s->e->reseal.grace_ns = 0;
+	step(s, 0);
+	assert_int_equal(mno_cipher_count(s->e->main->cipher), 1);
+	whole(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_kek),
 		T(test_kek_cut_off),
 		T(test_data),
+		T(test_data_aborted),
+		T(test_data_read),
 		T(test_killed),
 	};
 

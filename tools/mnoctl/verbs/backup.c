@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "offline.h"
 #include "verbs.h"
 
 #define POLL_NS 200000000L
@@ -58,17 +59,35 @@ static void show_schedule(struct ctl *c, struct json_object *o)
 		ctl_field(c, "last", CTL_BAD, "failed: %s", ctl_esc(c, jstr(o, "last_error")));
 }
 
+/* From the agent; of a directory that is named also where none runs. */
+static int get_list(struct ctl *c, struct ctl_answer *a)
+{
+	const char *argv[] = {NULL, "--list-backups", ctl_opt(c->args, "dir"), "--json", NULL};
+	_cleanup_buf_ struct mno_buf target = {0};
+	bool quiet = c->quiet;
+	int r;
+
+	target_of(c, "/mno/v1/backup", &target);
+	c->quiet |= argv[2] != NULL;
+	r = ctl_get(c, mno_buf_cstr(&target), a);
+	c->quiet = quiet;
+	if (r == CTL_UNREACHABLE && argv[2]) {
+		ctl_answer_done(a);
+		*a = (struct ctl_answer){0};
+		return ctl_run_agent(c, argv, a);
+	}
+	return r && argv[2] ? ctl_error_print(c, &c->last) : r;
+}
+
 static int list(struct ctl *c)
 {
-	_cleanup_buf_ struct mno_buf target = {0};
 	_cleanup_answer_ struct ctl_answer a = {0};
 	_cleanup_table_ struct ctl_table t;
 	struct json_object *v;
 	int r;
 
 	ctl_table_init(&t, columns, ARRAY_SIZE(columns));
-	target_of(c, "/mno/v1/backup", &target);
-	r = ctl_get(c, mno_buf_cstr(&target), &a);
+	r = get_list(c, &a);
 	if (r)
 		return r;
 	if (c->json) {
@@ -112,17 +131,41 @@ static int wait_job(struct ctl *c, struct ctl_answer *a, const char *target)
 	return r;
 }
 
-static void show_job(struct ctl *c, struct json_object *k)
+static void show_findings(struct ctl *c, struct json_object *k)
 {
-	struct json_object *b = jget(k, "backup"), *f = jget(k, "findings");
-	const char *what = jstr(k, "what");
+	struct json_object *f = jget(k, "findings");
 
 	for (size_t i = 0; i < jlen(f); i++)
 		ctl_printf(c, CTL_BAD, "%s\n", ctl_esc(c, json_object_get_string(jidx(f, i))));
+}
+
+static void show_partitions(struct ctl *c, struct json_object *k)
+{
+	static const char *const said[][2] = {
+		{"archive", "archived"}, {"attach", "attached"}, {"detach", "detached"}};
+	struct json_object *v = jget(k, "partitions");
+	const char *what = jstr(k, "what");
+
+	for (size_t i = 0; i < ARRAY_SIZE(said); i++)
+		if (!strcmp(what, said[i][0]))
+			what = said[i][1];
+	for (size_t i = 0; i < jlen(v); i++)
+		ctl_printf(c, CTL_GOOD, "%s %s\n", ctl_esc(c, json_object_get_string(jidx(v, i))),
+			what);
+}
+
+static void show_job(struct ctl *c, struct json_object *k)
+{
+	struct json_object *b = jget(k, "backup");
+	const char *what = jstr(k, "what");
+
+	show_findings(c, k);
 	if (!strcmp(what, "create"))
 		ctl_printf(c, CTL_GOOD, "%s/%s: %s, %s of it new\n",
 			ctl_esc(c, jstr(k, "directory")), ctl_esc(c, jstr(b, "name")),
 			ctl_bytes(c, jf64(b, "bytes")), ctl_bytes(c, jf64(b, "new_bytes")));
+	else if (jlen(jget(k, "partitions")))
+		show_partitions(c, k);
 	else if (!strcmp(what, "prune"))
 		ctl_printf(c, CTL_PLAIN, "%s deleted\n",
 			ctl_things(c, ju64(k, "deleted"), "backup", "backups"));
@@ -138,25 +181,25 @@ static void show_job(struct ctl *c, struct json_object *k)
 
 static const char *hint_of(const char *what)
 {
+	if (!strcmp(what, "archive") || !strcmp(what, "attach") || !strcmp(what, "detach"))
+		return "mnoctl store lists the partitions; one whose time has not ended stays. The "
+		       "log of mnod says more";
 	return strcmp(what, "create")
 		       ? "mnoctl backup list names those there are (with the same "
 			 "--dir); the log of mnod says more"
 		       : "is it a directory that mnod may write to? Its log says more";
 }
 
-static int job(struct ctl *c, const char *path, const char *name)
+int ctl_backup_job(struct ctl *c, struct mno_buf *post)
 {
-	_cleanup_buf_ struct mno_buf post = {0}, poll = {0};
+	_cleanup_buf_ struct mno_buf poll = {0};
 	_cleanup_answer_ struct ctl_answer a = {0};
 	struct json_object *k;
 	const char *what;
 	int r;
 
-	target_of(c, path, &post);
-	ctl_param(&post, "name", name);
-	ctl_param(&post, "keep", ctl_opt(c->args, "keep"));
 	target_of(c, "/mno/v1/backup", &poll);
-	r = ctl_ask(c, "POST", mno_buf_cstr(&post), &a);
+	r = ctl_ask(c, "POST", mno_buf_cstr(post), &a);
 	if (!r)
 		r = wait_job(c, &a, mno_buf_cstr(&poll));
 	if (r)
@@ -164,14 +207,26 @@ static int job(struct ctl *c, const char *path, const char *name)
 	k = jget(a.root, "job");
 	what = jstr(k, "what");
 	r = ju64(k, "damaged") ? CTL_NO : CTL_OK;
+	if (*jstr(k, "error") && !c->json)
+		show_findings(c, k);
 	if (*jstr(k, "error"))
-		return ctl_fail(c, CTL_NO, hint_of(what), "backup %s: %s", ctl_esc(c, what),
+		return ctl_fail(c, CTL_NO, hint_of(what), "%s: %s", ctl_esc(c, what),
 			ctl_esc(c, jstr(k, "error")));
 	if (c->json)
 		ctl_put_json_object(c, k);
 	else
 		show_job(c, k);
 	return r;
+}
+
+static int job(struct ctl *c, const char *path, const char *name)
+{
+	_cleanup_buf_ struct mno_buf post = {0};
+
+	target_of(c, path, &post);
+	ctl_param(&post, "name", name);
+	ctl_param(&post, "keep", ctl_opt(c->args, "keep"));
+	return ctl_backup_job(c, &post);
 }
 
 int verb_backup(struct ctl *c)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "offline.h"
 #include "verbs.h"
 
 const struct ctl_option restore_options[] = {
@@ -10,30 +11,17 @@ const struct ctl_option restore_options[] = {
 	{"key", 0, CTL_TEXT, .metavar = "FILE", .help = "copy of the store's key"},
 	{"replace", 0, CTL_FLAG, .help = "a store that is there is kept as .old-..."},
 	{"partial", 0, CTL_FLAG, .help = "leave out what is damaged, but for main"},
+	{"docs-until", 0, CTL_TEXT, .metavar = "WHEN",
+		.help = "documents as they were: a time, or seq:NUMBER of a change"},
 	{0},
 };
-
-/* The one beside this program, else the one in PATH. */
-static void find_agent(char *ret, size_t size)
-{
-	ssize_t n = readlink("/proc/self/exe", ret, size - 1);
-	char *slash;
-
-	ret[n > 0 ? n : 0] = '\0';
-	slash = strrchr(ret, '/');
-	if (slash && (size_t)(slash - ret) + sizeof("/mnod") <= size) {
-		strcpy(slash, "/mnod");
-		if (access(ret, X_OK) == 0)
-			return;
-	}
-	snprintf(ret, size, "mnod");
-}
 
 int verb_restore(struct ctl *c)
 {
 	const char *state = ctl_opt(c->args, "state"), *key = ctl_opt(c->args, "key");
+	const char *until = ctl_opt(c->args, "docs-until");
 	char agent[4096];
-	const char *argv[10] = {agent, "--restore", c->args->pos[0], "--state", state};
+	const char *argv[14] = {agent, "--restore", c->args->pos[0], "--state", state};
 	size_t n = 5;
 
 	if (!state)
@@ -47,7 +35,13 @@ int verb_restore(struct ctl *c)
 		argv[n++] = "--replace";
 	if (ctl_has(c->args, "partial"))
 		argv[n++] = "--partial";
-	find_agent(agent, sizeof(agent));
+	if (until) {
+		argv[n++] = "--docs-until";
+		argv[n++] = until;
+	}
+	if (c->json)
+		argv[n++] = "--json";
+	ctl_find_agent(agent, sizeof(agent));
 	execvp(agent, (char *const *)argv);
 	return ctl_fail(
 		c, CTL_INTERNAL, "install the agent on this host", "%s cannot be started", agent);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "mno/time.h"
 #include "verbs.h"
 
 #define POLL_NS 200000000L
@@ -12,6 +13,11 @@ const struct ctl_option store_options[] = {
 	{"deep", 0, CTL_FLAG, .help = "check: decode what is stored, follow references"},
 	{"source", 0, CTL_TEXT, .metavar = "SOURCE",
 		.help = "rotate-kek: file, passphrase:FILE, credential:NAME, keyring:NAME"},
+	{"forget-old", 0, CTL_FLAG, .help = "rotate-kek: destroy old keys, this one too"},
+	{"before", 0, CTL_TIME, .metavar = "DATE",
+		.help = "archive: all partitions that end by then"},
+	{"move", 0, CTL_FLAG, .help = "archive: verify the copy, then delete them here"},
+	{"forget", 0, CTL_FLAG, .help = "detach: their archive is gone for good"},
 	{0},
 };
 
@@ -223,6 +229,24 @@ static int check(struct ctl *c)
 
 /* --- keys ------------------------------------------------------------------------------------- */
 
+/* Old keys of a list, each with the backups that it opens. */
+static void show_old_keys(struct ctl *c, struct json_object *v, const char *what)
+{
+	for (size_t i = 0; i < jlen(v); i++) {
+		struct json_object *k = jidx(v, i), *b = jget(k, "backups");
+
+		if (jlen(b))
+			ctl_field(c, i ? "" : what, CTL_WARN, "%s, needed by %s, the newest is %s",
+				ctl_esc(c, jstr(k, "kek_id")),
+				ctl_things(c, jlen(b), "backup", "backups"),
+				ctl_esc(c, json_object_get_string(jidx(b, 0))));
+		else
+			ctl_field(c, i ? "" : what, CTL_PLAIN,
+				"%s, which no backup in the agent's directory needs",
+				ctl_esc(c, jstr(k, "kek_id")));
+	}
+}
+
 static int key_answer(struct ctl *c, const char *method, const char *target)
 {
 	_cleanup_answer_ struct ctl_answer a = {0};
@@ -231,15 +255,31 @@ static int key_answer(struct ctl *c, const char *method, const char *target)
 	if (r)
 		return r;
 	if (c->json) {
-		ctl_put_json_object(c, jget(a.root, "key"));
+		ctl_put_json(c, &a.body);
 		return 0;
 	}
 	show_key(c, jget(a.root, "key"));
+	show_old_keys(c, jget(a.root, "old_keys"), "kept");
+	show_old_keys(c, jget(a.root, "forgotten"), "destroyed");
 	if (strstr(target, "rotate-kek"))
 		ctl_field(c, "to do", CTL_WARN,
-			"keep a copy of the new key elsewhere; backups "
-			"made before need the one before, make a new one: mnoctl backup create");
+			"keep a copy of the new key elsewhere, and of an old one as long as "
+			"backups need it");
 	return 0;
+}
+
+static int rotate_kek(struct ctl *c)
+{
+	_cleanup_buf_ struct mno_buf target = {0};
+	_cleanup_answer_ struct ctl_answer a = {0};
+	int r;
+
+	mno_buf_adds(&target, "/mno/v1/store/key/rotate-kek");
+	ctl_param(&target, "source", ctl_opt(c->args, "source"));
+	if (!ctl_has(c->args, "forget-old"))
+		return key_answer(c, "POST", mno_buf_cstr(&target));
+	r = ctl_ask(c, "POST", mno_buf_cstr(&target), &a);
+	return r ?: key_answer(c, "POST", "/mno/v1/store/key/forget-old");
 }
 
 static int key(struct ctl *c)
@@ -248,16 +288,74 @@ static int key(struct ctl *c)
 	_cleanup_buf_ struct mno_buf target = {0};
 
 	if (!strcmp(what, "status"))
-		return key_answer(c, "GET", "/mno/v1/store");
-	mno_buf_addf(&target, "/mno/v1/store/key/%s", what);
+		return key_answer(c, "GET", "/mno/v1/store/key");
 	if (!strcmp(what, "rotate-kek"))
-		ctl_param(&target, "source", ctl_opt(c->args, "source"));
-	else if (!strcmp(what, "rotate-data"))
+		return rotate_kek(c);
+	mno_buf_addf(&target, "/mno/v1/store/key/%s", what);
+	if (!strcmp(what, "rotate-data"))
 		ctl_param(&target, "environment", c->args->n_pos > 2 ? c->args->pos[2] : NULL);
-	else
+	else if (strcmp(what, "forget-old") != 0)
 		return ctl_fail(c, CTL_USAGE, NULL,
-			"key %s: it is one of status, rotate-kek, rotate-data", ctl_esc(c, what));
+			"key %s: it is one of status, rotate-kek, rotate-data, forget-old",
+			ctl_esc(c, what));
 	return key_answer(c, "POST", mno_buf_cstr(&target));
+}
+
+/* --- archives ----------------------------------------------------------------------------------- */
+
+static void param_path(struct mno_buf *target, const char *path)
+{
+	_cleanup_free_ char *whole = realpath(path, NULL);
+
+	ctl_param(target, "dir", whole ?: path); /* the agent has another working directory */
+}
+
+static int archive(struct ctl *c)
+{
+	const char *before = ctl_opt(c->args, "before");
+	size_t want = before ? 2 : 3;
+	_cleanup_buf_ struct mno_buf target = {0};
+	char text[24];
+	uint64_t ns;
+
+	if (c->args->n_pos != want)
+		return ctl_fail(c, CTL_USAGE, "mnoctl store archive PARTITION DIR",
+			"name a partition, or --before DATE, and a directory");
+	mno_buf_adds(&target, "/mno/v1/store/archive");
+	if (before && ctl_time_parse(before, mno_now_ns(CLOCK_REALTIME), &ns) == 0) {
+		snprintf(text, sizeof(text), "%llu", (unsigned long long)(ns / NS_PER_MS));
+		ctl_param(&target, "before_ms", text);
+	} else {
+		ctl_param(&target, "partition", c->args->pos[1]);
+	}
+	param_path(&target, c->args->pos[want - 1]);
+	ctl_param(&target, "move", ctl_has(c->args, "move") ? "1" : NULL);
+	return ctl_backup_job(c, &target);
+}
+
+static int attach(struct ctl *c)
+{
+	_cleanup_buf_ struct mno_buf target = {0};
+
+	if (c->args->n_pos != 2)
+		return ctl_fail(c, CTL_USAGE, "mnoctl store attach DIR/PARTITION",
+			"name the directory of the archive");
+	mno_buf_adds(&target, "/mno/v1/store/attach");
+	param_path(&target, c->args->pos[1]);
+	return ctl_backup_job(c, &target);
+}
+
+static int detach(struct ctl *c)
+{
+	_cleanup_buf_ struct mno_buf target = {0};
+
+	if (c->args->n_pos != 2)
+		return ctl_fail(
+			c, CTL_USAGE, "mnoctl store detach PARTITION", "name the partition");
+	mno_buf_adds(&target, "/mno/v1/store/detach");
+	ctl_param(&target, "partition", c->args->pos[1]);
+	ctl_param(&target, "forget", ctl_has(c->args, "forget") ? "1" : NULL);
+	return ctl_backup_job(c, &target);
 }
 
 int verb_store(struct ctl *c)
@@ -266,7 +364,8 @@ int verb_store(struct ctl *c)
 		const char *name;
 		size_t max;
 		int (*fn)(struct ctl *c);
-	} rows[] = {{"status", 1, status}, {"check", 1, check}, {"key", 3, key}};
+	} rows[] = {{"status", 1, status}, {"check", 1, check}, {"key", 3, key},
+		{"archive", 3, archive}, {"attach", 2, attach}, {"detach", 2, detach}};
 	const char *what = c->args->n_pos ? c->args->pos[0] : "status";
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

@@ -23,3 +23,6 @@ extern const struct ctl_option backup_options[];
 extern const struct ctl_option restore_options[];
 extern const struct ctl_option completion_options[];
 extern const struct ctl_option help_options[];
+
+/* Begins a job of the agent's on backups by POST of @post, waits for its end, shows it. */
+int ctl_backup_job(struct ctl *c, struct mno_buf *post);
