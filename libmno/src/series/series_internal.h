@@ -96,6 +96,7 @@ size_t column_ticks(const struct column *c, size_t ticks, uint16_t *idx);
 #define BLOCK_WINDOWS 5u /* 960 ticks */
 #define BLOCK_GROUPS  64u
 #define BLOCK_TARGET  (30u << 10) /* bytes at which a block gets no more groups */
+#define PACK_TARGET   (60u << 10) /* the same of PACK: what stands in it is alike, pages are full */
 struct window {
 	size_t n; /* ticks */
 	int64_t t[HEAD_ROWS];
@@ -140,7 +141,7 @@ int block_pieces(const struct block *b, size_t i, struct piece ret[BLOCK_WINDOWS
 void agg_add(struct mno_agg *a, const int64_t *t, const double *v, size_t n);
 void agg_add_same(struct mno_agg *a, const int64_t *t, double v, size_t n);
 void agg_join(struct mno_agg *a, const struct mno_agg *next);
-#define AGG_TARGET (12u << 10) /* bytes at which a value gets no more groups */
+#define AGG_TARGET (24u << 10) /* bytes at which a value gets no more groups */
 struct agg_maker {
 	size_t n_groups;
 	uint32_t first, last;
