@@ -6,14 +6,12 @@
  *   per column: u8 flags, [varint samples], [varint resets, number lost], number first,
  *   [last, [lowest, highest], sum], [varint ms of the first after the block's begin, varint ms of
  *   the last before its end]
- *   number: varint(zigzag(m) << 2 | how), or varint(3) and the 8 bytes; m is an integer, thousandths
- *   or billionths. Behind the first it is told by its difference from it, if that is alike; the sum
- *   by its difference from the first one times the samples.
+ *   number: as in number.h; behind the first by the difference from it, the sum by that from the
+ *   first one times the samples
  */
 #include <errno.h>
-#include <math.h>
 #include "mno/err.h"
-#include "series_internal.h"
+#include "number.h"
 
 enum {
 	AGG_VARIES = 1,
@@ -23,7 +21,6 @@ enum {
 	AGG_RISES = 16, /* the first is the lowest, the last the highest */
 	AGG_FLAGS = 31
 };
-#define INT_LIMIT 4503599627370496.0 /* 2^52 */
 
 void agg_add(struct mno_agg *a, const int64_t *t, const double *v, size_t n)
 {
@@ -87,64 +84,17 @@ void agg_join(struct mno_agg *a, const struct mno_agg *next)
 
 /* --- as bytes ------------------------------------------------------------------------------------ */
 
-/* A double as an integer and what it is divided by. */
-enum how { HOW_INT, HOW_MILLI, HOW_NANO, HOW_BITS };
-static const double how_up[HOW_BITS] = {1, 1e3, 1e9};
-struct number {
-	unsigned how;
-	int64_t m;
-};
-static const struct number no_number = {.how = HOW_BITS};
-
-static struct number number_of(double v)
-{
-	struct number n = {0};
-
-	for (; n.how < HOW_BITS; n.how++) {
-		double x = v * how_up[n.how];
-
-		if (!(fabs(x) < INT_LIMIT))
-			break;
-		n.m = n.how == HOW_INT ? (int64_t)x : llrint(x);
-		if (bits_of((double)n.m / how_up[n.how]) == bits_of(v))
-			return n;
-	}
-	return no_number;
-}
+/* No difference: bits of none. */
+static const struct number no_number = {.how = HOW_BITS + 1};
 
 /* What a sum is held against: the first one as often as there are samples. */
 static struct number number_times(struct number n, uint64_t count)
 {
-	if (n.how == HOW_BITS || count > (uint64_t)INT_LIMIT ||
-		fabs((double)n.m * (double)count) >= INT_LIMIT)
+	if (n.how >= HOW_BITS || count > (uint64_t)NUMBER_LIMIT ||
+		fabs((double)n.m * (double)count) >= NUMBER_LIMIT)
 		return no_number;
 	n.m *= (int64_t)count;
 	return n;
-}
-
-static void put_number(struct mno_buf *out, double v, struct number base)
-{
-	struct number n = number_of(v);
-
-	if (n.how == HOW_BITS) {
-		mno_varint_add(out, HOW_BITS);
-		mno_buf_add(out, &v, 8);
-		return;
-	}
-	mno_varint_add(out, mno_zigzag(n.how == base.how ? n.m - base.m : n.m) << 2 | n.how);
-}
-
-static double get_number(struct mno_reader *r, struct number base)
-{
-	uint64_t token = mno_read_varint(r), m;
-	unsigned how = token & 3;
-
-	if (how == HOW_BITS) {
-		r->bad |= token != HOW_BITS;
-		return of_bits(mno_read_u64(r));
-	}
-	m = (uint64_t)mno_unzigzag(token >> 2) + (how == base.how ? (uint64_t)base.m : 0);
-	return (double)(int64_t)m / how_up[how];
 }
 
 static unsigned flags_of(const struct mno_agg *a, uint64_t most, int64_t t0, int64_t t1)
@@ -171,16 +121,16 @@ static void put_one(
 		mno_varint_add(out, a->count);
 	if (flags & AGG_RESETS) {
 		mno_varint_add(out, a->resets);
-		put_number(out, a->lost, no_number);
+		number_put(out, a->lost, no_number);
 	}
-	put_number(out, a->first, no_number);
+	number_put(out, a->first, no_number);
 	if (flags & AGG_VARIES) {
-		put_number(out, a->last, first);
+		number_put(out, a->last, first);
 		if (!(flags & AGG_RISES)) {
-			put_number(out, a->min, first);
-			put_number(out, a->max, first);
+			number_put(out, a->min, first);
+			number_put(out, a->max, first);
 		}
-		put_number(out, a->sum, number_times(first, a->count));
+		number_put(out, a->sum, number_times(first, a->count));
 	}
 	if (flags & AGG_PARTLY) {
 		mno_varint_add(out, (uint64_t)a->first_ms - (uint64_t)t0);
@@ -192,17 +142,17 @@ static void get_values(struct mno_reader *r, unsigned flags, struct mno_agg *a)
 {
 	struct number first;
 
-	a->first = a->last = a->min = a->max = get_number(r, no_number);
+	a->first = a->last = a->min = a->max = number_get(r, no_number);
 	a->sum = a->first * (double)a->count;
 	if (!(flags & AGG_VARIES))
 		return;
 	first = number_of(a->first);
-	a->last = a->max = get_number(r, first);
+	a->last = a->max = number_get(r, first);
 	if (!(flags & AGG_RISES)) {
-		a->min = get_number(r, first);
-		a->max = get_number(r, first);
+		a->min = number_get(r, first);
+		a->max = number_get(r, first);
 	}
-	a->sum = get_number(r, number_times(first, a->count));
+	a->sum = number_get(r, number_times(first, a->count));
 }
 
 static bool get_one(struct mno_reader *r, struct mno_agg *a, uint64_t most, int64_t t0, int64_t t1)
@@ -212,7 +162,7 @@ static bool get_one(struct mno_reader *r, struct mno_agg *a, uint64_t most, int6
 	*a = (struct mno_agg){.count = flags & AGG_COUNT ? mno_read_varint(r) : most};
 	if (flags & AGG_RESETS) {
 		a->resets = mno_read_varint(r);
-		a->lost = get_number(r, no_number);
+		a->lost = number_get(r, no_number);
 	}
 	get_values(r, flags, a);
 	a->first_ms = t0;

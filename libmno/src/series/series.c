@@ -30,6 +30,8 @@ struct mno_series *mno_series_close(struct mno_series *s)
 	ZSTD_freeDCtx(s->z);
 	mno_buf_done(&s->raw);
 	mno_buf_done(&s->key);
+	mno_buf_done(&s->row.heads);
+	mno_buf_done(&s->row.numbers);
 	pthread_rwlock_destroy(&s->lock);
 	free(s);
 	return NULL;

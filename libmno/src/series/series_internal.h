@@ -275,6 +275,12 @@ struct counters {
 	int64_t first_ms;
 };
 
+/* tail.c: a row as it is put together. */
+struct tail_row {
+	struct mno_buf heads, numbers;
+	uint32_t last; /* group */
+};
+
 struct mno_series {
 	struct mno_store *env;
 	/* Written by the writer thread under wrlock, read by others under rdlock. */
@@ -307,6 +313,7 @@ struct mno_series {
 	void *free_chunks;
 	size_t n_free_chunks;
 	struct mno_buf raw, key;
+	struct tail_row row;
 	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
 	struct rollup_state *rollup;        /* NULL: no memory for it */
 	ZSTD_DCtx *z;
