@@ -96,6 +96,7 @@ void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret)
 		.block_bytes = s->shown.c.block_bytes,
 		.memory_bytes = s->shown.head_bytes,
 		.head_series = s->n_hot,
+		.head_samples = head_samples(s->head),
 		.damaged_blocks = __atomic_load_n(&s->damaged_blocks, __ATOMIC_RELAXED),
 		.first_ms = s->shown.c.first_ms,
 	};
