@@ -94,6 +94,14 @@ static int count_one(void *arg, const struct mno_quarantined *v)
 	return 0;
 }
 
+/* A sample; those that came late lie in blocks of their own, those of the head in none yet. */
+static double block_bytes(const struct mno_series_stat *s)
+{
+	uint64_t n = s->samples - MNO_MIN(s->samples, s->head_samples);
+
+	return n ? (double)(s->block_bytes + s->late_bytes) / (double)n : 0;
+}
+
 static void put_totals(struct mno_req *q)
 {
 	struct mno_store_stat e = {0};
@@ -119,8 +127,7 @@ static void put_totals(struct mno_req *q)
 	/* of all files, whatever is in them; and of the sealed blocks alone */
 	mno_json_kf64(
 		j, "bytes_per_sample", s.samples ? (double)e.file_bytes / (double)s.samples : 0);
-	mno_json_kf64(j, "block_bytes_per_sample",
-		s.samples ? (double)s.block_bytes / (double)s.samples : 0);
+	mno_json_kf64(j, "block_bytes_per_sample", block_bytes(&s));
 	mno_json_ku64(j, "queued", w.queued);
 	mno_json_ku64(j, "queued_bytes", w.queued_bytes);
 	mno_json_ku64(j, "merges", w.merges);

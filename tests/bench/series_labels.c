@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Selection by labels. label-match: the keys of a fleet of 8 recorded hosts (10,152 series), in the
- * head. minute-*: series that live a minute, 700 new ones each minute, a million in all (argument:
- * how many): CPU time of an equality, of a prefix, and of five minutes at the end and in the middle;
- * bytes of the dictionary's part of a series on disk, and resident memory at 1/4 and at the end.
+ * head. churn-*: series that live a minute, 700 new ones each minute, a million in all (argument:
+ * how many), as a day brings them. At a tenth, at half and at the end: CPU time of an equality, of a
+ * prefix, of five minutes at the end and in the middle, of reading the samples of the last five
+ * minutes of a node; bytes on disk a series, samples and all; resident memory, and its peak.
  */
 #include <errno.h>
 
@@ -94,46 +95,88 @@ static void one_minute(struct bench_series *b, unsigned minute)
 	bench_series_commit(b);
 }
 
-static void bench_million(unsigned series)
+static int count_samples(void *arg, const struct mno_run *r)
+{
+	*(size_t *)arg += r->n;
+	return 0;
+}
+
+/* Finding and reading what @m takes in [t0, t1]. */
+static double read_ms(struct mno_series *s, struct mno_matcher *m, size_t n, int64_t t0, int64_t t1)
+{
+	double best = 1e9;
+	char err[200];
+
+	bench_must("compile", mno_matchers_compile(m, n, err, sizeof(err)));
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		struct mno_ids ids = {0};
+		double from = bench_cpu(), took;
+		size_t got = 0;
+
+		bench_must("select", mno_series_select_range(s, m, n, t0, t1, SIZE_MAX, &ids));
+		bench_must("read",
+			mno_series_scan(s, ids.v, ids.n, t0, t1, count_samples, &got, NULL));
+		took = (bench_cpu() - from) * 1e3;
+		best = took < best ? took : best;
+		bench_must("samples are missing", got ? 0 : -MNO_ECORRUPT);
+		mno_ids_done(&ids);
+	}
+	mno_matchers_done(m, n);
+	return best;
+}
+
+static void churn_figures(
+	struct bench_series *b, const struct workdir *dir, unsigned minutes, double cpu)
 {
 	struct mno_matcher pod[] = {{MNO_MATCH_EQ, "pod", "pod-50-0", NULL}};
 	struct mno_matcher prefix[] = {{MNO_MATCH_RE, "pod", "pod-50-.*", NULL}};
 	struct mno_matcher job[] = {
 		{MNO_MATCH_EQ, "job", "batch", NULL}, {MNO_MATCH_EQ, "node", "n7", NULL}};
-	unsigned minutes = series / NEW_A_MINUTE;
 	int64_t end = (int64_t)minutes * 60000, mid = end / 2;
+	double rss = (double)bench_status_kib("RssAnon") / 1024;
 	struct mno_series_stat st;
 	struct mno_store_stat es;
+	unsigned k;
+	size_t n[4];
+
+	mno_series_stat(b->s, &st);
+	bench_must("stat", mno_store_stat(b->store, &es));
+	k = (unsigned)((st.series + 500) / 1000);
+	printf("bench churn-eq-%uk %.3f ms\n", k,
+		match_ms(b->s, pod, 1, INT64_MIN, INT64_MAX, &n[0]));
+	printf("bench churn-prefix-%uk %.3f ms\n", k,
+		match_ms(b->s, prefix, 1, INT64_MIN, INT64_MAX, &n[1]));
+	printf("bench churn-now-%uk %.3f ms\n", k,
+		match_ms(b->s, job, 2, end - 300000, end, &n[2]));
+	printf("bench churn-then-%uk %.3f ms\n", k,
+		match_ms(b->s, job, 2, mid - 300000, mid, &n[3]));
+	printf("bench churn-query-%uk %.3f ms\n", k, read_ms(b->s, job, 2, end - 300000, end));
+	printf("bench churn-disk-%uk %.0f B\n", k, (double)workdir_bytes(dir) / (double)st.series);
+	printf("bench churn-cpu-%uk %.1f us\n", k, cpu * 1e6 / (double)st.series);
+	printf("bench churn-rss-%uk %.1f MiB\n", k, rss);
+	printf("# %zu, %zu, %zu, %zu series; pages in use %.0f B a series; peak memory %.1f MiB, "
+	       "files that are mapped in it\n",
+		n[0], n[1], n[2], n[3], (double)es.used_bytes / (double)st.series,
+		(double)bench_status_kib("VmHWM") / 1024);
+}
+
+static void bench_million(unsigned series)
+{
+	unsigned minutes = series / NEW_A_MINUTE;
 	struct bench_series b;
 	struct workdir dir;
-	long quarter = 0;
-	size_t n[4];
-	double cpu, ms[4];
+	double cpu = 0;
 
 	workdir_new(&dir, "series-labels");
 	bench_series_open(&b, dir.path);
-	cpu = bench_cpu();
 	for (unsigned i = 0; i < minutes; i++) {
+		double from = bench_cpu();
+
 		one_minute(&b, i);
-		if (i == minutes / 4)
-			quarter = bench_status_kib("RssAnon");
+		cpu += bench_cpu() - from;
+		if (i + 1 == minutes / 10 || i + 1 == minutes / 2 || i + 1 == minutes)
+			churn_figures(&b, &dir, i + 1, cpu);
 	}
-	cpu = bench_cpu() - cpu;
-	mno_series_stat(b.s, &st);
-	bench_must("stat", mno_store_stat(b.store, &es));
-	ms[0] = match_ms(b.s, pod, 1, INT64_MIN, INT64_MAX, &n[0]);
-	ms[1] = match_ms(b.s, prefix, 1, INT64_MIN, INT64_MAX, &n[1]);
-	ms[2] = match_ms(b.s, job, 2, end - 300000, end, &n[2]);
-	ms[3] = match_ms(b.s, job, 2, mid - 300000, mid, &n[3]);
-	printf("bench minute-eq %.3f ms\n", ms[0]);
-	printf("bench minute-prefix %.3f ms\n", ms[1]);
-	printf("bench minute-now %.3f ms\n", ms[2]);
-	printf("bench minute-then %.3f ms\n", ms[3]);
-	printf("bench minute-disk %.0f B\n", (double)es.used_bytes / (double)st.series);
-	printf("bench minute-cpu %.1f us\n", cpu * 1e6 / (double)st.series);
-	printf("bench minute-rss %.1f MiB\n", (double)bench_status_kib("RssAnon") / 1024);
-	printf("# %zu, %zu, %zu, %zu of %lu series; %.1f MiB resident at a quarter of them\n", n[0],
-		n[1], n[2], n[3], (unsigned long)st.series, (double)quarter / 1024);
 	bench_series_close(&b);
 	workdir_done(&dir);
 }

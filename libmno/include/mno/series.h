@@ -229,6 +229,7 @@ struct mno_series_stat {
 	uint64_t block_bytes;     /* sealed blocks, payload */
 	uint64_t late_samples;    /* of samples, what mno_series_add() added */
 	uint64_t late_bytes;      /* their blocks, payload */
+	uint64_t head_samples;    /* of samples, those that are in no block yet */
 	uint64_t histograms;      /* native ones, beside samples */
 	uint64_t hist_bytes;      /* their batches, payload */
 	uint64_t memory_bytes;    /* head and dictionary */

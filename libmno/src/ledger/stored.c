@@ -79,6 +79,8 @@ static int expire(
 	*ret_more = false;
 	if (r == 0)
 		r = mno_store_partitions(s, MNO_CLASS_EVENT, t_ms, INT64_MAX, &parts, &n);
+	if (r == 0 && n == 1) /* it may begin later: what @t_ms is in need not be there */
+		t_ms = parts[0];
 	free(parts);
 	if (r < 0 || n != 1)
 		return r;

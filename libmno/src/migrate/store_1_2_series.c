@@ -329,7 +329,7 @@ static int put_set(struct migrate *m, struct old_1 *o, struct mno_txn *txn)
 		if (r == 0 && any)
 			block_add(&p->maker, group, p->piece);
 		if (r == 0 &&
-			(p->maker.body.len >= BLOCK_TARGET || p->maker.n_groups == BLOCK_GROUPS))
+			(p->maker.body.len >= PACK_TARGET || p->maker.n_groups == BLOCK_GROUPS))
 			r = flush(m, p, to);
 	}
 	return r < 0 ? r : flush(m, p, to);

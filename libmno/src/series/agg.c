@@ -2,18 +2,25 @@
 /*
  * Aggregates beside blocks: what a sum or an increase over long windows needs of a series, so that
  * its samples need not be decoded.
- *   varint groups, per group: varint number (the first) or gap, u64 columns; per column
- *   u8 flags, varint count, [varint resets, number lost], first, [last, lowest, highest, sum],
- *   [varint ms of the first after the block's begin, varint ms of the last before its end]
- *   number: varint(zigzag(integer) << 1), or varint(1) and the 8 bytes
+ *   varint groups, per group: varint number (the first) or gap, u64 columns, varint samples of most
+ *   per column: u8 flags, [varint samples], [varint resets, number lost], number first,
+ *   [last, [lowest, highest], sum], [varint ms of the first after the block's begin, varint ms of
+ *   the last before its end]
+ *   number: as in number.h; behind the first by the difference from it, the sum by that from the
+ *   first one times the samples
  */
 #include <errno.h>
-#include <math.h>
 #include "mno/err.h"
-#include "series_internal.h"
+#include "number.h"
 
-enum { AGG_VARIES = 1, AGG_RESETS = 2, AGG_PARTLY = 4, AGG_FLAGS = 7 };
-#define INT_LIMIT 4503599627370496.0 /* 2^52 */
+enum {
+	AGG_VARIES = 1,
+	AGG_RESETS = 2,
+	AGG_PARTLY = 4,
+	AGG_COUNT = 8,  /* other than of most */
+	AGG_RISES = 16, /* the first is the lowest, the last the highest */
+	AGG_FLAGS = 31
+};
 
 void agg_add(struct mno_agg *a, const int64_t *t, const double *v, size_t n)
 {
@@ -77,72 +84,87 @@ void agg_join(struct mno_agg *a, const struct mno_agg *next)
 
 /* --- as bytes ------------------------------------------------------------------------------------ */
 
-static void put_number(struct mno_buf *out, double v)
-{
-	int64_t m = fabs(v) < INT_LIMIT ? (int64_t)v : 0;
+/* No difference: bits of none. */
+static const struct number no_number = {.how = HOW_BITS + 1};
 
-	if (bits_of((double)m) == bits_of(v)) {
-		mno_varint_add(out, mno_zigzag(m) << 1);
-		return;
-	}
-	mno_varint_add(out, 1);
-	mno_buf_add(out, &v, 8);
+/* What a sum is held against: the first one as often as there are samples. */
+static struct number number_times(struct number n, uint64_t count)
+{
+	if (n.how >= HOW_BITS || count > (uint64_t)NUMBER_LIMIT ||
+		fabs((double)n.m * (double)count) >= NUMBER_LIMIT)
+		return no_number;
+	n.m *= (int64_t)count;
+	return n;
 }
 
-static double get_number(struct mno_reader *r)
-{
-	uint64_t token = mno_read_varint(r);
-
-	if (token == 1)
-		return of_bits(mno_read_u64(r));
-	r->bad |= token & 1;
-	return (double)mno_unzigzag(token >> 1);
-}
-
-static void put_one(struct mno_buf *out, const struct mno_agg *a, int64_t t0, int64_t t1)
+static unsigned flags_of(const struct mno_agg *a, uint64_t most, int64_t t0, int64_t t1)
 {
 	bool same = bits_of(a->min) == bits_of(a->max) && bits_of(a->first) == bits_of(a->min) &&
 		    bits_of(a->last) == bits_of(a->first) &&
 		    bits_of(a->sum) == bits_of(a->first * (double)a->count);
-	bool partly = a->first_ms != t0 || a->last_ms != t1;
+	bool rises = !same && bits_of(a->first) == bits_of(a->min) &&
+		     bits_of(a->last) == bits_of(a->max);
 
-	mno_buf_addc(out, (char)((same ? 0 : AGG_VARIES) | (a->resets ? AGG_RESETS : 0) |
-				  (partly ? AGG_PARTLY : 0)));
-	mno_varint_add(out, a->count);
-	if (a->resets) {
+	return (same ? 0 : AGG_VARIES) | (a->resets ? AGG_RESETS : 0) |
+	       (a->first_ms != t0 || a->last_ms != t1 ? AGG_PARTLY : 0) |
+	       (a->count != most ? AGG_COUNT : 0) | (rises ? AGG_RISES : 0);
+}
+
+static void put_one(
+	struct mno_buf *out, const struct mno_agg *a, uint64_t most, int64_t t0, int64_t t1)
+{
+	unsigned flags = flags_of(a, most, t0, t1);
+	struct number first = number_of(a->first);
+
+	mno_buf_addc(out, (char)flags);
+	if (flags & AGG_COUNT)
+		mno_varint_add(out, a->count);
+	if (flags & AGG_RESETS) {
 		mno_varint_add(out, a->resets);
-		put_number(out, a->lost);
+		number_put(out, a->lost, no_number);
 	}
-	put_number(out, a->first);
-	if (!same) {
-		put_number(out, a->last);
-		put_number(out, a->min);
-		put_number(out, a->max);
-		put_number(out, a->sum);
+	number_put(out, a->first, no_number);
+	if (flags & AGG_VARIES) {
+		number_put(out, a->last, first);
+		if (!(flags & AGG_RISES)) {
+			number_put(out, a->min, first);
+			number_put(out, a->max, first);
+		}
+		number_put(out, a->sum, number_times(first, a->count));
 	}
-	if (partly) {
+	if (flags & AGG_PARTLY) {
 		mno_varint_add(out, (uint64_t)a->first_ms - (uint64_t)t0);
 		mno_varint_add(out, (uint64_t)t1 - (uint64_t)a->last_ms);
 	}
 }
 
-static bool get_one(struct mno_reader *r, struct mno_agg *a, int64_t t0, int64_t t1)
+static void get_values(struct mno_reader *r, unsigned flags, struct mno_agg *a)
 {
-	uint8_t flags = mno_read_u8(r);
+	struct number first;
 
-	*a = (struct mno_agg){.count = mno_read_varint(r)};
+	a->first = a->last = a->min = a->max = number_get(r, no_number);
+	a->sum = a->first * (double)a->count;
+	if (!(flags & AGG_VARIES))
+		return;
+	first = number_of(a->first);
+	a->last = a->max = number_get(r, first);
+	if (!(flags & AGG_RISES)) {
+		a->min = number_get(r, first);
+		a->max = number_get(r, first);
+	}
+	a->sum = number_get(r, number_times(first, a->count));
+}
+
+static bool get_one(struct mno_reader *r, struct mno_agg *a, uint64_t most, int64_t t0, int64_t t1)
+{
+	unsigned flags = mno_read_u8(r);
+
+	*a = (struct mno_agg){.count = flags & AGG_COUNT ? mno_read_varint(r) : most};
 	if (flags & AGG_RESETS) {
 		a->resets = mno_read_varint(r);
-		a->lost = get_number(r);
+		a->lost = number_get(r, no_number);
 	}
-	a->first = a->last = a->min = a->max = get_number(r);
-	a->sum = a->first * (double)a->count;
-	if (flags & AGG_VARIES) {
-		a->last = get_number(r);
-		a->min = get_number(r);
-		a->max = get_number(r);
-		a->sum = get_number(r);
-	}
+	get_values(r, flags, a);
 	a->first_ms = t0;
 	a->last_ms = t1;
 	if (flags & AGG_PARTLY) {
@@ -169,15 +191,18 @@ void agg_begin(struct agg_maker *m)
 void agg_put(struct agg_maker *m, uint32_t group, const struct mno_agg a[GROUP_SERIES], int64_t t0,
 	int64_t t1)
 {
-	uint64_t columns = 0;
+	uint64_t columns = 0, most = 0;
 
-	for (unsigned c = 0; c < GROUP_SERIES; c++)
+	for (unsigned c = 0; c < GROUP_SERIES; c++) {
 		columns |= (uint64_t)(a[c].count != 0) << c;
+		most = MNO_MAX(most, a[c].count);
+	}
 	mno_varint_add(&m->body, m->n_groups ? group - m->last : group);
 	mno_buf_add(&m->body, &columns, sizeof(columns));
+	mno_varint_add(&m->body, most);
 	for (unsigned c = 0; c < GROUP_SERIES; c++)
 		if (columns >> c & 1)
-			put_one(&m->body, &a[c], t0, t1);
+			put_one(&m->body, &a[c], most, t0, t1);
 	if (!m->n_groups++)
 		m->first = group;
 	m->last = group;
@@ -200,19 +225,20 @@ int agg_open(struct agg_reader *a, const uint8_t *raw, size_t len, int64_t t0, i
 int agg_next(struct agg_reader *a, uint32_t *ret_group, uint64_t *ret_columns,
 	struct mno_agg ret[GROUP_SERIES])
 {
-	uint64_t gap, columns;
+	uint64_t gap, columns, most;
 
 	if (!a->left)
 		return a->r.p == a->r.end ? -ENOENT : -MNO_ECORRUPT;
 	gap = mno_read_varint(&a->r);
 	columns = mno_read_u64(&a->r);
+	most = mno_read_varint(&a->r);
 	if (a->r.bad || gap > SERIES_ID_MAX / GROUP_SERIES - a->group || (a->begun && !gap))
 		return -MNO_ECORRUPT;
 	a->begun = true;
 	a->group += (uint32_t)gap;
 	a->left--;
 	for (uint64_t c = columns; c; c &= c - 1)
-		if (!get_one(&a->r, &ret[__builtin_ctzll(c)], a->t0, a->t1))
+		if (!get_one(&a->r, &ret[__builtin_ctzll(c)], most, a->t0, a->t1))
 			return -MNO_ECORRUPT;
 	*ret_group = a->group;
 	*ret_columns = columns;

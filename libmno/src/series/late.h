@@ -16,7 +16,7 @@
 #define LATE_LEVELS  5u          /* of 1, 8, 64, 512, 4096 ticks and more */
 #define LATE_DUE     8u          /* runs of a level */
 #define LATE_RUNS    40u         /* runs at which all of them are merged */
-#define LATE_BUDGET  (1u << 20)  /* samples merged in one call, but at least one group */
+#define LATE_BUDGET  (1u << 19)  /* samples merged by one transaction: some 50 ms */
 #define LATE_SPAN_MS (3600000LL) /* of samples looked at together: bounds memory */
 #define LATE_PART    (1u << 18)  /* samples copied at once by a merge */
 #define LATE_DAYS    512u        /* partitions touched by one call */

@@ -5,15 +5,20 @@
 #include "mno/err.h"
 #include "mno/log.h"
 
+static unsigned level_of(const struct late_run *runs, size_t n)
+{
+	unsigned level = 0;
+
+	for (size_t i = 0; i < n; i++)
+		level = MNO_MAX(level, runs[i].level);
+	return level;
+}
+
 /* How many of the newest runs are to be merged, and into what level; 0: none. */
 static size_t due(const struct late_run *runs, size_t n, bool all, unsigned *ret_level)
 {
-	unsigned top = 0;
-
-	for (size_t i = 0; i < n; i++)
-		top = MNO_MAX(top, runs[i].level);
 	if (n >= LATE_RUNS || (all && n > 1)) {
-		*ret_level = top;
+		*ret_level = level_of(runs, n);
 		return n;
 	}
 	for (unsigned level = LATE_LEVELS; level-- > 0;) {
@@ -123,28 +128,54 @@ static size_t budget(const struct mno_series *s)
 	return s->late.budget ? s->late.budget : LATE_BUDGET;
 }
 
+/*
+ * Of the @n newest runs as many as this transaction may still merge, two at least or none; all if
+ * there may be no more of them. What is too large for any transaction stays in runs of its own:
+ * two neighbours have more than the budget, so a day has few of them.
+ */
+static int take_runs(struct mno_series *s, struct mno_txn *p, uint32_t group,
+	const struct late_run *runs, size_t n, struct extent *ret, size_t *ret_n)
+{
+	size_t room = budget(s) - MNO_MIN(s->late.merged, budget(s)), i = 0;
+	int r = 0;
+
+	*ret = (struct extent){.t0 = INT64_MAX, .t1 = INT64_MIN};
+	for (; i < n; i++) {
+		struct extent x = *ret;
+
+		r = run_each(p, group, runs[i].run, false, NULL, &x);
+		if (r < 0 || (x.samples > room && (s->late.merged || n < LATE_RUNS)))
+			break;
+		*ret = x;
+	}
+	*ret_n = i > 1 ? i : 0;
+	return r;
+}
+
 int late_merge(struct mno_series *s, struct mno_txn *p, struct late_meta *m, uint32_t group,
 	int64_t t0_ms, bool all, struct late_writer *w)
 {
 	struct late_view view = {.e = p->e, .t = p->t};
 	struct late_run runs[LATE_RUNS];
 	unsigned level = 0;
-	size_t n, bad = 0;
+	size_t n, take, bad = 0;
 	int r = late_some(&view, group, runs, LATE_RUNS, &n);
 
 	if (r < 0)
 		return r;
 	n = due(runs, n, all, &level);
 	while (n > 1) {
-		struct extent x = {.t0 = INT64_MAX, .t1 = INT64_MIN};
+		struct extent x;
 
-		for (size_t i = 0; i < n && r == 0; i++)
-			r = run_each(p, group, runs[i].run, false, NULL, &x);
+		r = take_runs(s, p, group, runs, n, &x, &take);
 		if (r < 0)
 			return r;
-		if (s->late.merged && s->late.merged + x.samples > budget(s))
+		if (take < n && s->late.merged)
 			return 1; /* it stays due */
-		r = merge_runs(s, p, m, group, runs, n, level, &x, w, &bad);
+		if (!take)
+			return 0;
+		r = merge_runs(s, p, m, group, runs, take, take < n ? level_of(runs, take) : level,
+			&x, w, &bad);
 		if (r != -MNO_ECORRUPT)
 			return r;
 		/* a damaged block stays where it is, reads tell of it: up to its run only */

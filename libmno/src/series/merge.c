@@ -2,7 +2,7 @@
 /*
  * Windows become blocks. A sealed head is one window of up to 192 ticks; four of them wait in
  * PART as small blocks, with the fifth they are put together, group by group as they come, into
- * blocks of about BLOCK_TARGET bytes. Nothing is decoded for that: columns are moved as bytes.
+ * blocks of about PACK_TARGET bytes. Nothing is decoded for that: columns are moved as bytes.
  * Done twice with the same windows, it puts the same blocks under the same keys.
  */
 #include <errno.h>
@@ -367,6 +367,7 @@ static int skip_group(struct merge *m, uint32_t group)
 
 static int merge_groups(struct merge *m)
 {
+	size_t target = m->to == m->txn ? BLOCK_TARGET : PACK_TARGET;
 	int r = 0;
 
 	block_begin(&m->maker, m->n_parts + (m->h != NULL));
@@ -387,8 +388,7 @@ static int merge_groups(struct merge *m)
 		/* behind this the pieces are void */
 		if (r == 0)
 			r = skip_group(m, group);
-		if (r == 0 &&
-			(m->maker.body.len >= BLOCK_TARGET || m->maker.n_groups == BLOCK_GROUPS))
+		if (r == 0 && (m->maker.body.len >= target || m->maker.n_groups == BLOCK_GROUPS))
 			r = flush(m);
 		if (r == 0 && m->aggs.body.len >= AGG_TARGET)
 			r = flush_aggs(m);

@@ -31,6 +31,8 @@ struct mno_series *mno_series_close(struct mno_series *s)
 	ZSTD_freeDCtx(s->z);
 	mno_buf_done(&s->raw);
 	mno_buf_done(&s->key);
+	mno_buf_done(&s->row.heads);
+	mno_buf_done(&s->row.numbers);
 	pthread_rwlock_destroy(&s->lock);
 	free(s);
 	return NULL;
@@ -95,6 +97,7 @@ void mno_series_stat(struct mno_series *s, struct mno_series_stat *ret)
 		.block_bytes = s->shown.c.block_bytes,
 		.memory_bytes = s->shown.head_bytes,
 		.head_series = s->n_hot,
+		.head_samples = head_samples(s->head),
 		.damaged_blocks = __atomic_load_n(&s->damaged_blocks, __ATOMIC_RELAXED),
 		.first_ms = s->shown.c.first_ms,
 	};

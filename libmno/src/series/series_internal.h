@@ -96,6 +96,7 @@ size_t column_ticks(const struct column *c, size_t ticks, uint16_t *idx);
 #define BLOCK_WINDOWS 5u /* 960 ticks */
 #define BLOCK_GROUPS  64u
 #define BLOCK_TARGET  (30u << 10) /* bytes at which a block gets no more groups */
+#define PACK_TARGET   (60u << 10) /* the same of PACK: what stands in it is alike, pages are full */
 struct window {
 	size_t n; /* ticks */
 	int64_t t[HEAD_ROWS];
@@ -140,7 +141,7 @@ int block_pieces(const struct block *b, size_t i, struct piece ret[BLOCK_WINDOWS
 void agg_add(struct mno_agg *a, const int64_t *t, const double *v, size_t n);
 void agg_add_same(struct mno_agg *a, const int64_t *t, double v, size_t n);
 void agg_join(struct mno_agg *a, const struct mno_agg *next);
-#define AGG_TARGET (12u << 10) /* bytes at which a value gets no more groups */
+#define AGG_TARGET (24u << 10) /* bytes at which a value gets no more groups */
 struct agg_maker {
 	size_t n_groups;
 	uint32_t first, last;
@@ -292,6 +293,12 @@ struct recent {
 	uint32_t next_from;
 };
 
+/* tail.c: a row as it is put together. */
+struct tail_row {
+	struct mno_buf heads, numbers;
+	uint32_t last; /* group */
+};
+
 struct mno_series {
 	struct mno_store *env;
 	/* Written by the writer thread under wrlock, read by others under rdlock. */
@@ -325,6 +332,7 @@ struct mno_series {
 	void *free_chunks;
 	size_t n_free_chunks;
 	struct mno_buf raw, key;
+	struct tail_row row;
 	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
 	struct rollup_state *rollup;        /* NULL: no memory for it */
 	ZSTD_DCtx *z;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The tail: the head's rows on disk, one value per row, each the changes since the row before.
- *   row: (varint group gap, u64 mask of changed columns, per column a token)*
- *   token: varint(zigzag(difference) << 1) between integers, or varint(1) and the 8 bytes
+ *   row: varint bytes of heads, heads, per head and changed column a number (number.h), by its
+ *   difference from the row before
+ *   head: varint group gap, u64 mask of changed columns
  * A column that had a value in the row before and is not in the mask has the same value again.
  * Row n of the head is in slot n + 1; slot 0 has the last sealed row: state, no samples. After a
  * seal the slots are used again from the first on: what is in a slot counts if its time is after
@@ -10,55 +11,18 @@
  * tree stays one page high: a row costs few pages beside its own.
  */
 #include <errno.h>
-#include <math.h>
-#include "../store/codec.h"
 #include "mno/err.h"
 #include "mno/log.h"
-#include "series_internal.h"
+#include "number.h"
 
-#define CARRY     0                  /* slot */
-#define INT_LIMIT 4503599627370496.0 /* 2^52 */
+#define CARRY 0 /* slot */
 
-static bool as_int(uint64_t bits, int64_t *ret)
-{
-	double v = of_bits(bits);
-
-	if (!(fabs(v) < INT_LIMIT))
-		return false;
-	*ret = (int64_t)v;
-	return bits_of((double)*ret) == bits;
-}
-
-static void put_value(struct mno_buf *out, uint64_t before, uint64_t now)
-{
-	int64_t a, b;
-
-	if (as_int(before, &a) && as_int(now, &b)) {
-		mno_varint_add(out, mno_zigzag(b - a) << 1);
-		return;
-	}
-	mno_varint_add(out, 1);
-	mno_buf_add(out, &now, 8);
-}
-
-static bool get_value(struct mno_reader *r, uint64_t before, uint64_t *ret)
-{
-	uint64_t token = mno_read_varint(r);
-	int64_t a;
-
-	if (token == 1) {
-		*ret = mno_read_u64(r);
-		return !r->bad;
-	}
-	if (token & 1 || r->bad || !as_int(before, &a))
-		return false;
-	*ret = bits_of((double)(int64_t)((uint64_t)a + (uint64_t)mno_unzigzag(token >> 1)));
-	return true;
-}
+/* What a column without a value before is held against. */
+static const struct number nothing = {.how = HOW_INT};
 
 /* Adds one group's changes from @before (where @alive) to @now (where @present). */
-static void put_group(struct mno_buf *out, uint32_t group, uint32_t *last, const double *before,
-	uint64_t alive, const double *now, uint64_t present)
+static void put_group(struct tail_row *out, uint32_t group, const double *before, uint64_t alive,
+	const double *now, uint64_t present)
 {
 	uint64_t changed = present & ~alive;
 
@@ -70,35 +34,46 @@ static void put_group(struct mno_buf *out, uint32_t group, uint32_t *last, const
 	}
 	if (!changed)
 		return;
-	mno_varint_add(out, group - *last);
-	*last = group;
-	mno_buf_add(out, &changed, 8);
+	mno_varint_add(&out->heads, group - out->last);
+	out->last = group;
+	mno_buf_add(&out->heads, &changed, 8);
 	for (; changed; changed &= changed - 1) {
 		unsigned c = (unsigned)__builtin_ctzll(changed);
 
-		put_value(out, alive >> c & 1 ? bits_of(before[c]) : 0, bits_of(now[c]));
+		number_put(&out->numbers, now[c], alive >> c & 1 ? number_of(before[c]) : nothing);
 	}
+}
+
+static void row_begin(struct tail_row *row)
+{
+	mno_buf_reset(&row->heads);
+	mno_buf_reset(&row->numbers);
+	row->last = 0;
 }
 
 static int put_slot(struct mno_series *s, struct mno_txn *txn, uint8_t slot, int64_t t_ms)
 {
 	struct mno_seal info = {.kind = MNO_SEAL_TAIL, .a = mno_time_key(t_ms)};
+	struct tail_row *row = &s->row;
 
-	if (s->raw.err)
-		return s->raw.err;
+	mno_buf_reset(&s->raw);
+	mno_varint_add(&s->raw, row->heads.len);
+	mno_buf_add(&s->raw, row->heads.data, row->heads.len);
+	mno_buf_add(&s->raw, row->numbers.data, row->numbers.len);
+	if (row->heads.err || row->numbers.err || s->raw.err)
+		return -ENOMEM;
 	return mno_seal_put(txn, MNO_DB_TAIL, &slot, 1, &info, s->raw.data, s->raw.len, NULL);
 }
 
 int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms)
 {
 	const struct rows *rw;
-	uint32_t last = 0;
 
-	mno_buf_reset(&s->raw);
+	row_begin(&s->row);
 	SPARSE_EACH(&s->head->rows, no, rw)
 	{
 		if (rw->present[r + 1])
-			put_group(&s->raw, no, &last, rows_before(rw, r), rw->alive, rows_at(rw, r),
+			put_group(&s->row, no, rows_before(rw, r), rw->alive, rows_at(rw, r),
 				rw->present[r + 1]);
 	}
 	return put_slot(s, txn, (uint8_t)(r + 1), t_ms);
@@ -107,13 +82,12 @@ int tail_put(struct mno_series *s, struct mno_txn *txn, size_t r, int64_t t_ms)
 int tail_restart(struct mno_series *s, struct mno_txn *txn, const struct head *h)
 {
 	const struct rows *rw;
-	uint32_t last = 0;
 
-	mno_buf_reset(&s->raw);
+	row_begin(&s->row);
 	SPARSE_EACH(&h->rows, no, rw)
 	{
 		if (rw->alive)
-			put_group(&s->raw, no, &last, NULL, 0, rows_at(rw, h->n - 1), rw->alive);
+			put_group(&s->row, no, NULL, 0, rows_at(rw, h->n - 1), rw->alive);
 	}
 	return put_slot(s, txn, CARRY, h->t[h->n - 1]);
 }
@@ -161,14 +135,14 @@ static int carry_rows(struct mno_series *s, size_t r)
 	return 0;
 }
 
-static int replay_group(
-	struct mno_series *s, struct mno_reader *rd, uint32_t *group, bool carry, size_t r)
+static int replay_group(struct mno_series *s, struct mno_reader *heads, struct mno_reader *rd,
+	uint32_t *group, bool carry, size_t r)
 {
-	uint64_t gap = mno_read_varint(rd), changed = mno_read_u64(rd);
+	uint64_t gap = mno_read_varint(heads), changed = mno_read_u64(heads);
 	struct rows *rw;
 	double *row;
 
-	if (rd->bad || gap > SERIES_ID_MAX / GROUP_SERIES - *group)
+	if (heads->bad || gap > SERIES_ID_MAX / GROUP_SERIES - *group)
 		return -MNO_ECORRUPT;
 	*group += (uint32_t)gap;
 	if (*group > s->now.next_id / GROUP_SERIES)
@@ -180,13 +154,10 @@ static int replay_group(
 	rw->present[carry ? 0 : r + 1] |= changed;
 	for (uint64_t left = changed; left; left &= left - 1) {
 		unsigned c = (unsigned)__builtin_ctzll(left);
-		uint64_t bits, before = rw->alive >> c & 1 ? bits_of(rows_before(rw, r)[c]) : 0;
-
-		if (!get_value(rd, before, &bits))
-			return -MNO_ECORRUPT;
-		row[c] = of_bits(bits);
+		row[c] = number_get(
+			rd, rw->alive >> c & 1 ? number_of(rows_before(rw, r)[c]) : nothing);
 	}
-	return 0;
+	return rd->bad ? -MNO_ECORRUPT : 0;
 }
 
 static void replay_alive(struct mno_series *s, bool carry, size_t r)
@@ -206,17 +177,26 @@ static void replay_alive(struct mno_series *s, bool carry, size_t r)
 static int replay_entry(struct mno_series *s, const struct mno_buf *raw, bool carry, int64_t t_ms)
 {
 	struct mno_reader rd = {.p = (uint8_t *)raw->data, .end = (uint8_t *)raw->data + raw->len};
+	struct mno_reader heads = {0};
 	struct head *h = s->head;
 	size_t r = h->n;
 	uint32_t group = 0;
+	uint64_t n;
 	int err = 0;
 
+	n = mno_read_varint(&rd);
+	heads.p = mno_read_bytes(&rd, n);
+	if (!heads.p)
+		return -MNO_ECORRUPT;
+	heads.end = heads.p + n;
 	if (carry ? r || h->base_t != INT64_MIN : r == HEAD_ROWS)
 		return -MNO_ECORRUPT;
 	if (!carry)
 		err = carry_rows(s, r);
-	while (err == 0 && rd.p < rd.end)
-		err = replay_group(s, &rd, &group, carry, r);
+	while (err == 0 && heads.p < heads.end)
+		err = replay_group(s, &heads, &rd, &group, carry, r);
+	if (err == 0 && rd.p != rd.end)
+		err = -MNO_ECORRUPT;
 	if (err < 0) {
 		struct rows *rw;
 

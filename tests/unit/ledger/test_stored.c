@@ -305,6 +305,34 @@ static void test_expire_in_steps(void **state)
 	assert_int_equal(calls, 3);
 }
 
+/* Expiry only takes away: a limit before the only partition there is makes none. */
+static void test_expire_makes_nothing(void **state)
+{
+	const uint64_t day_ns = 86400 * 1000000000ULL;
+	struct st *s = *state;
+	int64_t *days;
+	struct mno_txn *t;
+	struct mno_proc p;
+	uint64_t seed = 5;
+	bool more = true;
+	size_t n;
+
+	short_lived(&p, 0, &seed);
+	p.end_ns = 9 * day_ns + 5;
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
+	assert_int_equal(mno_ledger_store(s->e, t, &p, 1), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
+	assert_int_equal(mno_store_begin(s->e, &t), 0);
+	assert_int_equal(mno_ledger_expire(s->e, t, 3 * day_ns, &more), 0);
+	assert_int_equal(mno_store_commit(s->e, t), 0);
+	assert_false(more);
+	assert_int_equal(
+		mno_store_partitions(s->e, MNO_CLASS_EVENT, INT64_MIN, INT64_MAX, &days, &n), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(days[0], (int64_t)(9 * day_ns / 1000000));
+	free(days);
+}
+
 /* Whatever the bytes are: an error or rows whose strings lie inside. */
 static void test_decode_damage(void **state)
 {
@@ -446,6 +474,7 @@ int main(void)
 		T(test_many),
 		T(test_damage_and_expiry),
 		T(test_expire_in_steps),
+		T(test_expire_makes_nothing),
 		cmocka_unit_test(test_decode_damage),
 		T(test_events),
 		T(test_bad_events),

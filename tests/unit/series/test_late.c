@@ -306,6 +306,49 @@ static void test_twice(void **state)
 	assert_int_equal(b.late_bytes, a.late_bytes);
 }
 
+/* However large the runs are, one transaction merges no more than its budget; nothing is lost. */
+static void test_budget(void **state)
+{
+	enum { TICKS = 1500, ADDS = 10, COLUMNS = 63 }; /* the first group has no id 0 */
+	struct st *s = *state;
+	struct mno_sample *v = calloc(TICKS * COLUMNS, sizeof(*v));
+	struct mno_series_stat st;
+	uint32_t ids[COLUMNS];
+	size_t merged = 0;
+	struct mno_txn *t = begin(s);
+	bool more = true;
+	char key[16];
+
+	assert_non_null(v);
+	for (unsigned c = 0; c < COLUMNS; c++) {
+		snprintf(key, sizeof(key), "b%u", c);
+		ids[c] = resolve(s, t, key);
+		assert_int_equal(ids[c] / GROUP_SERIES, ids[0] / GROUP_SERIES);
+	}
+	for (unsigned a = 0; a < ADDS; a++) {
+		for (unsigned i = 0; i < TICKS * COLUMNS; i++)
+			v[i] = (struct mno_sample){ids[i % COLUMNS],
+				MIDNIGHT + ((ADDS - a) * TICKS + i / COLUMNS) * 1000LL, i};
+		assert_int_equal(mno_series_add(s->s, t, v, TICKS * COLUMNS), 0);
+		assert_true(s->s->late.merged <= LATE_BUDGET);
+		merged += s->s->late.merged;
+		commit(s, t);
+		t = begin(s);
+	}
+	assert_true(merged > 0); /* or it did not test anything */
+	for (unsigned i = 0; more; i++) {
+		assert_true(i < 100); /* what is too large is not tried for ever */
+		assert_int_equal(mno_series_compact(s->s, t, 2 * TICKS * COLUMNS, &more), 0);
+		assert_true(s->s->late.merged <= 2 * TICKS * COLUMNS);
+		commit(s, t);
+		t = begin(s);
+	}
+	commit(s, t);
+	mno_series_stat(s->s, &st);
+	assert_int_equal(st.late_samples, ADDS * TICKS * COLUMNS);
+	free(v);
+}
+
 static void test_refused(void **state)
 {
 	struct st *s = *state;
@@ -611,7 +654,7 @@ static void test_dropped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {T(test_twice), T(test_refused), T(test_catch_up),
-		T(test_model), T(test_trickle), T(test_damage), T(test_dropped)};
+		T(test_model), T(test_trickle), T(test_damage), T(test_dropped), T(test_budget)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
