@@ -76,7 +76,7 @@ bench_bin := $(patsubst tests/bench/%.c,$(O)/bench/%,$(bench_src))
 fuzz_bin  := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(fuzz_src))
 prog_bin  := $(patsubst tests/support/prog/%.c,$(O)/tests/prog/%,$(prog_src))
 
-.PHONY: all tests clean deps run test check bench vm-test install uninstall deb format help conformance
+.PHONY: all tests clean deps run test check bench vm-test install uninstall deb format help conformance race
 all: $(O)/mnod $(O)/mnoctl
 tests: all $(unit_bin) $(fuzz_bin) $(prog_bin) $(bench_bin) $(O)/tests/vm/power_load
 bench-bins: $(bench_bin) $(prog_bin)
@@ -129,6 +129,9 @@ test:
 	$(Q)tests/run.sh
 check:
 	$(Q)tools/dev/check.sh
+race:
+	$(Q)$(MAKE) --no-print-directory SANITIZE=thread all $(unit_src:tests/%.c=build/tsan/tests/%)
+	$(Q)tests/race.sh build/tsan
 bench: $(bench_bin) $(prog_bin) all
 	$(Q)tests/bench/setup.sh
 	$(Q)tests/bench/run.sh $(O) $(BENCH)
@@ -149,6 +152,7 @@ help:
 	@echo 'make run        set up this machine, build, start the agent in the foreground'
 	@echo 'make test       set up this machine, run every test; last line: N passed, N failed, N skipped'
 	@echo 'make check      static checks (includes, formatting, tables, docs)'
+	@echo 'make race       threads under ThreadSanitizer: unit tests, and the agent under load'
 	@echo 'make bench      figures; BENCH=group for one group, PEERS=0 without rivals'
 	@echo '                BENCH=instructions counts them; UPDATE=1 writes their table anew'
 	@echo 'make vm-test    the tests that need another kernel, in QEMU'

@@ -60,6 +60,8 @@ static const struct figure health_figures[] = {
 		mno_store_health, damaged),
 	COUNTER("mno_store_mended_total", "Flipped bits found and put right.", mno_store_health,
 		mended),
+	COUNTER("mno_store_quarantined_total", "Damaged values that were put aside.",
+		mno_store_health, quarantined),
 	COUNTER("mno_store_set_aside_total", "Partitions that could not be opened.",
 		mno_store_health, set_aside),
 };

@@ -14,6 +14,7 @@
 #define FIRST_NS (600 * NS_PER_SEC)  /* the start is over by then */
 #define NICE     19
 #define TEXT_MAX 512
+#define KEEP_NS  (30 * NS_PER_SEC) /* from one stored place to the next */
 
 struct finding {
 	char *text[5]; /* env, db, key, why, lost */
@@ -35,6 +36,9 @@ struct mno_scrub {
 	uint64_t passes;
 	int64_t last_ms;
 	int last_error;
+	bool asked_pass;               /* the one under way */
+	struct mno_verify_place place; /* of the passes in the background */
+	uint64_t kept_ns;
 	struct mno_scrub_stat last;
 };
 
@@ -62,12 +66,26 @@ static void add_finding(void *arg, const struct mno_finding *f)
 	pthread_mutex_unlock(&c->lock);
 }
 
+static void keep_place(struct mno_scrub *c, const struct mno_verify_place *p)
+{
+	uint64_t now = mno_now_ns(CLOCK_MONOTONIC);
+
+	c->place = *p;
+	if (now - c->kept_ns < KEEP_NS && !c->stop)
+		return;
+	c->kept_ns = now;
+	mno_verify_place_keep(c->store, p);
+}
+
 static void note_progress(void *arg, const struct mno_verify_progress *p)
 {
 	struct mno_scrub *c = arg;
 
 	pthread_mutex_lock(&c->lock);
 	c->p = *p;
+	c->p.place = NULL;
+	if (!c->asked_pass && p->place)
+		keep_place(c, p->place);
 	snprintf(c->env, sizeof(c->env), "%s", p->env);
 	snprintf(c->db, sizeof(c->db), "%s", p->db);
 	pthread_mutex_unlock(&c->lock);
@@ -111,11 +129,21 @@ static void pass(struct mno_scrub *c, bool asked)
 		.finding = add_finding,
 		.progress = note_progress,
 		.arg = c};
+	const struct mno_verify_place from = c->place;
 	struct mno_verify_progress p;
-	int r = mno_store_verify(c->store, &o, &p);
+	int r;
 
+	c->asked_pass = asked;
+	o.from = asked ? NULL : &from;
+	r = mno_store_verify(c->store, &o, &p);
 	pthread_mutex_lock(&c->lock);
 	c->running = false;
+	if (r == 0 && !asked) {
+		c->place = (struct mno_verify_place){.passes = c->place.passes + 1,
+			.pass_ns = p.took_ns,
+			.pass_ms = mno_now_ms()};
+		mno_verify_place_keep(c->store, &c->place);
+	}
 	c->last_error = r;
 	if (r == 0) {
 		c->p = p;
@@ -150,6 +178,7 @@ int mno_scrub_start(struct mno_store *s, uint64_t bytes_per_s, struct mno_scrub 
 	c->store = s;
 	c->rate = bytes_per_s;
 	c->p.env = c->p.db = "";
+	mno_verify_place_load(s, &c->place);
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->wake, NULL);
 	r = -pthread_create(&c->thread, NULL, scrub_main, c);
@@ -172,6 +201,8 @@ struct mno_scrub *mno_scrub_stop(struct mno_scrub *c)
 	pthread_cond_signal(&c->wake);
 	pthread_mutex_unlock(&c->lock);
 	pthread_join(c->thread, NULL);
+	if (c->place.under_way)
+		mno_verify_place_keep(c->store, &c->place); /* for the writer's last commit */
 	forget(c);
 	pthread_mutex_destroy(&c->lock);
 	pthread_cond_destroy(&c->wake);
@@ -227,6 +258,10 @@ void mno_scrub_json(struct mno_scrub *c, struct mno_json *j)
 	mno_json_ku64(j, "damaged", c->p.damaged);
 	mno_json_kf64(j, "seconds", (double)c->p.took_ns / (double)NS_PER_SEC);
 	mno_json_ku64(j, "passes", c->passes);
+	/* those in the background, which go on over restarts */
+	mno_json_ku64(j, "whole_passes", c->place.passes);
+	mno_json_kf64(j, "whole_pass_seconds", (double)c->place.pass_ns / (double)NS_PER_SEC);
+	mno_json_ki64(j, "whole_pass_ms", c->place.pass_ms);
 	mno_json_ki64(j, "last_ms", c->last_ms);
 	mno_json_kstr(j, "last_error",
 		c->last_error && c->last_error != -ECANCELED ? mno_strerror(c->last_error) : NULL);

@@ -6,8 +6,10 @@
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/queue.h"
+#include "mno/store_check.h"
 #include "mno/store_keys.h"
 #include "mno/store_parts.h"
+#include "mno/store_quarantine.h"
 #include "mno/time.h"
 #include "probes.h"
 #include "writer.h"
@@ -370,6 +372,10 @@ static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_pro
 		expire(w, t);
 	if (r == 0 && w->watched && (w->rounds % EXPIRE_EVERY == 1 || atomic_load(&w->stopping)))
 		r = mno_ledger_keep_running(w->o.ledger, w->o.env, t);
+	if (r == 0)
+		r = mno_store_quarantine(w->o.env, t);
+	if (r == 0)
+		r = mno_verify_place_save(w->o.env, t);
 	if (r == 0)
 		r = mno_store_reseal(w->o.env, t, RESEAL_BYTES);
 	return end_txn(w, t, r);

@@ -80,6 +80,7 @@ struct mno_api {
 /* What stood for each <...> of a route's pattern, decoded. */
 struct api_names {
 	size_t n;
+	bool too_long; /* one of them was: there is only its beginning */
 	char v[API_NAMES_MAX][API_NAME_MAX];
 };
 

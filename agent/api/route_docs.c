@@ -166,6 +166,9 @@ static int get_doc(struct mno_req *q)
 	if (r == -ENOENT)
 		return api_problem(q, 404, "not_found", NULL,
 			"there is no document %.200s in %s/%s", id, q->names.v[0], q->names.v[1]);
+	if (r == -EINVAL && strlen(id) > MNO_DOC_ID_MAX)
+		return api_problem(q, 400, "bad_request", NULL,
+			"an id has 1 to %u bytes, this one has %zu", MNO_DOC_ID_MAX, strlen(id));
 	if (r < 0)
 		return api_docs_error(q, r, NULL);
 	snprintf(q->etag, sizeof(q->etag), "\"%llu\"", (unsigned long long)doc.version);
@@ -229,8 +232,10 @@ static int txn_error(struct mno_req *q, int r, struct mno_docs_error *err)
 	char text[sizeof(err->msg)];
 
 	memcpy(text, err->msg, sizeof(text));
-	if (text[0])
-		snprintf(err->msg, sizeof(err->msg), "operation %zu: %.350s; nothing was changed",
+	if (text[0] && err->op == MNO_DOC_OP_NONE)
+		snprintf(err->msg, sizeof(err->msg), "%.350s; nothing was changed", text);
+	else if (text[0])
+		snprintf(err->msg, sizeof(err->msg), "operation %zu: %.340s; nothing was changed",
 			err->op + 1, text);
 	return api_docs_error(q, r, err);
 }

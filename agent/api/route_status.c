@@ -9,6 +9,8 @@
 #include "../doctor.h"
 #include "mno/err.h"
 #include "mno/rollup.h"
+#include "mno/store_parts.h"
+#include "mno/store_quarantine.h"
 #include "mno/time.h"
 
 /* Resident bytes, and those of them that are pages of files: the store, above all. */
@@ -140,6 +142,27 @@ static void put_lame_probes(struct mno_req *q)
 	}
 }
 
+/* What was found damaged since the start. */
+static void put_damage(struct mno_req *q)
+{
+	struct mno_quarantine_stat st;
+	struct mno_store_health h;
+	char what[96];
+
+	mno_quarantine_stat(q->agent->env, &st);
+	mno_store_health(q->agent->env, &h);
+	if (st.moved) {
+		snprintf(what, sizeof(what), "%llu stored values are damaged and in quarantine",
+			(unsigned long long)st.moved);
+		put_finding(&q->j, what, "their check failed: disk or memory of this host",
+			"mnoctl store quarantine shows what is lost");
+	}
+	if (h.set_aside)
+		put_finding(&q->j, "a partition of the store was set aside",
+			"its file is damaged and cannot be opened",
+			"mnoctl store shows which; restore it from a backup, or delete it");
+}
+
 static void put_degraded(struct mno_req *q)
 {
 	struct mno_agent *a = q->agent;
@@ -170,6 +193,8 @@ static void put_degraded(struct mno_req *q)
 		put_finding(&q->j, "samples are stored as late ones at the moment",
 			"the clock is before the last stored sample",
 			"set the clock right if it is wrong; nothing is lost meanwhile");
+	if (a->env)
+		put_damage(q);
 	if (a->doctor)
 		mno_doctor_degraded(a->doctor, put_finding, &q->j);
 	mno_json_end_arr(&q->j);

@@ -6,10 +6,13 @@
 #include "mno/err.h"
 #include "mno/rollup.h"
 #include "mno/store_keys.h"
+#include "mno/docs.h"
 #include "mno/store_parts.h"
+#include "mno/store_quarantine.h"
 #include "mno/time.h"
 
-#define MS(ns) ((double)(ns) / (double)NS_PER_MS)
+#define QUARANTINE_SHOWN 1000u /* in one answer; all are counted */
+#define MS(ns)           ((double)(ns) / (double)NS_PER_MS)
 
 static int put_part(void *arg, const struct mno_part_stat *p)
 {
@@ -85,6 +88,12 @@ static void put_keys(struct mno_req *q)
 	mno_json_end(j);
 }
 
+static int count_one(void *arg, const struct mno_quarantined *v)
+{
+	++*(uint64_t *)arg;
+	return 0;
+}
+
 static void put_totals(struct mno_req *q)
 {
 	struct mno_store_stat e = {0};
@@ -92,11 +101,14 @@ static void put_totals(struct mno_req *q)
 	struct mno_writer_stat w = {0};
 	struct mno_store_health h;
 	struct mno_json *j = &q->j;
+	uint64_t quarantined = 0;
 
 	mno_store_stat(q->agent->env, &e);
 	mno_series_stat(q->agent->series, &s);
 	mno_writer_stat(q->agent->writer, &w);
 	mno_store_health(q->agent->env, &h);
+	mno_quarantine_each(q->agent->env, NULL, 0, count_one, &quarantined);
+	mno_json_ku64(j, "quarantined", quarantined);
 	mno_json_ku64(j, "bytes", e.file_bytes);
 	mno_json_ku64(j, "used_bytes", e.used_bytes);
 	mno_json_ku64(j, "free_disk_bytes", e.free_disk_bytes);
@@ -190,6 +202,86 @@ int api_store(struct mno_req *q)
 	}
 	mno_json_end(j);
 	return api_done(q);
+}
+
+struct quarantined {
+	struct mno_json *j;
+	bool bytes;
+	size_t n, left;
+};
+
+static int put_quarantined(void *arg, const struct mno_quarantined *v)
+{
+	struct quarantined *w = arg;
+	_cleanup_buf_ struct mno_buf b = {0};
+
+	w->n++;
+	if (!w->left)
+		return 0;
+	w->left--;
+	mno_json_obj(w->j);
+	mno_json_kstr(w->j, "environment", v->env);
+	mno_json_ku64(w->j, "id", v->id);
+	mno_json_kstr(w->j, "database", v->db);
+	mno_json_kstr(w->j, "key", v->key);
+	mno_json_ki64(w->j, "time_ms", v->time_ms);
+	mno_json_kstr(w->j, "lost", v->lost);
+	mno_json_ku64(w->j, "bytes", v->len);
+	if (w->bytes) {
+		mno_base64_add(&b, v->bytes, v->len, false);
+		mno_json_kstr(w->j, "value_base64", mno_buf_cstr(&b));
+	}
+	mno_json_end(w->j);
+	return 0;
+}
+
+static int drop_quarantined(struct mno_req *q, const char *env, uint64_t id)
+{
+	int r = mno_quarantine_drop(q->agent->env, env, id);
+
+	if (r == -ENOENT)
+		return api_problem(q, 404, "not_found", "mnoctl store quarantine lists them",
+			"there is no such value in quarantine");
+	if (r < 0)
+		return api_problem(q, 503, "unavailable", "try again", "%s", mno_strerror(r));
+	mno_json_obj(&q->j);
+	mno_json_kstr(&q->j, "environment", env);
+	mno_json_ku64(&q->j, "dropped", id);
+	mno_json_end(&q->j);
+	return api_done(q);
+}
+
+int api_store_quarantine(struct mno_req *q)
+{
+	const char *env = mno_params_get(&q->params, "environment");
+	struct quarantined w = {.j = &q->j, .left = QUARANTINE_SHOWN};
+	struct mno_quarantine_stat st;
+	uint64_t id;
+	int r = api_number(q, "id", 1, UINT64_MAX, 0, &id);
+
+	if (r)
+		return r;
+	w.bytes = id != 0;
+	if ((id && !env) || (!strcmp(q->method, "DELETE") && !id))
+		return api_problem(q, 400, "bad_request", "mnoctl store quarantine shows both",
+			"environment= and id= name one value");
+	if (!strcmp(q->method, "DELETE"))
+		return drop_quarantined(q, env, id);
+	mno_quarantine_stat(q->agent->env, &st);
+	mno_json_obj(&q->j);
+	mno_json_key(&q->j, "values");
+	mno_json_arr(&q->j);
+	r = mno_quarantine_each(q->agent->env, env, id, put_quarantined, &w);
+	mno_json_end_arr(&q->j);
+	mno_json_ku64(&q->j, "count", w.n);
+	mno_json_ku64(&q->j, "waiting", st.waiting);
+	mno_json_ku64(&q->j, "refused", st.refused);
+	mno_json_end(&q->j);
+	if (r == 0 && id && !w.n)
+		return api_problem(q, 404, "not_found", "mnoctl store quarantine lists them",
+			"there is no such value in quarantine");
+	return r < 0 ? api_problem(q, 503, "unavailable", "try again", "%s", mno_strerror(r))
+		     : api_done(q);
 }
 
 int api_store_check(struct mno_req *q)

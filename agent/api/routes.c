@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "mno/util.h"
@@ -26,9 +27,10 @@ static bool segment_fits(
 		return false;
 	if (plen < 2 || pattern[0] != '<' || pattern[plen - 1] != '>')
 		return len == plen && !memcmp(text, pattern, plen);
-	if (len == 0 || len >= API_NAME_MAX || names->n == API_NAMES_MAX)
+	if (len == 0 || names->n == API_NAMES_MAX)
 		return false;
-	memcpy(names->v[names->n++], text, len + 1);
+	names->too_long |= len >= API_NAME_MAX;
+	snprintf(names->v[names->n++], API_NAME_MAX, "%s", text);
 	return true;
 }
 
@@ -36,6 +38,7 @@ static bool segment_fits(
 static bool fits(const char *pattern, const char *path, size_t n, struct api_names *names)
 {
 	names->n = 0;
+	names->too_long = false;
 	for (;;) {
 		const char *slash = memchr(path, '/', n);
 		size_t k = slash ? (size_t)(slash - path) : n, p = strcspn(pattern, "/");

@@ -9,6 +9,7 @@
 #include <strings.h>
 #include <sys/resource.h>
 
+#include "mno/docs.h"
 #include "mno/err.h"
 #include "mno/log.h"
 #include "mno/time.h"
@@ -155,7 +156,9 @@ static int refuse_peer(struct mno_req *q)
 
 static int refuse_large(struct mno_req *q)
 {
-	return api_error(q, 413, "limit", NULL, "the body is longer than %u bytes", API_BODY_MAX);
+	return api_error(q, 413, "limit",
+		"split it: a document has at most 1 MiB, and so has the text of a transaction",
+		"the body is longer than %u bytes", API_BODY_MAX);
 }
 
 /* Path and parameters from the request line and a form body. 0, or a status. */
@@ -205,6 +208,12 @@ static int understand(struct mno_req *q)
 	q->route = api_route_find(
 		q->method, q->uri, (size_t)(strchrnul(q->uri, '?') - q->uri), &q->names, &allow);
 	q->name = q->names.v[0];
+	if (q->route && q->names.too_long) {
+		q->route = NULL;
+		return api_error(q, 400, "bad_request", NULL,
+			"a name in the path has at most %d bytes; the id of a document at most %u",
+			API_NAME_MAX - 1, MNO_DOC_ID_MAX);
+	}
 	if (q->route)
 		return 0;
 	if (!allow)

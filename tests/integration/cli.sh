@@ -55,6 +55,12 @@ json() {
 asked() { # TEXT: the last request contains it
   tail -n 1 "$DIR/requests" | grep -F -- "$1" >/dev/null || { tail -n 2 "$DIR/requests"; return 1; }
 }
+tty_says() { # TEXT ARGS...
+  local text=$1
+  shift
+  tty_run 100 '' "$@"
+  grep -qF -- "$text" "$W/tty"
+}
 # tty COLUMNS KEYS ARGS...: on a terminal of that width, with keys pressed one after the other
 tty_run() {
   local columns=$1 keys=$2
@@ -156,6 +162,10 @@ ok "query --since" says 0 '1700000003.000 NaN node_cpu_seconds_total{mode="user"
 ok "query passes the step on" asked '&step=30.000'
 ok "query -j" json 0 '.data.resultType == "matrix"' query x --since 1h
 ok "query, quotes in labels" says 0 '{path="a\"b\\c"}' query quoted
+ok "query, a native histogram" says 0 '1700000000.250 {"count":"12","sum":"18","buckets":[[0,"0.5","1","2"],[0,"1","2","10"]]} lat_seconds{i="a"}' query lat_seconds
+ok "query, what the agent warns of" says 0 'warning: 3 stored columns are damaged' query lat_seconds
+ok "query --since, floats and native histograms" says 0 '1700000002.000 {"count":"13","sum":"19.5"} lat_seconds{i="a"}' query lat_seconds --since 1h
+ok "query --since, floats beside them" says 0 '1700000000.000 7 lat_seconds{i="a"}' query lat_seconds --since 1h
 ok "query, a number" says 0 '42' query 42
 ok "query, nothing found" says 0 'node_laod1 is not stored. Did you mean "node_load1"?' query node_laod1
 ok "query, bad expression" says 5 'parse error: unexpected ")"' query 'sum)'
@@ -282,6 +292,7 @@ ok "mutants: proc show" survives proc-killed.json 3 proc show 48122
 ok "mutants: proc tree" survives proc.json 7 proc tree
 ok "mutants: events" survives events.json 3 events
 ok "mutants: query" survives vector.json 1 query x
+ok "mutants: query, native histograms" survives hist.json 2 query x
 ok "mutants: query --since" survives matrix.json 2 query x --since 1h
 
 # ---- interrupted ----
@@ -305,6 +316,7 @@ if script -qec true /dev/null >/dev/null 2>&1 </dev/null; then
     done
   done
   ok "colours on a terminal" bash -c "grep -q $'\e\\[1m' '$W/tty'"
+  ok "histogram on a terminal" tty_says '13 values, mean 1.5 s' query lat_seconds --since 1h
   ok "chart on a terminal" tty_run 100 '' query x --since 1h
   ok "chart is drawn" grep -q '▁' "$W/tty"
   ok "--no-color" tty_run 100 '' --no-color status

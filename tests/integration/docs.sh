@@ -36,7 +36,27 @@ ok "bad condition" exits 5 ctl doc find ops hosts role
 printf '{"ops":[{"op":"put","ns":"ops","coll":"t","id":"1","value":1},
   {"op":"check","ns":"ops","coll":"t","id":"2","if_present":true}]}' >"$W/txn"
 ok "a transaction that fails" exits 1 ctl doc txn "$W/txn"
+cp "$W/body" "$W/body.txn"
+ok "says which operation it was" grep "operation 2: the document is not there" "$W/body.txn"
 ok "leaves nothing" exits 1 ctl doc get ops t 1
+ctl doc index ops u add n --path n --unique >/dev/null
+printf '[{"op":"put","ns":"ops","coll":"u","id":"1","value":{"n":1}},
+  {"op":"put","ns":"ops","coll":"u","id":"2","value":{"n":1}},
+  {"op":"put","ns":"ops","coll":"u","id":"3","value":{"n":3}}]' >"$W/txn"
+exits 1 ctl doc txn "$W/txn"
+ok "also which has a value that is taken" grep "operation 2: documents" "$W/body"
+exits 5 ctl doc get ops hosts "$(printf '%0300d' 1)"
+ok "an id that is too long" grep "at most 256" "$W/body"
+exits 5 ctl doc get ops hosts "$(printf '%0257d' 1)"
+ok "by a byte" grep "1 to 256 bytes, this one has 257" "$W/body"
+head -c 1100000 /dev/zero | tr '\0' 1 >"$W/big"
+curl -s --unix-socket "$SOCK" -T "$W/big" http://mno/mno/v1/docs/ops/hosts/big >"$W/body"
+ok "a body that is too long says the bound" grep 1048576 "$W/body"
+ctl doc put ops pages a --value 1 && ctl doc put ops pages b --value 2 && ctl doc put ops sheets c --value 3
+cursor=$(ctl -j doc find ops pages --limit 1 | jq -r .cursor)
+ok "a cursor goes on" sh -c "'$O/mnoctl' -s '$SOCK' -j doc find ops pages --cursor '$cursor' | jq -e '.documents[0].id == \"b\"'"
+exits 5 ctl doc find ops sheets --cursor "$cursor"
+ok "but not with another query" grep "another query" "$W/body"
 ok "quota" ctl doc quota small --documents 1
 ok "first fits" ctl doc put small c a --value 1
 ok "second does not" exits 1 ctl doc put small c b --value 1

@@ -103,5 +103,17 @@ rm -f "$W/state/main/pages.sum"
 ok "without sums it is told" offline 1 "stored data is damaged"
 ok "the rest serves" start_agent --no-bpf
 ok "the agent tells it, too" says 1 "stored data is damaged" store check
+quarantined() { get /mno/v1/store/quarantine | jq -e "$1"; }
+ok "what is damaged is in quarantine" until_ok quarantined '.count > 0 and all(.values[]; .lost != "" and .bytes > 0)'
+env=$(get /mno/v1/store/quarantine | jq -r '.values[0].environment')
+id=$(get /mno/v1/store/quarantine | jq -r '.values[0].id')
+ok "as a table" says 0 "$env" store quarantine
+ok "one with its bytes" bash -c "'$O/mnoctl' -s '$SOCK' -j store quarantine show '$env' '$id' | jq -e '.values[0].value_base64 | length > 40'"
+ok "the status says it" bash -c "curl -s --unix-socket '$SOCK' http://mno/mno/v1/status | jq -e 'any(.degraded[]; .what | contains(\"quarantine\"))'"
+ok "it is dropped" says 0 "with the next commit" store quarantine drop "$env" "$id"
+gone() { [ "$(get "/mno/v1/store/quarantine?environment=$env&id=$id" | jq -r .code)" = not_found ]; }
+ok "and gone" until_ok gone
+ok "there is no such one" says 1 "no such value" store quarantine drop main 999999
+ok "both words are needed" says 2 "wants an environment and an id" store quarantine show main
 ok "as a metric" until_ok bash -c "curl -s --unix-socket '$SOCK' http://mno/metrics | grep '^mno_store_scrub_damaged [1-9]' >/dev/null"
 finish

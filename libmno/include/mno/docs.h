@@ -66,8 +66,9 @@ struct mno_doc {
 };
 
 /* What went wrong, in words for people. */
+#define MNO_DOC_OP_NONE SIZE_MAX
 struct mno_docs_error {
-	size_t op; /* which operation of a list, from 0 */
+	size_t op; /* which operation of a transaction, from 0; MNO_DOC_OP_NONE: it as a whole */
 	char msg[400];
 };
 
@@ -208,7 +209,8 @@ struct mno_docs_query {
 	const struct mno_doc_cond *conds; /* all must hold */
 	size_t n_conds;
 	size_t limit;       /* documents; 0 = 100 */
-	const char *cursor; /* from an earlier answer to the same query; NULL = from the start */
+	const char *cursor; /* from an earlier answer to the same query, else -EINVAL; NULL = from
+			     * the start */
 	bool keys_only;     /* without values */
 	uint64_t max_ns;    /* give what was found by then and a cursor; 0 = 10 s */
 };

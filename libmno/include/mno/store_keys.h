@@ -6,11 +6,11 @@
 #include "mno/store.h"
 
 struct mno_store_keys_stat {
-	bool encrypted, changing;       /* changing: a new KEK is pending */
-	char kek_id[17];                /* hexadecimal */
-	uint64_t environments;          /* with a data key */
-	uint64_t sealed;                /* values sealed since the start by the data keys in use */
-	bool resealing;                 /* values of main are on their way to a new data key */
+	bool encrypted, changing; /* changing: a new KEK is pending */
+	char kek_id[17];          /* hexadecimal */
+	uint64_t environments;    /* with a data key */
+	uint64_t sealed;          /* values sealed by the data keys in use, since they were made */
+	bool resealing;           /* values of main or docs are on their way to a new data key */
 	uint64_t resealed, reseal_left; /* values done, and about how many are left */
 };
 /* Any thread. */
@@ -36,7 +36,8 @@ int mno_store_forget_keys(struct mno_store *s, size_t *ret_n);
 
 /*
  * A new data key for each environment named @env (NULL: all that are written now): what is sealed
- * from now on uses it. Main's older values are sealed anew by mno_store_reseal(); those of
+ * from now on uses it. Main's older values are sealed anew by mno_store_reseal(), documents by
+ * what they do in the background; those of
  * partitions keep theirs until retention takes them. *@ret_n: how many environments. -ENOENT: no
  * such environment; -EBUSY main is still at the one before; -ENOTSUP. Any thread but the writer.
  */

@@ -22,9 +22,10 @@ int mno_store_each_part(
 	struct mno_store *s, int (*fn)(void *arg, const struct mno_part_stat *p), void *arg);
 
 struct mno_store_health {
-	uint64_t mended;    /* flipped bits put right since the start */
-	uint64_t set_aside; /* partitions that could not be opened since the start */
-	uint64_t damaged;   /* values that failed their check since the start */
+	uint64_t mended;      /* flipped bits put right since the start */
+	uint64_t set_aside;   /* partitions that could not be opened since the start */
+	uint64_t damaged;     /* values that failed their check since the start */
+	uint64_t quarantined; /* of them, moved into quarantine */
 };
 /* Any thread. */
 void mno_store_health(struct mno_store *s, struct mno_store_health *ret);

@@ -4,6 +4,8 @@
 #include "cipher_internal.h"
 #include "mno/err.h"
 
+#define SEALED_END (1ULL << 32) /* NIST SP 800-38D, 8.3: of random 96-bit nonces */
+
 struct hold {
 	const struct dek *dek;
 	_Atomic uint32_t *users;
@@ -60,7 +62,9 @@ int mno_cipher_seal(struct mno_cipher *c, const void *aad, size_t aad_len, const
 
 	t.suite = h.dek->suite;
 	u = suite_get(t.suite);
-	if (u->nonce)
+	if (atomic_load_explicit(&s->sealed, memory_order_relaxed) >= SEALED_END)
+		r = -EKEYEXPIRED;
+	if (r == 0 && u->nonce)
 		r = nonce_take(c->nonces, t.nonce, u->nonce);
 	if (r == 0) {
 		u->seal(h.dek, &t, aad, aad_len, n ? in : none, n, n ? out : none);
@@ -122,5 +126,12 @@ enum mno_suite mno_cipher_suite(const struct mno_cipher *c)
 
 uint64_t mno_cipher_sealed(const struct mno_cipher *c)
 {
-	return atomic_load_explicit(&c->slots[c->current]->sealed, memory_order_relaxed);
+	struct slot *s = c->slots[mno_cipher_current(c)];
+
+	return atomic_load_explicit(&s->sealed, memory_order_relaxed);
+}
+
+void mno_cipher_counted(struct mno_cipher *c, uint64_t n)
+{
+	atomic_fetch_add_explicit(&c->slots[c->current]->sealed, n, memory_order_relaxed);
 }

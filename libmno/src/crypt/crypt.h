@@ -165,5 +165,10 @@ int mno_cipher_seal(struct mno_cipher *c, const void *aad, size_t aad_len, const
  */
 int mno_cipher_open_value(struct mno_cipher *c, const struct mno_seal_tag *t, const void *aad,
 	size_t aad_len, const void *in, size_t n, void *out);
-/* Values sealed by the current DEK since it was opened or made (not by earlier processes). */
+/*
+ * Values sealed by the current DEK since it was made, as far as mno_cipher_counted() told of those
+ * of earlier processes. At 2^32, the bound of random nonces, sealing ends with -EKEYEXPIRED.
+ */
 uint64_t mno_cipher_sealed(const struct mno_cipher *c);
+/* The current DEK had sealed @n values before this process; adds to the count. */
+void mno_cipher_counted(struct mno_cipher *c, uint64_t n);

@@ -102,6 +102,9 @@ static int load_rows(struct load *l, MDB_txn *t)
 				continue;
 			r = docs_seal_open(l->d, MNO_DB_DOC_META, key, k.mv_size, v.mv_data,
 				v.mv_size, &h, &l->row);
+			if (r == -MNO_ECORRUPT || r == -MNO_EVERSION) /* read only: not mended */
+				r = docs_meta_get(l->d, t, docs_meta_copy(loaders[i].tag),
+					mno_get_be32(key + 1), &l->row);
 			if (r == 0)
 				r = loaders[i].fn(l, mno_get_be32(key + 1));
 		}

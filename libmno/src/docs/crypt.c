@@ -80,6 +80,8 @@ int docs_crypt_open(struct mno_docs *d, enum mno_db db, const void *key, size_t 
 	char *room;
 	int r = 0;
 
+	if (len == DOCS_HEAD && suite != SUITE_SUM) /* a mark: the value is in quarantine */
+		return -MNO_ECORRUPT;
 	/* a value without cipher is none of an environment that has one */
 	if (len < DOCS_HEAD + over || (suite == SUITE_SUM) != !d->e->cipher || klen > 511)
 		return -MNO_ECORRUPT;

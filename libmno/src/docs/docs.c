@@ -105,6 +105,8 @@ int mno_docs_open(struct mno_store *s, const struct mno_docs_opts *o, struct mno
 	if (r == 0)
 		r = mno_committer_new(d->e, &d->committer);
 	if (r == 0)
+		r = docs_mend(d);
+	if (r == 0)
 		r = read_rows(d);
 	if (r == -ENOENT) {
 		r = mno_committer_run(d->committer, first_rows, d, true);

@@ -43,6 +43,7 @@ enum docs_meta_tag {
 	DOCS_META_BUILD = 'b', /* an index that is being built: where */
 	DOCS_META_FORM = 'f',  /* a migration that is going on, or not yet confirmed */
 	DOCS_META_USAGE = 'u'  /* of a namespace or collection */
+			       /* 'N', 'C', 'X': copies of rows that nothing else could tell */
 };
 
 /* --- catalogue: immutable, one per state of it (catalog.c) ------------------------------------- */
@@ -123,6 +124,7 @@ struct mno_docs {
 	bool stopping, kicked;
 	pthread_t worker;
 	bool worker_runs;
+	uint64_t reseal_end_ns; /* the worker's: all is sealed anew since then; 0: it is not */
 	bool polite,
 		form_told; /* the worker's: its last step was of a migration; no room for one */
 	/* Of a migration: what goes on, since when, from where: for its rate. */
@@ -185,6 +187,10 @@ int docs_index_put(struct mno_docs *d, MDB_txn *t, const struct docs_cat_index *
 int docs_ns_read(struct mno_buf *row, struct docs_cat_ns *ret);
 int docs_coll_read(struct mno_buf *row, struct docs_cat_coll *ret, uint32_t *ret_ns);
 int docs_index_read(struct mno_buf *row, struct docs_cat_index *ret);
+/* mend.c: tag of the copy that rows of @tag have, or 0. */
+uint8_t docs_meta_copy(enum docs_meta_tag tag);
+/* At the opening: rows that are damaged are made right, or as right as can be, with a log line. */
+int docs_mend(struct mno_docs *d);
 /* The catalogue has changed: a number that was never used. */
 int docs_gen_put(struct mno_docs *d, MDB_txn *t);
 int docs_gen_get(struct mno_docs *d, MDB_txn *t, uint64_t *ret);
@@ -244,7 +250,9 @@ struct mno_docs_txn {
 	MDB_cursor *cur;            /* on DOC, of .t; NULL: not open */
 	struct docs_cat_coll *coll; /* of .cat, that the last operation named; or NULL */
 	struct docs_pend *pend;
+	uint32_t *pend_op; /* by .seq: the operation that each is of */
 	size_t n_pend, cap_pend;
+	size_t n_ops;        /* done */
 	struct mno_buf keys; /* of .pend */
 	struct docs_delta *deltas;
 	size_t n_deltas, cap_deltas;
@@ -276,6 +284,9 @@ int docs_txn_usage(struct mno_docs_txn *t, uint32_t id, int64_t docs, int64_t by
 
 int docs_pend_add(struct mno_docs_txn *t, const struct docs_cat_index *x, const uint8_t *v,
 	size_t vlen, const void *id, size_t id_len, bool del);
+/* What a damaged document had in @x is to go; it is only found by looking through all of it. */
+int docs_pend_lost(
+	struct mno_docs_txn *t, const struct docs_cat_index *x, const void *id, size_t id_len);
 /* Puts and deletes them all. -MNO_EUNIQUE with the error's text. */
 int docs_pend_flush(struct mno_docs_txn *t);
 
@@ -305,6 +316,11 @@ int docs_feed_trim(struct mno_docs_txn *t, unsigned max);
 /* Before a commit is told to those who wait. */
 void docs_committed(struct mno_docs *d, uint64_t next_seq, bool kick);
 
+/* --- a new data key (reseal.c) ------------------------------------------------------------------ */
+
+bool docs_reseal_due(struct mno_docs *d);
+/* One step: 1, 0 (the old key waits for readers), or an error. */
+int docs_reseal(struct mno_docs *d);
 /* --- another form of documents (form.c) ---------------------------------------------------------- */
 
 /* What a migration does to a payload; a row of migrations.def, and a file. */

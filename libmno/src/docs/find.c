@@ -12,13 +12,14 @@
 #define LIMIT_DEF   100u
 #define MAX_NS_DEF  (10 * NS_PER_SEC)
 #define ARENA_MAX   (1u << 20)
-#define CURSOR_VER  1
-#define CURSOR_HEAD (8u + DOCS_GROUPS_MAX)
+#define CURSOR_VER  2
+#define CURSOR_HEAD (16u + DOCS_GROUPS_MAX)
 
 struct place {                 /* where to go on: after this key of a range */
 	struct docs_choice by; /* as it was decided */
 	uint8_t group;
-	bool set; /* false: from the start of the group */
+	bool set;       /* false: from the start of the group */
+	uint64_t query; /* that it belongs to */
 	uint16_t len;
 	uint8_t key[DOCS_IDX_LEN];
 };
@@ -59,7 +60,8 @@ static int place_read(const char *s, struct place *ret)
 	if (b.data[0] != CURSOR_VER || ret->len > sizeof(ret->key) ||
 		ret->group >= DOCS_GROUPS_MAX || (ret->set && !ret->len))
 		return -EINVAL;
-	memcpy(ret->key, p + 2, ret->len);
+	memcpy(&ret->query, p + 2, 8);
+	memcpy(ret->key, p + 10, ret->len);
 	return 0;
 }
 
@@ -73,13 +75,39 @@ static int place_write(const struct place *at, char *ret)
 	memcpy(b + 6, at->by.term, DOCS_GROUPS_MAX);
 	p[0] = at->group;
 	p[1] = at->set;
-	memcpy(p + 2, at->key, at->len);
+	memcpy(p + 2, &at->query, 8);
+	memcpy(p + 10, at->key, at->len);
 	mno_base64_add(&text, b, (size_t)CURSOR_HEAD + at->len, true);
 	if (text.err || text.len >= MNO_DOC_CURSOR_MAX)
 		return text.err ?: -E2BIG;
 	memcpy(ret, text.data, text.len);
 	ret[text.len] = 0;
 	return 0;
+}
+
+static void add_part(struct mno_buf *b, const void *p, size_t n)
+{
+	mno_varint_add(b, n);
+	mno_buf_add(b, p, n);
+}
+
+/* A number of the query: all that decides which documents it finds. */
+static int query_sum(const struct mno_docs *d, const struct mno_docs_query *q, uint64_t *ret)
+{
+	_cleanup_buf_ struct mno_buf b = {0};
+
+	add_part(&b, q->ns ?: "", strlen(q->ns ?: ""));
+	add_part(&b, q->coll ?: "", strlen(q->coll ?: ""));
+	for (size_t i = 0; i < q->n_conds; i++) {
+		const struct mno_doc_cond *c = &q->conds[i];
+
+		add_part(&b, c->path, strlen(c->path));
+		mno_buf_addc(&b, (char)c->cmp);
+		mno_buf_addc(&b, (char)c->type);
+		add_part(&b, c->text, c->len);
+	}
+	*ret = b.err ? 0 : docs_sum(d, b.data, b.len);
+	return b.err;
 }
 
 /* --- candidates ------------------------------------------------------------------------------------ */
@@ -351,6 +379,7 @@ int mno_docs_find(struct mno_docs *d, const struct mno_docs_query *q,
 	_cleanup_(mno_arena_free_p)
 	struct mno_arena *a = NULL;
 	_cleanup_free_ struct find *f = calloc(1, sizeof(*f));
+	uint64_t sum;
 	int r = f ? mno_arena_new(ARENA_MAX, &a) : -ENOMEM;
 
 	if (err)
@@ -362,11 +391,19 @@ int mno_docs_find(struct mno_docs *d, const struct mno_docs_query *q,
 	f->fn = fn;
 	f->arg = arg;
 	f->limit = q->limit ?: LIMIT_DEF;
+	r = query_sum(d, q, &sum);
+	if (r < 0)
+		return r;
 	if (q->cursor && *q->cursor) {
 		f->planned = true;
 		if (place_read(q->cursor, &f->at) < 0)
 			return docs_fail(err, -EINVAL, "this is no cursor of an earlier answer");
+		if (f->at.query != sum)
+			return docs_fail(err, -EINVAL,
+				"this cursor is of another query: give it with the same namespace, "
+				"collection and conditions, or ask again without cursor");
 	}
+	f->at.query = sum;
 	r = docs_match_new(a, q->conds, q->n_conds, &f->m, err);
 	if (r == 0)
 		r = run(f, err);

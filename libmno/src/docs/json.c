@@ -440,7 +440,7 @@ int mno_docs_ops_parse(struct mno_arena *a, const char *s, size_t n, struct mno_
 	int r;
 
 	if (err)
-		*err = (struct mno_docs_error){0};
+		*err = (struct mno_docs_error){.op = MNO_DOC_OP_NONE};
 	r = docs_scan(s, n, NULL, 0, &p.scratch, NULL, NULL, &at);
 	if (r == -MNO_ESYNTAX)
 		docs_fail(err, r, "this is no JSON: byte %zu", at);

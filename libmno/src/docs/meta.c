@@ -22,11 +22,16 @@ int docs_meta_put(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32
 {
 	const struct docs_head h = {.kind = DOCS_SEAL_META};
 	struct meta_key k = make_key(tag, id);
+	int r;
 
 	if (row->err)
 		return row->err;
-	return docs_seal_put(
+	r = docs_seal_put(
 		d, t, MNO_DB_DOC_META, k.b, sizeof(k.b), &h, row->data, row->len, 0, NULL);
+	k.b[0] = docs_meta_copy(tag);
+	return r < 0 || !k.b[0] ? r
+				: docs_seal_put(d, t, MNO_DB_DOC_META, k.b, sizeof(k.b), &h,
+					  row->data, row->len, 0, NULL);
 }
 
 int docs_meta_get(
@@ -47,8 +52,11 @@ int docs_meta_del(struct mno_docs *d, MDB_txn *t, enum docs_meta_tag tag, uint32
 {
 	struct meta_key k = make_key(tag, id);
 	MDB_val key = {sizeof(k.b), k.b};
+	int r = mno_lmdb_error(mdb_del(t, d->e->dbi[MNO_DB_DOC_META], &key, NULL)), copy;
 
-	return mno_lmdb_error(mdb_del(t, d->e->dbi[MNO_DB_DOC_META], &key, NULL));
+	k.b[0] = docs_meta_copy(tag);
+	copy = k.b[0] ? mno_lmdb_error(mdb_del(t, d->e->dbi[MNO_DB_DOC_META], &key, NULL)) : 0;
+	return r < 0 || copy == -ENOENT ? r : copy;
 }
 
 /* --- small rows: numbers in a fixed buffer ------------------------------------------------------ */

@@ -27,6 +27,7 @@ static int make_room(struct mno_docs_txn *t)
 {
 	size_t cap = t->cap_pend ? t->cap_pend * 2 : 64;
 	struct docs_pend *v;
+	uint32_t *op;
 
 	if (t->n_pend < t->cap_pend)
 		return 0;
@@ -34,6 +35,10 @@ static int make_room(struct mno_docs_txn *t)
 	if (!v)
 		return -ENOMEM;
 	t->pend = v;
+	op = reallocarray(t->pend_op, cap, sizeof(*op));
+	if (!op)
+		return -ENOMEM;
+	t->pend_op = op;
 	t->cap_pend = cap;
 	return 0;
 }
@@ -61,9 +66,47 @@ int docs_pend_add(struct mno_docs_txn *t, const struct docs_cat_index *x, const 
 	p.k0 = word_at(k, len, 4);
 	p.k1 = word_at(k, len, 12);
 	mno_buf_commit(&t->keys, len);
+	t->pend_op[t->n_pend] = (uint32_t)t->n_ops;
 	t->pend[t->n_pend++] = p;
 	t->bytes += len + sizeof(p);
 	return 0;
+}
+
+/* Whether the entry @k is of this document; its indexed value ends at *@ret_vlen. */
+static bool is_entry_of(const void *doc_id, size_t n, const struct docs_cat_index *x,
+	const MDB_val *k, const MDB_val *v, size_t *ret_vlen)
+{
+	size_t tail = x->unique ? 0 : n + 1;
+	const uint8_t *id =
+		x->unique ? v->mv_data : (const uint8_t *)k->mv_data + k->mv_size - tail;
+
+	if (k->mv_size < 4 + tail || (x->unique && v->mv_size != n + DOCS_SUM))
+		return false;
+	*ret_vlen = k->mv_size - 4 - tail;
+	return !memcmp(id, doc_id, n) && (x->unique || id[n] == (uint8_t)(n - 1));
+}
+
+int docs_pend_lost(
+	struct mno_docs_txn *t, const struct docs_cat_index *x, const void *id, size_t id_len)
+{
+	MDB_dbi db = t->d->e->dbi[x->unique ? MNO_DB_DOC_UNIQ : MNO_DB_DOC_IDX];
+	uint8_t from[4];
+	MDB_val k = {sizeof(from), from}, v;
+	MDB_cursor *c;
+	size_t vlen;
+	int rc, r = mno_lmdb_error(mdb_cursor_open(t->t, db, &c));
+
+	if (r < 0)
+		return r;
+	mno_be32(from, x->id);
+	for (rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
+		rc == 0 && r == 0 && !memcmp(k.mv_data, from, 4);
+		rc = mdb_cursor_get(c, &k, &v, MDB_NEXT))
+		if (is_entry_of(id, id_len, x, &k, &v, &vlen))
+			r = docs_pend_add(
+				t, x, (const uint8_t *)k.mv_data + 4, vlen, id, id_len, true);
+	mdb_cursor_close(c);
+	return r < 0 || !rc || rc == MDB_NOTFOUND ? r : mno_lmdb_error(rc);
 }
 
 static const uint8_t *key_of(const struct mno_docs_txn *t, const struct docs_pend *p)
@@ -172,6 +215,8 @@ static int taken(struct mno_docs_txn *t, const struct docs_pend *p, const void *
 	mno_escape_terminal(mine, sizeof(mine), (const char *)key_of(t, p) + p->vlen,
 		MNO_MIN((size_t)(p->len - p->vlen - 1), (size_t)ID_SHOWN));
 	mno_escape_terminal(other, sizeof(other), owner, MNO_MIN(n, (size_t)ID_SHOWN));
+	if (t->err)
+		t->err->op = t->pend_op[p->seq];
 	return docs_fail(t->err, -MNO_EUNIQUE,
 		"documents \"%s\" and \"%s\" would have the same value in unique index %s", other,
 		mine, x ? x->name : "");

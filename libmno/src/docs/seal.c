@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include "docs_crypt.h"
+#include "../store/quarantine.h"
 #include "docs_internal.h"
 #include "mno/err.h"
 
@@ -157,8 +158,10 @@ int docs_seal_open(struct mno_docs *d, enum mno_db db, const void *key, size_t k
 	mno_buf_reset(out);
 	if (r == 0)
 		r = open_value(d, db, key, klen, val, len, out);
-	if (r == -MNO_ECORRUPT)
+	if (r == -MNO_ECORRUPT) {
 		d->damaged++;
+		mno_quarantine_note(d->e, db, key, klen, val, len);
+	}
 	return r;
 }
 

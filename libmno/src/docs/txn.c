@@ -19,6 +19,7 @@ void docs_txn_free(struct mno_docs_txn *t)
 	if (!t)
 		return;
 	free(t->pend);
+	free(t->pend_op);
 	free(t->deltas);
 	mno_buf_done(&t->keys);
 	mno_buf_done(&t->feed);
@@ -182,8 +183,8 @@ static int flush_usage(struct mno_docs_txn *t)
 
 /* --- one operation ---------------------------------------------------------------------------- */
 
-struct current { /* the document as it is */
-	bool there;
+struct current {          /* the document as it is */
+	bool there, lost; /* lost: damaged, only its key is known */
 	struct docs_head head;
 	size_t stored;
 	struct mno_doc doc;
@@ -214,17 +215,21 @@ static int find_current(
 		r = mno_lmdb_error(mdb_cursor_get(t->cur, &k, &v, MDB_SET));
 	if (r == -ENOENT)
 		return 0;
-	if (r == 0)
-		r = docs_seal_peek(v.mv_data, v.mv_size, &ret->head);
 	if (r < 0)
 		return r;
+	r = docs_seal_peek(v.mv_data, v.mv_size, &ret->head);
 	ret->there = true;
 	ret->stored = v.mv_size;
-	if (!whole)
-		return 0;
-	r = docs_seal_open(
-		t->d, MNO_DB_DOC, key, klen, v.mv_data, v.mv_size, &ret->head, &t->value);
-	return r < 0 ? r : docs_doc_read(&ret->head, &t->value, &ret->doc);
+	if (r == 0 && whole)
+		r = docs_seal_open(
+			t->d, MNO_DB_DOC, key, klen, v.mv_data, v.mv_size, &ret->head, &t->value);
+	if (r == 0 && whole)
+		r = docs_doc_read(&ret->head, &t->value, &ret->doc);
+	/* of a newer format there is none in this store: the byte is damaged */
+	ret->lost = r == -MNO_ECORRUPT || r == -MNO_EVERSION;
+	if (ret->lost)
+		ret->doc = (struct mno_doc){.created_ms = t->now_ms, .revision = 1};
+	return ret->lost ? 0 : r;
 }
 
 static int check_pre(struct mno_docs_txn *t, const struct mno_doc_op *op, const struct current *c)
@@ -301,7 +306,9 @@ static int update_entries(struct mno_docs_txn *t, struct docs_cat_coll *coll,
 		r = docs_entries_read(is, coll, UINT_MAX, op->kind, op->value, op->len, t->err);
 	if (r < 0 || !coll->live)
 		return r;
-	if (c->there)
+	for (unsigned i = 0; i < coll->live && c->lost && r == 0; i++)
+		r = docs_pend_lost(t, coll->idx[i], op->id, op->id_len);
+	if (c->there && !c->lost && r == 0)
 		r = docs_entries_read(
 			was, coll, UINT_MAX, c->doc.kind, c->doc.value, c->doc.len, NULL);
 	if (r < 0)
@@ -396,12 +403,18 @@ static int do_op(struct mno_docs_txn *t, const struct mno_doc_op *op, struct mno
 int mno_docs_txn_op(struct mno_docs_txn *t, const struct mno_doc_op *op, struct mno_doc_result *ret)
 {
 	struct mno_doc_result res = {0};
-	int r = t->broken ? -ECANCELED : do_op(t, op, &res);
+	int r;
 
+	if (t->err)
+		t->err->op = t->n_ops;
+	r = t->broken ? -ECANCELED : do_op(t, op, &res);
 	if (r < 0) {
 		t->broken = true;
 		return r;
 	}
+	if (t->err)
+		t->err->op = MNO_DOC_OP_NONE;
+	t->n_ops++;
 	t->d->operations++;
 	if (ret)
 		*ret = res;
@@ -421,8 +434,8 @@ int mno_docs_txn_get(struct mno_docs_txn *t, const char *ns, const char *coll, c
 	if (!c)
 		return -ENOENT;
 	r = find_current(t, key, docs_key(key, c->id, id, id_len), true, &cur);
-	if (r < 0 || !cur.there)
-		return r < 0 ? r : -ENOENT;
+	if (r < 0 || !cur.there || cur.lost)
+		return r < 0 ? r : cur.lost ? -MNO_ECORRUPT : -ENOENT;
 	*ret = cur.doc;
 	ret->id = id;
 	ret->id_len = id_len;
@@ -547,7 +560,7 @@ static int txn_begin(
 	t->t = m;
 	t->err = err;
 	t->now_ms = mno_now_ms();
-	t->n_pend = t->n_deltas = t->n_save = 0;
+	t->n_pend = t->n_deltas = t->n_save = t->n_ops = 0;
 	t->feed_n = 0;
 	t->bytes = 0;
 	t->broken = t->unmetered = false;
@@ -613,7 +626,7 @@ int docs_submit(struct mno_docs *d, int (*fn)(void *arg, struct mno_docs_txn *t)
 	int r;
 
 	if (err)
-		*err = (struct mno_docs_error){0};
+		*err = (struct mno_docs_error){.op = MNO_DOC_OP_NONE};
 	r = mno_committer_run(d->committer, run_job, &j, reclaim);
 	if (r == -ECANCELED && j.stopped)
 		return j.stopped;
@@ -650,11 +663,8 @@ static int run_list(void *arg, struct mno_docs_txn *t)
 	struct list *l = arg;
 	int r = 0;
 
-	for (size_t i = 0; i < l->n && r == 0; i++) {
-		if (t->err)
-			t->err->op = i;
+	for (size_t i = 0; i < l->n && r == 0; i++)
 		r = mno_docs_txn_op(t, &l->ops[i], l->results ? &l->results[i] : NULL);
-	}
 	return r;
 }
 
@@ -672,6 +682,8 @@ int mno_docs_apply(struct mno_docs *d, const struct mno_doc_op *ops, size_t n,
 {
 	struct list l = {ops, n, results};
 
+	if (err)
+		err->op = MNO_DOC_OP_NONE;
 	if (n == 0 || n > MNO_DOC_OPS_MAX)
 		return docs_fail(err, -EINVAL, "a transaction has 1 to %u operations, this one %zu",
 			MNO_DOC_OPS_MAX, n);

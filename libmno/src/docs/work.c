@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include "../store/quarantine.h"
 #include "docs_internal.h"
 #include "mno/err.h"
 #include "mno/log.h"
@@ -277,6 +278,11 @@ static bool is_about_documents(int r)
 	return r == -MNO_EUNIQUE || r == -EINVAL || r == -MNO_ELIMIT || r == -MNO_ECORRUPT;
 }
 
+static int quarantine_step(void *arg, struct mno_txn *t)
+{
+	return mno_quarantine_run(t);
+}
+
 int mno_docs_work(struct mno_docs *d)
 {
 	struct mno_docs_error err = {0};
@@ -288,6 +294,10 @@ int mno_docs_work(struct mno_docs *d)
 
 	if (r < 0)
 		return r;
+	if (mno_quarantine_waits(d->e)) {
+		mno_read_end(d->e, t);
+		return mno_committer_run(d->committer, quarantine_step, NULL, true) ?: 1;
+	}
 	r = docs_cat_get(d, t, &c);
 	if (r == 0) {
 		fn = choose(d, c, t, &s);
@@ -295,7 +305,7 @@ int mno_docs_work(struct mno_docs *d)
 	}
 	mno_read_end(d->e, t);
 	if (!fn)
-		return r;
+		return r == 0 && docs_reseal_due(d) ? docs_reseal(d) : r;
 	r = docs_submit(d, fn, &s, !s.grows, &err);
 	if (r < 0 && d->polite && docs_form_failed(d, r))
 		return 1;

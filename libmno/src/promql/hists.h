@@ -40,5 +40,5 @@ int hists_read(struct hists *h, struct mno_series *s, const uint32_t *ids, size_
 	int64_t t1, const struct hist_moments *m, size_t max_samples, int (*check)(const void *arg),
 	const void *arg);
 /* The histogram as Prometheus' API tells it: an object of count, sum and buckets not empty. Borders
- * may differ from its table of constants in the last digit. */
+ * may differ from its table of constants in the last digits. */
 void hist_json(const struct mno_native_hist *h, struct mno_buf *out);

@@ -12,6 +12,7 @@
 #define RECENT_MAX  8192u /* series that ended after the window's begin: more come by other means */
 #define RECORDS_MIN 512u  /* so few are always judged by their records */
 #define PREFIX_MIN  20000u
+#define WALK_GROUPS 1024u /* of series that are not in the index, looked at together */
 
 /* --- read transactions --------------------------------------------------------------------------- */
 
@@ -384,14 +385,13 @@ static uint64_t hot_mask(const struct cold *c, uint32_t no)
 	return i < c->hot->n && c->hot->v[i].group == no ? c->hot->v[i].mask : 0;
 }
 
-/* Records with ids from @from on. */
-static int walk_records(struct cold *c, uint64_t from)
+/* Groups from *@next on that have records outside of the head, up to WALK_GROUPS of them. */
+static int walk_list(struct cold *c, uint64_t from, uint64_t *next, struct id_set *set)
 {
-	uint64_t next = from / GROUP_SERIES;
 	int r = 0;
 
-	while (r == 0 && next <= UINT32_MAX / GROUP_SERIES) {
-		uint32_t no = (uint32_t)next;
+	for (set->n = 0; set->n < WALK_GROUPS && *next <= UINT32_MAX / GROUP_SERIES;) {
+		uint32_t no = (uint32_t)*next;
 		uint64_t cols = UINT64_MAX;
 
 		r = rd_renew(&c->rd);
@@ -399,13 +399,39 @@ static int walk_records(struct cold *c, uint64_t from)
 			r = records_next(c->rd.s, c->rd.t, &no);
 		if (r < 0)
 			break;
+		*next = (uint64_t)no + 1;
 		if (no == from / GROUP_SERIES)
 			cols <<= from % GROUP_SERIES;
-		r = judge_group(c, no, cols & ~hot_mask(c, no), true);
-		r = MNO_MIN(r, 0);
-		next = (uint64_t)no + 1;
+		cols &= ~hot_mask(c, no);
+		r = cols ? set_add(set, no, cols) : 0;
+		if (r < 0)
+			break;
 	}
+	if (r == -ENOENT)
+		*next = UINT64_MAX;
 	return r == -ENOENT ? 0 : r;
+}
+
+/* Records with ids from @from on. */
+static int walk_records(struct cold *c, uint64_t from)
+{
+	_cleanup_(set_done)
+	struct id_set set = {0};
+	uint64_t next = from / GROUP_SERIES;
+	int r = 0;
+
+	while (r == 0 && next <= UINT32_MAX / GROUP_SERIES) {
+		r = walk_list(c, from, &next, &set);
+		if (r == 0 && c->q->windowed)
+			r = span_prune(&c->rd, &set, c->q->t0, c->q->t1);
+		for (size_t i = 0; i < set.n && r == 0; i++) {
+			r = rd_renew(&c->rd);
+			if (r == 0)
+				r = judge_group(c, set.v[i].group, set.v[i].mask, true);
+			r = MNO_MIN(r, 0);
+		}
+	}
+	return r;
 }
 
 /* --- all of it -------------------------------------------------------------------------------------- */

@@ -6,7 +6,7 @@
 #include "mno/time.h"
 #include "series_internal.h"
 
-#define INDEX_LAG    512u            /* new series that are indexed together */
+#define INDEX_LAG    1024u           /* new series that are indexed together */
 #define INDEX_NS     (4 * NS_PER_MS) /* of a transaction, at most, with one batch more */
 #define INDEX_FAR    8192u           /* more: an index that is made anew takes more of the time */
 #define INDEX_MAX    (512u << 20)    /* bytes of labels in memory; a series more is refused */
@@ -53,17 +53,13 @@ void dict_mark_dirty(struct mno_series *s, struct hot *h)
 
 static int write_hot(struct mno_series *s, struct mno_txn *txn, const struct hot *h)
 {
-	uint8_t fp[12];
-	int r;
+	int r = record_put(s, txn, h, INT64_MAX);
 
-	mno_be64(fp, h->fp);
-	mno_be32(fp + 8, h->id);
-	r = record_put(s, txn, h, INT64_MAX);
 	if (h->id < EARLY_IDS) {
 		s->early_fp[h->id] = h->fp;
 		return r;
 	}
-	return r < 0 ? r : mno_txn_put(txn, MNO_DB_SERIES_FP, fp, sizeof(fp), "", 0);
+	return r < 0 ? r : recent_add(s, txn, h->fp, h->id);
 }
 
 /* Oldest first, so that keys come in order and pages get full. */
@@ -85,6 +81,7 @@ static struct hot *reverse(struct hot *list)
 int dict_flush(struct mno_series *s, struct mno_txn *txn)
 {
 	uint64_t lag, indexed;
+	size_t made = 0;
 	int err;
 
 	s->dirty = reverse(s->dirty);
@@ -97,8 +94,11 @@ int dict_flush(struct mno_series *s, struct mno_txn *txn)
 		s->dirty = h->next_dirty;
 		h->next_dirty = s->inflight;
 		s->inflight = h;
+		made++;
 	}
 	err = records_sync(s, txn);
+	if (err == 0 && made)
+		err = recent_store(s, txn, made);
 	if (err < 0)
 		return err;
 	indexed = __atomic_load_n(&s->indexed, __ATOMIC_RELAXED);
@@ -194,9 +194,17 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 {
 	uint8_t from[12];
 	MDB_val k = {sizeof(from), from}, v;
+	uint32_t recent;
 	MDB_cursor *c;
 	int r;
 
+	for (size_t at = 0; recent_next(&s->recent, fp, &at, &recent);) {
+		r = has_key(s, txn, recent, key, key_len);
+		if (r == 1)
+			*ret_id = recent;
+		if (r)
+			return MNO_MIN(r, 0);
+	}
 	for (uint32_t id = 1; id < EARLY_IDS && id < s->now.next_id; id++) {
 		if (s->early_fp[id] != fp)
 			continue;
@@ -234,7 +242,8 @@ static int find_stored(struct mno_series *s, struct mno_txn *txn, uint64_t fp, c
 static size_t index_bytes(const struct mno_series *s)
 {
 	return s->hot_bytes + s->syms.bytes + mno_map_bytes(s->syms.map) + mno_map_bytes(s->by_fp) +
-	       s->groups.bytes + s->groups.n * sizeof(struct group);
+	       s->groups.bytes + s->groups.n * sizeof(struct group) +
+	       __atomic_load_n(&s->recent.bytes, __ATOMIC_RELAXED);
 }
 
 static int make_series(
@@ -351,32 +360,49 @@ static int load_group(struct mno_series *s, uint32_t no, size_t *damaged)
 	return r == -MNO_ECORRUPT ? 0 : r;
 }
 
-/* Fingerprints of the first ids, from their records. */
+static int load_fps(struct mno_series *s, struct rd *rd, uint32_t no, struct mno_buf *raw)
+{
+	struct records *g = &s->edit;
+	int r = records_load(s, rd->t, rd->z, no, g);
+
+	for (uint64_t left = r == 0 ? records_all(g) : 0; left && r == 0; left &= left - 1) {
+		unsigned col = (unsigned)__builtin_ctzll(left);
+		uint32_t id = no * GROUP_SERIES + col;
+		struct record rec;
+		uint64_t fp;
+
+		if (records_key(s, rd->t, rd->z, g, col, raw, &rec) < 0)
+			continue;
+		fp = dict_fingerprint(s, rec.key, rec.len);
+		if (id < EARLY_IDS)
+			s->early_fp[id] = fp;
+		else if (id >= s->recent.from)
+			r = recent_load(s, fp, id);
+	}
+	return r;
+}
+
+/* Fingerprints of the first ids and of the last, from their records. */
 static int load_early(struct mno_series *s)
 {
 	_cleanup_buf_ struct mno_buf raw = {0};
-	struct records *g = &s->edit;
 	struct rd rd;
-	uint32_t no = 0;
+	uint32_t no = 0, from;
 	int r = rd_open(&rd, s);
 
+	if (r == 0)
+		r = recent_from(s, &from);
 	for (; r == 0; no++) {
+		if (no >= EARLY_IDS / GROUP_SERIES)
+			no = MNO_MAX(no, from / GROUP_SERIES);
 		r = rd_renew(&rd);
 		if (r == 0)
 			r = records_next(s, rd.t, &no);
-		if (r < 0 || no >= EARLY_IDS / GROUP_SERIES)
+		if (r < 0 || (no >= EARLY_IDS / GROUP_SERIES && !from))
 			break;
-		r = records_load(s, rd.t, rd.z, no, g);
-		for (uint64_t left = r == 0 ? records_all(g) : 0; left; left &= left - 1) {
-			unsigned col = (unsigned)__builtin_ctzll(left);
-			struct record rec;
-
-			if (records_key(s, rd.t, rd.z, g, col, &raw, &rec) == 0)
-				s->early_fp[no * GROUP_SERIES + col] =
-					dict_fingerprint(s, rec.key, rec.len);
-		}
+		r = load_fps(s, &rd, no, &raw);
 	}
-	g->valid = false;
+	s->edit.valid = false;
 	rd_done(&rd);
 	return r == -ENOENT ? 0 : r;
 }
@@ -415,12 +441,15 @@ static int forget(struct mno_series *s, struct mno_txn *txn, struct records *g, 
 	_cleanup_(key_labels_done)
 	struct key_labels k = {0};
 	uint32_t id = g->no * GROUP_SERIES + col;
+	uint64_t sum = dict_fingerprint(s, rec->key, rec->len);
 	uint8_t fp[12];
 	int r;
 
-	mno_be64(fp, dict_fingerprint(s, rec->key, rec->len));
+	mno_be64(fp, sum);
 	mno_be32(fp + 8, id);
-	r = key_parse(rec->key, rec->len, &k);
+	r = recent_forget(s, sum, id);
+	if (r == 0)
+		r = key_parse(rec->key, rec->len, &k);
 	if (r == 0)
 		r = index_batch_add(b, id, &k);
 	if (r == -ENOMEM)

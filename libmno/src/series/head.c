@@ -282,7 +282,7 @@ static int make_room(struct mno_series *s, struct mno_txn *txn, int64_t t_ms)
 		return head_seal(s, txn, old_head);
 	if (s->part_t0 != INT64_MIN && day_of(s->part_t0) != day_of(t_ms))
 		return merge_windows(s, txn, NULL, true);
-	return 0;
+	return head_cool(s, txn, t_ms);
 }
 
 int mno_series_append(struct mno_series *s, struct mno_txn *txn, int64_t t_ms, const uint32_t *ids,
@@ -327,6 +327,7 @@ void mno_series_rollback(struct mno_series *s)
 	uint64_t made = s->now.next_id - s->committed.next_id;
 
 	rollup_rollback(s);
+	recent_rollback(s);
 	s->edit.valid = false;
 	pthread_rwlock_wrlock(&s->lock);
 	if (s->n_pending) {
@@ -373,6 +374,7 @@ static void cooling_finish(struct mno_series *s)
 void mno_series_committed(struct mno_series *s)
 {
 	s->edit.valid = false;
+	recent_committed(s);
 	pthread_rwlock_wrlock(&s->lock);
 	for (size_t i = 0; i < s->n_pending; i++)
 		head_free(s, s->pending[i]);

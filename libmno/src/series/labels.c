@@ -9,7 +9,7 @@
 
 #define STATE_KEY     "series_index"
 #define INDEX_VERSION 1u
-#define BATCH_SERIES  128u
+#define BATCH_SERIES  1024u      /* few lists are common to all: each is written once for a batch */
 #define BATCH_BYTES   (1u << 20) /* of label text; one series may exceed it */
 
 /* --- batches -------------------------------------------------------------------------------------- */
@@ -25,9 +25,15 @@ struct change {
 	const char *name;
 	struct value_edit edit;
 };
+/* A key without the room that parsing needs. */
+struct batch_key {
+	size_t n;
+	struct key_label *v;
+	char *text;
+};
 struct index_batch {
 	struct mno_series *s;
-	struct key_labels *keys;
+	struct batch_key *keys;
 	uint32_t *ids;
 	size_t n, cap, bytes;
 	struct pair *pairs;
@@ -47,8 +53,10 @@ struct index_batch *index_batch_new(struct mno_series *s)
 
 static void batch_clear(struct index_batch *b)
 {
-	for (size_t i = 0; i < b->n; i++)
-		key_labels_done(&b->keys[i]);
+	for (size_t i = 0; i < b->n; i++) {
+		free(b->keys[i].v);
+		free(b->keys[i].text);
+	}
 	free(b->pairs);
 	free(b->changes);
 	b->pairs = NULL;
@@ -69,9 +77,11 @@ struct index_batch *index_batch_free(struct index_batch *b)
 
 int index_batch_add(struct index_batch *b, uint32_t id, struct key_labels *k)
 {
+	struct key_label *v;
+
 	if (b->n == b->cap) {
 		size_t cap = b->cap ? b->cap * 2 : 16;
-		struct key_labels *keys = reallocarray(b->keys, cap, sizeof(*keys));
+		struct batch_key *keys = reallocarray(b->keys, cap, sizeof(*keys));
 		uint32_t *ids;
 
 		if (!keys)
@@ -83,12 +93,17 @@ int index_batch_add(struct index_batch *b, uint32_t id, struct key_labels *k)
 		b->ids = ids;
 		b->cap = cap;
 	}
+	v = malloc(k->n * sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	memcpy(v, k->v, k->n * sizeof(*v));
 	for (size_t i = 0; i < k->n; i++)
 		b->bytes += strlen(k->v[i].name) + strlen(k->v[i].value) + 2;
 	b->n_pairs += 2 * k->n + 1;
 	b->ids[b->n] = id;
-	b->keys[b->n++] = *k;
-	*k = (struct key_labels){0};
+	b->keys[b->n++] = (struct batch_key){k->n, v, k->text};
+	k->text = NULL;
+	k->n = 0;
 	return 0;
 }
 
@@ -112,7 +127,7 @@ static int make_pairs(struct index_batch *b)
 	if (!p)
 		return -ENOMEM;
 	for (size_t i = 0; i < b->n; i++) {
-		const struct key_labels *k = &b->keys[i];
+		const struct batch_key *k = &b->keys[i];
 
 		*p++ = (struct pair){.id = b->ids[i]};
 		for (size_t j = 0; j < k->n; j++) {

@@ -3,10 +3,23 @@
 #include <errno.h>
 #include "series_internal.h"
 
-/* Series of a group that no row of the block has. */
-static int cool_group(struct mno_series *s, struct mno_txn *txn, const struct head *h,
-	uint32_t group, uint64_t seen)
+#define SILENT_MS 300000 /* a series without samples for so long needs no place in memory */
+
+/* The last time that the head has of a series in rows [0, n); what comes before them if none. */
+static int64_t last_seen(const struct head *h, const struct rows *rw, unsigned col, size_t n)
 {
+	while (rw && n && !(rw->present[n] >> col & 1))
+		n--;
+	if (rw && n)
+		return h->t[n - 1];
+	return h->base_t != INT64_MIN ? h->base_t : h->t[0];
+}
+
+/* Series of a group that are not in @seen, the rows from @n on; @from: the time of the first. */
+static int cool_group(struct mno_series *s, struct mno_txn *txn, const struct head *h,
+	uint32_t group, uint64_t seen, size_t n, int64_t from)
+{
+	const struct rows *rw = sparse_get(&h->rows, group);
 	struct group *g = group_at(s, group);
 	uint64_t idle = g ? g->hot_mask & ~seen & ~g->cooling : 0;
 
@@ -16,9 +29,11 @@ static int cool_group(struct mno_series *s, struct mno_txn *txn, const struct he
 
 		if (g->hot[col]->dirty)
 			continue; /* resolved and never stored yet */
-		if (g->hot[col]->late_ms >= h->t[0])
+		if (g->hot[col]->late_ms >= from)
 			continue; /* it comes by mno_series_add() */
-		r = dict_cool(s, txn, g->hot[col], h->t[0]);
+		if (n && g->hot[col]->first_ms >= from)
+			continue; /* its first row may be the next */
+		r = dict_cool(s, txn, g->hot[col], n ? last_seen(h, rw, col, n) : from);
 		if (r < 0)
 			return r;
 		g->cooling |= 1ULL << col;
@@ -54,28 +69,44 @@ static int head_after(struct mno_series *s, const struct head *old, struct head 
 	return 0;
 }
 
-static uint64_t rows_seen(const struct rows *rw, size_t n)
+static uint64_t rows_seen(const struct rows *rw, size_t from, size_t n)
 {
 	uint64_t seen = 0;
 
-	for (size_t r = 0; r < n; r++)
+	for (size_t r = from; r < n; r++)
 		seen |= rw->present[r + 1];
 	return seen;
 }
 
-static int cool_all(struct mno_series *s, struct mno_txn *txn, const struct head *h)
+/* What no row from @from on has. */
+static int cool_all(struct mno_series *s, struct mno_txn *txn, const struct head *h, size_t from)
 {
 	const struct group *g;
 
 	SPARSE_EACH(&s->groups, no, g)
 	{
 		const struct rows *rw = sparse_get(&h->rows, no);
-		int r = cool_group(s, txn, h, no, rw ? rows_seen(rw, h->n) : 0);
+		uint64_t seen = rw ? rows_seen(rw, from, h->n) : 0;
+		int r = cool_group(s, txn, h, no, seen, from, h->t[from]);
 
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+int head_cool(struct mno_series *s, struct mno_txn *txn, int64_t t_ms)
+{
+	const struct head *h = s->head;
+	size_t from = h->n;
+
+	if (!h->n || h->n % CHUNK_ROWS || h->t[0] > t_ms - SILENT_MS)
+		return 0;
+	while (from && h->t[from - 1] > t_ms - SILENT_MS)
+		from--;
+	if (from == 0 || from == h->n) /* nothing is told from silence of all */
+		return 0;
+	return cool_all(s, txn, h, from);
 }
 
 int head_seal(struct mno_series *s, struct mno_txn *txn, bool day_ends)
@@ -87,7 +118,7 @@ int head_seal(struct mno_series *s, struct mno_txn *txn, bool day_ends)
 		return -E2BIG; /* commit more often */
 	r = merge_windows(s, txn, s->head, day_ends);
 	if (r == 0)
-		r = cool_all(s, txn, s->head);
+		r = cool_all(s, txn, s->head, 0);
 	if (r == 0)
 		r = tail_restart(s, txn, s->head);
 	if (r == 0)

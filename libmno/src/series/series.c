@@ -21,6 +21,7 @@ struct mno_series *mno_series_close(struct mno_series *s)
 		free(p);
 	}
 	rollup_free(s);
+	recent_free(s);
 	hot_free_all(s);
 	late_close(s);
 	records_done(&s->edit);

@@ -274,6 +274,24 @@ struct counters {
 	int64_t first_ms;
 };
 
+/* --- recent.c: fingerprints that are not stored yet --------------------------------------------- */
+struct recent_fp {
+	uint64_t fp;
+	uint32_t id; /* 0: a free slot */
+};
+/* The writer's own, but for bytes. */
+struct recent {
+	struct recent_fp *slot; /* open addressing by fp */
+	size_t n_slots, n, bytes;
+	struct recent_fp *frozen; /* sorted: being stored; [0, done) are */
+	size_t n_frozen, done, done_committed;
+	struct recent_fp *gone; /* forgotten by the open transaction */
+	size_t n_gone, cap_gone;
+	uint32_t from,
+		from_committed; /* those of lower ids are stored; 0: none was kept back yet */
+	uint32_t next_from;
+};
+
 struct mno_series {
 	struct mno_store *env;
 	/* Written by the writer thread under wrlock, read by others under rdlock. */
@@ -302,6 +320,7 @@ struct mno_series {
 	struct hot *dirty, *inflight;
 	struct records edit;
 	uint64_t early_fp[EARLY_IDS]; /* fingerprints of the first ids: in no database */
+	struct recent recent;
 	bool tail_trim; /* rows behind a damaged one must go before the next is added */
 	void *free_chunks;
 	size_t n_free_chunks;
@@ -365,6 +384,21 @@ int records_set(struct mno_txn *txn, struct records *g, unsigned col, int64_t fi
 	const char *key, size_t len);
 int records_del(struct mno_txn *txn, struct records *g, unsigned col);
 
+/* A series that is written, new or again: found by recent_next() or stored. -ENOMEM never. */
+int recent_add(struct mno_series *s, struct mno_txn *txn, uint64_t fp, uint32_t id);
+/* Ids with this fingerprint: start with *@at = 0; false at the end. They may be forgotten ones. */
+bool recent_next(const struct recent *q, uint64_t fp, size_t *at, uint32_t *ret_id);
+/* Stores a slice if enough of them wait; @made: how many the transaction added. */
+int recent_store(struct mno_series *s, struct mno_txn *txn, size_t made);
+/* A series that goes; what is stored of it is the caller's to delete. -ENOMEM. */
+int recent_forget(struct mno_series *s, uint64_t fp, uint32_t id);
+void recent_committed(struct mno_series *s);
+void recent_rollback(struct mno_series *s);
+void recent_free(struct mno_series *s);
+/* At the start: ids from *@ret on are to be handed to recent_load(); 0: none. */
+int recent_from(struct mno_series *s, uint32_t *ret);
+int recent_load(struct mno_series *s, uint64_t fp, uint32_t id);
+
 /* --- dict.c: the stored dictionary ------------------------------------------------------------- */
 uint64_t dict_fingerprint(const struct mno_series *s, const char *key, size_t len);
 /* Says that records are damaged, once, and counts them. Any thread. */
@@ -425,6 +459,8 @@ uint64_t rows_alive_at(const struct rows *rw, size_t r);
 /* Samples in all rows: no counter that is stored has them. */
 uint64_t head_samples(const struct head *h);
 
+/* Once in a while: puts series away that had no sample for long before @t_ms. */
+int head_cool(struct mno_series *s, struct mno_txn *txn, int64_t t_ms);
 int head_seal(struct mno_series *s, struct mno_txn *txn, bool day_ends);
 /* The day (UTC) of a time: no block spans two. */
 static inline int64_t day_of(int64_t t_ms)

@@ -35,7 +35,7 @@ const char *mno_db_name(enum mno_db db)
 
 bool mno_db_in(enum mno_db db, enum mno_class c)
 {
-	return db == MNO_DB_META || dbs[db].class == c;
+	return db == MNO_DB_META || db == MNO_DB_QUARANTINE || dbs[db].class == c;
 }
 
 /* Times beyond what a calendar can name belong to its ends. */

@@ -11,6 +11,7 @@
 #include "compact.h"
 #include "mno/err.h"
 #include "mno/log.h"
+#include "mno/map.h"
 #include "mno/time.h"
 #include "pages.h"
 
@@ -19,7 +20,8 @@
 #define LOCK_BYTES   4096             /* 64 for each reader, 128 for the head */
 
 /* In META, not sealed: who the environment is. */
-#define IDENTITY_KEY "identity"
+#define IDENTITY_KEY  "identity"
+#define IDENTITY_COPY "identity.copy" /* the same, and its checksum */
 struct identity {
 	uint32_t format;
 	uint16_t class;
@@ -28,6 +30,10 @@ struct identity {
 	uint8_t id[MNO_ENV_ID_LEN];
 };
 _Static_assert(sizeof(struct identity) == 32, "on disk");
+struct identity_copy {
+	struct identity d;
+	uint64_t sum;
+};
 
 /* Before LMDB maps it: a file cut short would end in SIGBUS on the first missing page. */
 static int check_length(struct mno_env *e)
@@ -127,42 +133,94 @@ static int open_cipher(struct mno_env *e)
 	return r;
 }
 
+/* Detects damage, not forgery: the key is no secret. */
+static uint64_t identity_sum(const struct identity *d)
+{
+	static const uint8_t key[16] = "mno identity sum";
+
+	return mno_siphash(key, d, sizeof(*d));
+}
+
 unsigned mno_env_format_newest(enum mno_class c)
 {
 	return c == MNO_CLASS_DOCS ? MNO_STORE_FORMAT + 1 : MNO_STORE_FORMAT;
 }
 
-static int get_identity(struct mno_env *e, MDB_txn *t, struct identity *ret)
+static int put_identity(struct mno_env *e, MDB_txn *t, const struct identity *d)
+{
+	struct identity_copy c = {*d, identity_sum(d)};
+	MDB_val k = {strlen(IDENTITY_KEY), (void *)IDENTITY_KEY}, v = {sizeof(c.d), &c.d};
+	int r = mno_lmdb_error(mdb_put(t, e->dbi[MNO_DB_META], &k, &v, 0));
+
+	k = (MDB_val){strlen(IDENTITY_COPY), (void *)IDENTITY_COPY};
+	v = (MDB_val){sizeof(c), &c};
+	return r < 0 ? r : mno_lmdb_error(mdb_put(t, e->dbi[MNO_DB_META], &k, &v, 0));
+}
+
+/* Both forms; the copy, when its sum is right, has the say. Stores of before have none. */
+static int get_identity(
+	struct mno_env *e, MDB_txn *t, struct identity *ret, bool *ret_copy, bool *ret_same)
 {
 	MDB_val k = {strlen(IDENTITY_KEY), (void *)IDENTITY_KEY}, v;
+	struct identity_copy c;
+	bool first;
 	int r = mno_lmdb_error(mdb_get(t, e->dbi[MNO_DB_META], &k, &v));
 
 	if (r < 0)
 		return r == -ENOENT ? -MNO_ECORRUPT : r;
-	if (v.mv_size < sizeof(*ret))
-		return -MNO_ECORRUPT;
-	memcpy(ret, v.mv_data, sizeof(*ret));
-	return 0;
+	first = v.mv_size >= sizeof(*ret);
+	if (first)
+		memcpy(ret, v.mv_data, sizeof(*ret));
+	k = (MDB_val){strlen(IDENTITY_COPY), (void *)IDENTITY_COPY};
+	*ret_copy = mdb_get(t, e->dbi[MNO_DB_META], &k, &v) == 0 && v.mv_size == sizeof(c);
+	if (*ret_copy)
+		memcpy(&c, v.mv_data, sizeof(c));
+	*ret_copy = *ret_copy && c.sum == identity_sum(&c.d);
+	*ret_same = *ret_copy && first && !memcmp(&c.d, ret, sizeof(*ret));
+	if (*ret_copy)
+		*ret = c.d;
+	return first || *ret_copy ? 0 : -MNO_ECORRUPT;
+}
+
+static int mend_identity(struct mno_env *e, MDB_txn *t, struct identity *ret)
+{
+	bool copy, same;
+	int r = get_identity(e, t, ret, &copy, &same);
+
+	if (r < 0 || same)
+		return r;
+	if (copy) {
+		mno_warn("store: %s: its identity is damaged, and mended from the copy of it",
+			e->name);
+		e->store->mended++;
+	}
+	/* a partition of before is left as it is: backups know it by its bytes */
+	if (e->store->opts.read_only ||
+		(!copy && (ret->format < MNO_STORE_FORMAT ||
+				  ret->format > mno_env_format_newest(e->class) ||
+				  mno_class_info(e->class)->period != MNO_PERIOD_NONE)))
+		return 0;
+	mno_pages_forget(e->dir_fd);
+	return put_identity(e, t, ret);
 }
 
 int mno_env_format_put(struct mno_env *e, MDB_txn *t, unsigned format)
 {
-	MDB_val k = {strlen(IDENTITY_KEY), (void *)IDENTITY_KEY}, v;
 	struct identity d;
-	int r = get_identity(e, t, &d);
+	bool copy, same;
+	int r = get_identity(e, t, &d, &copy, &same);
 
 	if (r < 0 || d.format == format)
 		return r;
 	d.format = format;
-	v = (MDB_val){sizeof(d), &d};
-	return mno_lmdb_error(mdb_put(t, e->dbi[MNO_DB_META], &k, &v, 0));
+	return put_identity(e, t, &d);
 }
 
 static int read_identity(struct mno_env *e, MDB_txn *t)
 {
 	unsigned newest = mno_env_format_newest(e->class);
 	struct identity d;
-	int r = get_identity(e, t, &d);
+	int r = mend_identity(e, t, &d);
 
 	if (r < 0)
 		return r;
@@ -187,7 +245,6 @@ static int write_identity(struct mno_env *e, MDB_txn *t)
 		.class = (uint16_t)e->class,
 		.encrypted = !e->store->opts.plain,
 		.t0_ms = e->t0_ms};
-	MDB_val k = {strlen(IDENTITY_KEY), (void *)IDENTITY_KEY}, v = {sizeof(d), &d};
 	int r;
 
 	if (getrandom(e->id, sizeof(e->id), 0) != sizeof(e->id))
@@ -203,7 +260,7 @@ static int write_identity(struct mno_env *e, MDB_txn *t)
 			return r;
 	}
 	memcpy(d.id, e->id, sizeof(d.id));
-	return mno_lmdb_error(mdb_put(t, e->dbi[MNO_DB_META], &k, &v, 0));
+	return put_identity(e, t, &d);
 }
 
 /* Whether the main database is empty: only then may an environment be made in it. */
@@ -408,6 +465,8 @@ static int open_all(struct mno_env *e, bool create)
 		r = check_pages(e);
 	if (r == 0)
 		r = open_lmdb(e, create, fresh);
+	if (r == 0)
+		r = mno_env_count_load(e);
 	if (r == 0 && fresh && fsync(e->store->dir_fd) < 0)
 		r = -errno;
 	e->touched = fresh || faccessat(e->dir_fd, "pages.sum", F_OK, 0) < 0;

@@ -141,7 +141,11 @@ int mno_pages_record(int dir_fd, uint64_t max_ns)
 
 void mno_pages_forget(int dir_fd)
 {
-	unlinkat(dir_fd, SUMS_NAME, 0);
+	if (unlinkat(dir_fd, SUMS_NAME, 0) == 0 || errno == ENOENT)
+		return;
+	/* a directory in its place: if it is empty it can go; if not, sums are not to be had */
+	if (unlinkat(dir_fd, SUMS_NAME, AT_REMOVEDIR) < 0)
+		mno_warn("store: %s cannot be removed: %s", SUMS_NAME, mno_strerror(-errno));
 }
 
 /* --- comparing -------------------------------------------------------------------------------- */
@@ -234,12 +238,14 @@ static int compare(struct file *f, const struct sum *v, uint64_t n, uint64_t end
 
 static int read_sums(int dir_fd, struct mno_buf *out, struct sums_head *h)
 {
-	_cleanup_close_ int fd = openat(dir_fd, SUMS_NAME, O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int fd = openat(dir_fd, SUMS_NAME, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
 	char *p;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
+		return errno == ENXIO || errno == ELOOP ? -MNO_ECORRUPT : -errno;
+	if (!S_ISREG(st.st_mode))
+		return -MNO_ECORRUPT;
 	if (st.st_size < (off_t)sizeof(*h) || st.st_size > (off_t)SUMS_MAX + (1 << 20))
 		return -MNO_ECORRUPT;
 	p = mno_buf_reserve(out, (size_t)st.st_size);

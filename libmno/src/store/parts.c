@@ -100,8 +100,10 @@ int mno_store_each_part(
 
 void mno_store_health(struct mno_store *s, struct mno_store_health *ret)
 {
-	*ret = (struct mno_store_health){
-		.mended = s->mended, .set_aside = s->set_aside, .damaged = s->damaged};
+	*ret = (struct mno_store_health){.mended = s->mended,
+		.set_aside = s->set_aside,
+		.damaged = s->damaged,
+		.quarantined = s->quarantine.moved};
 }
 
 uint64_t mno_store_watch_readers(struct mno_store *s, uint64_t max_ns)

@@ -14,8 +14,7 @@
 #include "rotate.h"
 
 #define PLACE_KEY      "reseal"
-#define SEALED_MAX     (1ULL << 31) /* of one data key: half of what random nonces allow */
-#define KEY_ID_AT      7            /* of a sealed value, as its magic, version and kind */
+#define KEY_ID_AT      7 /* of a sealed value, as its magic, version and kind */
 #define VERSION_AT     2
 #define KIND_AT        3
 #define STEP_VALUES    4096
@@ -49,20 +48,25 @@ struct rotation {
 static int rotate_env(void *arg, struct mno_env *e, const char *name, int err)
 {
 	struct rotation *q = arg;
-	bool main_env;
+	bool main_env, docs;
 	int r;
 
 	if (err || !e->cipher || (q->env ? strcmp(q->env, name) != 0 : e->commits == 0))
 		return 0;
 	main_env = e == q->s->main;
+	docs = e->class == MNO_CLASS_DOCS;
 	if (main_env && q->s->reseal.from)
 		return -EBUSY;
+	if (docs && q->s->reseal_docs.from) /* of several, only it waits for its turn */
+		return q->env ? -EBUSY : 0;
 	r = add_key(q->s, e);
 	if (r < 0)
 		return r;
 	q->n++;
 	if (main_env)
 		q->s->reseal.from = true;
+	if (docs)
+		q->s->reseal_docs.from = true;
 	return 0;
 }
 
@@ -227,27 +231,27 @@ int mno_store_reseal(struct mno_store *s, struct mno_txn *t, size_t bytes)
 	return r == -ENOENT ? 0 : r;
 }
 
-/* Whether someone may hold values from before the end: an older snapshot, or a copy out of it. */
-static bool still_read(struct mno_store *s)
+bool mno_env_still_read(struct mno_env *e, uint64_t end_ns)
 {
-	uint64_t past = mno_now_ns(CLOCK_MONOTONIC) - s->reseal.end_ns;
-	uint64_t oldest = mno_env_oldest_reader_ns(s->main);
+	uint64_t past = mno_now_ns(CLOCK_MONOTONIC) - end_ns;
+	uint64_t oldest = mno_env_oldest_reader_ns(e);
 
-	return past < s->reseal.grace_ns || (oldest && oldest + READER_TICK_NS >= past);
+	return past < e->store->reseal.grace_ns || (oldest && oldest + READER_TICK_NS >= past);
 }
 
-static int drop_old(struct mno_store *s)
+int mno_env_drop_old_keys(struct mno_env *e)
 {
-	struct mno_cipher *c = s->main->cipher;
-	int r = mno_lmdb_error(mdb_env_sync(s->main->env, 1)); /* no old value comes back */
+	struct mno_store *s = e->store;
+	struct mno_cipher *c = e->cipher;
+	int r = mno_lmdb_error(mdb_env_sync(e->env, 1)); /* no old value comes back */
 
 	pthread_mutex_lock(&s->lock);
 	for (unsigned id = 1; id < 256 && r == 0; id++) {
 		if (id == mno_cipher_current(c))
 			continue;
-		r = mno_cipher_drop(c, s->main->dir_fd, s->keys, (uint8_t)id);
+		r = mno_cipher_drop(c, e->dir_fd, s->keys, (uint8_t)id);
 		if (r == -ENOKEY && s->next_keys)
-			r = mno_cipher_drop(c, s->main->dir_fd, s->next_keys, (uint8_t)id);
+			r = mno_cipher_drop(c, e->dir_fd, s->next_keys, (uint8_t)id);
 		if (r == -ENOENT)
 			r = 0;
 	}
@@ -255,19 +259,36 @@ static int drop_old(struct mno_store *s)
 	return r;
 }
 
+/* Random nonces bear a bounded number of values under one key. */
+static bool any_used_up(struct mno_store *s, char name[32])
+{
+	pthread_mutex_lock(&s->lock);
+	for (struct mno_env *e = s->envs; e; e = e->next)
+		if (e->key_used_up && !e->gone && !(e == s->main && s->reseal.from) &&
+			!(e->class == MNO_CLASS_DOCS && s->reseal_docs.from)) {
+			memcpy(name, e->name, sizeof(e->name));
+			e->key_used_up = false;
+			break;
+		}
+	pthread_mutex_unlock(&s->lock);
+	return *name;
+}
+
 int mno_store_resealed(struct mno_store *s)
 {
 	struct mno_cipher *c = s->main->cipher;
+	char name[32] = "";
 	size_t n;
 	int r;
 
 	if (!c)
 		return 0;
-	if (!s->reseal.from && mno_cipher_sealed(c) > SEALED_MAX)
-		return mno_store_rotate_data(s, s->main->name, &n);
-	if (!s->reseal.at_end || still_read(s))
+	if (any_used_up(s, name) && mno_store_rotate_data(s, name, &n) == 0)
+		mno_info("store: the data key of %s has sealed 2^31 values: a new one seals on",
+			name);
+	if (!s->reseal.at_end || mno_env_still_read(s->main, s->reseal.end_ns))
 		return 0;
-	r = drop_old(s);
+	r = mno_env_drop_old_keys(s->main);
 	if (r < 0)
 		return r;
 	mno_info("store: %llu values of main were sealed with the new data key; the old one is "

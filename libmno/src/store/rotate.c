@@ -125,9 +125,9 @@ int mno_store_keys_stat(struct mno_store *s, struct mno_store_keys_stat *ret)
 	for (unsigned i = 0; s->keys && i < MNO_KEY_ID_BYTES; i++)
 		snprintf(st.kek_id + 2 * i, 3, "%02x", mno_keys_id(s->keys)[i]);
 	pthread_mutex_unlock(&s->lock);
-	st.resealing = s->reseal.from;
-	st.resealed = s->reseal.done;
-	st.reseal_left = s->reseal.left;
+	st.resealing = s->reseal.from || s->reseal_docs.from;
+	st.resealed = s->reseal.done + s->reseal_docs.done;
+	st.reseal_left = s->reseal.left + s->reseal_docs.left;
 	*ret = st;
 	return 0;
 }

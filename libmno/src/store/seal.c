@@ -9,11 +9,13 @@
 #include "../crypt/crypt.h"
 #include "mno/err.h"
 #include "mno/map.h"
+#include "quarantine.h"
 #include "store_internal.h"
 
 #define SEAL_MAGIC  0x6d53 /* "Sm" */
 #define SEAL_PLAIN  1
 #define SEAL_CRYPT  2
+#define SEAL_MARK   3 /* the value is in quarantine */
 #define SEAL_LEVEL  1
 #define IN_LEAF_MAX 2000 /* a larger value gets pages of its own, 16 bytes of the first taken */
 #define PAGE        4096
@@ -201,7 +203,9 @@ static int head_check(const void *val, size_t len, enum mno_seal_kind kind, stru
 	memcpy(h, val, sizeof(*h));
 	if (h->magic != SEAL_MAGIC || h->kind != kind || h->packed > 1)
 		return -MNO_ECORRUPT;
-	if (h->version > SEAL_CRYPT)
+	if (h->version == SEAL_MARK)
+		return len == sizeof(*h) ? 0 : -MNO_ECORRUPT;
+	if (h->version > SEAL_MARK)
 		return -MNO_EVERSION;
 	if (h->version == SEAL_CRYPT ? !mno_suite_nonce(h->suite) : h->suite || h->key_id)
 		return -MNO_ECORRUPT;
@@ -226,6 +230,53 @@ int mno_seal_peek(const void *key, size_t klen, const void *val, size_t len,
 	*ret = (struct mno_seal){
 		.kind = h.kind, .flags = h.flags, .count = h.count, .a = h.a, .b = h.b};
 	return 0;
+}
+
+/* Documents have heads of their own: 8 bytes, format and suite first; a suite that is none. */
+#define DOC_HEAD 8u
+#define DOC_MARK 14u
+
+size_t mno_seal_padded(size_t n)
+{
+	return padded(n);
+}
+
+bool mno_seal_is_mark(enum mno_db db, const void *val, size_t len)
+{
+	const uint8_t *p = val;
+
+	if (mno_db_in(db, MNO_CLASS_DOCS))
+		return len == DOC_HEAD && (p[0] & 15) == DOC_MARK;
+	return len == sizeof(struct seal_head) && p[2] == SEAL_MARK;
+}
+
+size_t mno_seal_mark(enum mno_db db, const void *key, size_t klen, const void *val, size_t len,
+	uint8_t ret[MNO_SEAL_MARK_MAX])
+{
+	struct seal_head h = {.magic = SEAL_MAGIC}, was;
+	bool known;
+
+	if (mno_db_in(db, MNO_CLASS_DOCS)) {
+		memset(ret, 0, DOC_HEAD);
+		memcpy(ret, val, MNO_MIN(len, (size_t)DOC_HEAD));
+		ret[0] = (uint8_t)(1u << 4 | DOC_MARK);
+		return DOC_HEAD;
+	}
+	known = len >= sizeof(was);
+	if (known) {
+		memcpy(&was, val, sizeof(was));
+		known = (uint32_t)head_sum(key, klen, &was) == was.head_sum;
+	}
+	if (known)
+		h = was;
+	h.version = SEAL_MARK;
+	h.stored_len = h.raw_len = 0;
+	h.packed = 0;
+	h.head_sum = 0;
+	h.head_sum =
+		(uint32_t)head_sum(key, klen, &h) + !known; /* else it cannot be read, either */
+	memcpy(ret, &h, sizeof(h));
+	return sizeof(h);
 }
 
 static int unpack(ZSTD_DCtx *z, const struct seal_head *h, const void *src, char *dst)
@@ -264,8 +315,8 @@ static int unguard(struct mno_env *e, enum mno_db db, const void *key, size_t kl
 		in + nonce + MNO_MAC_BYTES, h->stored_len, plain);
 }
 
-int mno_seal_open(struct mno_env *e, enum mno_db db, ZSTD_DCtx *z, const void *key, size_t klen,
-	const void *val, size_t len, enum mno_seal_kind kind, struct mno_seal *ret,
+static int open_sealed(struct mno_env *e, enum mno_db db, ZSTD_DCtx *z, const void *key,
+	size_t klen, const void *val, size_t len, enum mno_seal_kind kind, struct mno_seal *ret,
 	struct mno_buf *raw)
 {
 	struct seal_head h;
@@ -276,7 +327,7 @@ int mno_seal_open(struct mno_env *e, enum mno_db db, ZSTD_DCtx *z, const void *k
 
 	if (r < 0)
 		return r;
-	if ((uint32_t)head_sum(key, klen, &h) != h.head_sum)
+	if ((uint32_t)head_sum(key, klen, &h) != h.head_sum || h.version == SEAL_MARK)
 		return -MNO_ECORRUPT;
 	/* an encrypted value is first made plain behind the room for what it unpacks to */
 	room = (size_t)h.raw_len + SLACK;
@@ -295,4 +346,16 @@ int mno_seal_open(struct mno_env *e, enum mno_db db, ZSTD_DCtx *z, const void *k
 		*ret = (struct mno_seal){
 			.kind = h.kind, .flags = h.flags, .count = h.count, .a = h.a, .b = h.b};
 	return 0;
+}
+
+int mno_seal_open(struct mno_env *e, enum mno_db db, ZSTD_DCtx *z, const void *key, size_t klen,
+	const void *val, size_t len, enum mno_seal_kind kind, struct mno_seal *ret,
+	struct mno_buf *raw)
+{
+	int r = open_sealed(e, db, z, key, klen, val, len, kind, ret, raw);
+
+	/* of a newer version there is none in a store of this one: the byte is damaged */
+	if ((r == -MNO_ECORRUPT || r == -MNO_EVERSION) && e)
+		mno_quarantine_note(e, db, key, klen, val, len);
+	return r;
 }

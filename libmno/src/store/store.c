@@ -17,6 +17,7 @@
 #include "mno/time.h"
 #include "rotate.h"
 #include "pages.h"
+#include "quarantine.h"
 #include "store_internal.h"
 
 #define MAP_DEFAULT   (16ULL << 30)
@@ -24,6 +25,7 @@
 #define FLOOR_DEFAULT (256ULL << 20)
 #define IDLE_MAX      48 /* environments kept open that nobody uses */
 #define HASH_KEY      "hash_key"
+#define HASH_COPY     "hash_key.copy"
 
 static int open_dir(struct mno_store *s, const char *dir)
 {
@@ -132,36 +134,73 @@ static int open_keys(struct mno_store *s)
 	return r == -ENOENT && !fresh ? check_keys(s) : r;
 }
 
-/* Fingerprints must not tell which series there are: their key is a secret of the store. */
-static int open_hash_key(struct mno_store *s)
+/* -ENOENT, -MNO_ECORRUPT */
+static int read_hash_key(struct mno_store *s, const char *name)
 {
 	_cleanup_buf_ struct mno_buf v = {0}, raw = {0};
+	struct mno_seal info;
+	size_t n = strlen(name);
+	int r = mno_store_fetch(s, MNO_DB_META, MNO_SEEK_EQ, name, n, NULL, &v);
+
+	if (r == 0)
+		r = mno_seal_open(s->main, MNO_DB_META, NULL, name, n, v.data, v.len, MNO_SEAL_META,
+			&info, &raw);
+	if (r == -MNO_EVERSION || (r == 0 && raw.len != sizeof(s->hash_key)))
+		r = -MNO_ECORRUPT; /* the store is of this version: the byte is damaged */
+	if (r == 0)
+		memcpy(s->hash_key, raw.data, sizeof(s->hash_key));
+	return r;
+}
+
+static int write_hash_keys(struct mno_store *s)
+{
+	static const char *const names[] = {HASH_KEY, HASH_COPY};
 	struct mno_seal info = {.kind = MNO_SEAL_META};
 	struct mno_txn *t;
-	int r = mno_store_fetch(s, MNO_DB_META, MNO_SEEK_EQ, HASH_KEY, strlen(HASH_KEY), NULL, &v);
+	int r = mno_store_begin_reclaim(s, &t);
 
-	if (r == 0) {
-		r = mno_seal_open(s->main, MNO_DB_META, NULL, HASH_KEY, strlen(HASH_KEY), v.data,
-			v.len, MNO_SEAL_META, &info, &raw);
-		if (r == 0 && raw.len != sizeof(s->hash_key))
-			r = -MNO_ECORRUPT;
-		if (r == 0)
-			memcpy(s->hash_key, raw.data, sizeof(s->hash_key));
-		return r;
-	}
-	if (r != -ENOENT || s->opts.read_only)
-		return r;
-	if (getrandom(s->hash_key, sizeof(s->hash_key), 0) != sizeof(s->hash_key))
-		return -EIO;
-	r = mno_store_begin_reclaim(s, &t);
 	if (r < 0)
 		return r;
-	r = mno_seal_put(t, MNO_DB_META, HASH_KEY, strlen(HASH_KEY), &info, s->hash_key,
-		sizeof(s->hash_key), NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(names) && r == 0; i++)
+		r = mno_seal_put(t, MNO_DB_META, names[i], strlen(names[i]), &info, s->hash_key,
+			sizeof(s->hash_key), NULL);
 	if (r == 0)
 		return mno_store_commit(s, t);
 	mno_store_abort(s, t);
 	return r;
+}
+
+/*
+ * Fingerprints must not tell which series there are: their key is a secret of the store. Without it
+ * no name is found again, so there are two.
+ */
+static int open_hash_key(struct mno_store *s)
+{
+	int r = read_hash_key(s, HASH_KEY), copy;
+	uint8_t key[sizeof(s->hash_key)];
+
+	if (r < 0 && r != -ENOENT && r != -MNO_ECORRUPT)
+		return r;
+	memcpy(key, s->hash_key, sizeof(key));
+	copy = read_hash_key(s, HASH_COPY);
+	if (r == 0)
+		memcpy(s->hash_key, key, sizeof(key));
+	if (s->opts.read_only || (r == 0 && copy == 0) || (r < 0 && copy < 0 && copy != -ENOENT))
+		return copy == 0 ? 0 : r;
+	if (r == -MNO_ECORRUPT && copy < 0) {
+		mno_err("store: the key of the fingerprints is damaged and has no copy: no series "
+			"would be found. Restore the store from a backup (mnoctl restore)");
+		return r;
+	}
+	if (r == -MNO_ECORRUPT || copy == -MNO_ECORRUPT) {
+		mno_warn(
+			"store: the key of the fingerprints was damaged, and mended from its copy");
+		s->mended++;
+	} else if (r < 0 && copy < 0 &&
+		   getrandom(s->hash_key, sizeof(key), 0) != (ssize_t)sizeof(key)) {
+		return -EIO;
+	}
+	return write_hash_keys(s);
 }
 
 int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_store **ret)
@@ -176,6 +215,7 @@ int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_s
 	s->reseal.grace_ns = MNO_RESEAL_GRACE_NS;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->rotate_lock, NULL);
+	pthread_mutex_init(&s->quarantine.lock, NULL);
 	if (o)
 		memcpy(&s->opts, o, MNO_MIN(o->sz, sizeof(*o)));
 	if (!s->opts.map_size)
@@ -237,6 +277,8 @@ struct mno_store *mno_store_close(struct mno_store *s)
 	mno_keys_close(s->keys);
 	mno_close_p(&s->lock_fd);
 	mno_close_p(&s->dir_fd);
+	mno_quarantine_done(s);
+	pthread_mutex_destroy(&s->quarantine.lock);
 	pthread_mutex_destroy(&s->rotate_lock);
 	pthread_mutex_destroy(&s->lock);
 	free(s);

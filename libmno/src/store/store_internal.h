@@ -11,6 +11,7 @@
 #include <zstd.h>
 #include "mno/buf.h"
 #include "mno/store.h"
+#include "mno/store_check.h"
 
 #define MNO_STORE_FORMAT 2u          /* of the directory; a newer one is refused */
 #define MNO_DBI_NONE     UINT32_MAX  /* of an older form that is only read */
@@ -100,6 +101,9 @@ struct mno_env {
 	_Atomic uint64_t pinned_ns;    /* CLOCK_MONOTONIC since when a backup reads; 0: none does */
 	struct mno_env_reader readers[MNO_ENV_READERS];
 	uint64_t reader_check_ns;
+	uint64_t reserved;    /* of the data key's values: as stored, the count never runs ahead */
+	uint8_t reserved_key; /* the data key's id */
+	atomic_bool key_used_up; /* a new data key is due */
 	bool touched;  /* data.mdb is not as its sums say; they are written anew at the end */
 	bool map_full; /* the last transaction ran out of map */
 	/* Under the store's lock. */
@@ -133,6 +137,20 @@ struct mno_store {
 		uint64_t grace_ns;  /* how long the old key stays for what readers hold */
 		_Atomic uint64_t done, left;
 	} reseal;
+	struct { /* the same of docs, which its own writer does */
+		atomic_bool from;
+		_Atomic uint64_t done, left;
+	} reseal_docs;
+	struct {
+		pthread_mutex_t lock;
+		struct note *first; /* damaged values that wait to be moved, MNO_QUARANTINE_NOTES */
+		size_t n, bytes;
+		_Atomic uint64_t moved, refused;
+	} quarantine;
+	struct { /* under the lock of quarantine */
+		struct mno_verify_place place;
+		bool keep; /* it waits to be stored */
+	} scrub;
 	_Atomic uint64_t set_aside; /* partitions that could not be opened, since the start */
 	uint8_t hash_key[16];       /* random per store, for fingerprints */
 };
@@ -180,6 +198,15 @@ int64_t mno_store_held_ms(struct mno_store *s);
  * be missing after a power cut).
  */
 int mno_txn_part(struct mno_txn *main_txn, enum mno_class c, int64_t t_ms, struct mno_txn **ret);
+
+/* sealed.c: how many values the data key has sealed, over restarts. Before a commit: inside it. */
+int mno_env_count_load(struct mno_env *e);
+int mno_env_count_save(struct mno_env *e);
+/* reseal.c: whether someone may hold values from before @end_ns (CLOCK_MONOTONIC): an older snapshot,
+ * or a copy out of it. */
+bool mno_env_still_read(struct mno_env *e, uint64_t end_ns);
+/* Forgets all data keys but the newest, when nothing on disk needs them. */
+int mno_env_drop_old_keys(struct mno_env *e);
 
 /* env.c: one environment. */
 int mno_env_new(
@@ -285,6 +312,15 @@ int mno_seal_peek(const void *key, size_t klen, const void *val, size_t len,
 int mno_seal_open(struct mno_env *e, enum mno_db db, ZSTD_DCtx *z, const void *key, size_t klen,
 	const void *val, size_t len, enum mno_seal_kind kind, struct mno_seal *ret,
 	struct mno_buf *raw);
+
+/* Room that a value of @n bytes takes anyway. Pure. */
+size_t mno_seal_padded(size_t n);
+/* What stays in the place of a damaged value: it never opens, and tells as much of the old head as
+ * could be read. Returns its length. Pure. */
+#define MNO_SEAL_MARK_MAX 40u
+size_t mno_seal_mark(enum mno_db db, const void *key, size_t klen, const void *val, size_t len,
+	uint8_t ret[MNO_SEAL_MARK_MAX]);
+bool mno_seal_is_mark(enum mno_db db, const void *val, size_t len);
 
 /* --- keys ------------------------------------------------------------------------------------ */
 static inline void mno_be32(uint8_t *p, uint32_t v)

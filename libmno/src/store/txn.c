@@ -74,7 +74,16 @@ int mno_env_txn_begin(struct mno_env *e, struct mno_txn **ret)
 int mno_env_txn_commit(struct mno_env *e)
 {
 	uint64_t t0 = mno_now_ns(CLOCK_MONOTONIC);
-	int r = mno_txn_error(&e->txn, mdb_txn_commit(TAKE_PTR(e->txn.t)));
+	int r = mno_env_count_save(e);
+
+	if (r < 0) {
+		e->reserved = 0; /* what was put is undone */
+		mno_env_txn_abort(e);
+		return r;
+	}
+	r = mno_txn_error(&e->txn, mdb_txn_commit(TAKE_PTR(e->txn.t)));
+	if (r < 0)
+		e->reserved = 0;
 
 	if (r == 0) {
 		e->commits++;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "pages.h"
 #include "store_internal.h"
 
 #define META_PAGES 2
@@ -41,7 +42,6 @@ int mno_env_sweep_unborn(int dir_fd)
 	if (has_commits(fd, st.st_size, page))
 		return 0;
 	/* sums without data would say that data was lost */
-	if (unlinkat(dir_fd, "pages.sum", 0) < 0 && errno != ENOENT)
-		return -errno;
+	mno_pages_forget(dir_fd);
 	return unlinkat(dir_fd, "data.mdb", 0) < 0 ? -errno : 0;
 }

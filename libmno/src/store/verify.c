@@ -27,6 +27,8 @@ struct walk {
 	struct mno_buf raw, key, text, lost;
 	enum mno_db db;
 	bool any; /* key holds the one before */
+	struct mno_verify_place place;
+	bool behind; /* the place to go on from is not reached yet */
 };
 
 static const struct mno_checker checkers[] = {
@@ -119,6 +121,13 @@ static bool dangling(struct walk *w, const struct mno_checker *c, const MDB_val 
 	       !has_record(w->e, w->t, (uint8_t *)k->mv_data + c->id_at);
 }
 
+static const char *why_of(const struct walk *w, const MDB_val *v, int r)
+{
+	return mno_seal_is_mark(w->db, v->mv_data, v->mv_size)
+		       ? "stored data is damaged: it is in quarantine"
+		       : mno_strerror(r);
+}
+
 static int open_value(struct walk *w, uint8_t kind, const struct mno_checker *c, const MDB_val *k,
 	const MDB_val *v)
 {
@@ -129,7 +138,7 @@ static int open_value(struct walk *w, uint8_t kind, const struct mno_checker *c,
 	if (c && c->open) {
 		r = c->open(w->s, w->e, w->db, k, v, w->o.deep, &w->raw);
 		if (r < 0 && r != -ENOMEM)
-			found(w, mno_db_name(w->db), k->mv_data, k->mv_size, mno_strerror(r), NULL);
+			found(w, mno_db_name(w->db), k->mv_data, k->mv_size, why_of(w, v, r), NULL);
 		return r == -ENOMEM ? r : 0;
 	}
 	peek = mno_seal_peek(k->mv_data, k->mv_size, v->mv_data, v->mv_size, kind, &head) == 0;
@@ -140,7 +149,7 @@ static int open_value(struct walk *w, uint8_t kind, const struct mno_checker *c,
 	if (r == -ENOMEM)
 		return r;
 	if (r < 0)
-		found(w, mno_db_name(w->db), k->mv_data, k->mv_size, mno_strerror(r),
+		found(w, mno_db_name(w->db), k->mv_data, k->mv_size, why_of(w, v, r),
 			peek ? &head : NULL);
 	return 0;
 }
@@ -206,6 +215,26 @@ static int slice(struct walk *w)
 	return r;
 }
 
+static void set_place(struct walk *w)
+{
+	struct mno_verify_place *p = &w->place;
+
+	p->under_way = 1;
+	p->class = (uint8_t)w->e->class;
+	p->db = (uint8_t)w->db;
+	p->any = w->any;
+	p->klen = (uint16_t)MNO_MIN(w->key.len, (size_t)MNO_VERIFY_KEY_MAX);
+	p->t0_ms = w->e->t0_ms;
+	memset(p->key, 0, sizeof(p->key));
+	if (p->klen)
+		memcpy(p->key, w->key.data, p->klen);
+	p->bytes = w->p.bytes;
+	p->values = w->p.values;
+	p->damaged = w->p.damaged;
+	p->environments = w->p.environments;
+	p->took_ns = w->p.took_ns;
+}
+
 /* Sleeps what the budget asks for, in steps that a cancel is heard in. -ECANCELED. */
 static int pace(struct walk *w)
 {
@@ -215,8 +244,11 @@ static int pace(struct walk *w)
 	uint64_t now;
 
 	w->p.took_ns = mno_now_ns(CLOCK_MONOTONIC) - w->start_ns;
+	set_place(w);
+	w->p.place = &w->place;
 	if (w->o.progress)
 		w->o.progress(w->o.arg, &w->p);
+	w->p.place = NULL;
 	for (;;) {
 		struct timespec ts = {.tv_nsec = 0};
 
@@ -238,6 +270,13 @@ static int check_db(struct walk *w, enum mno_db db)
 	w->p.db = mno_db_name(db);
 	w->any = false;
 	mno_buf_reset(&w->key);
+	if (w->behind && db < w->place.db)
+		return 0;
+	if (w->behind && db == w->place.db && w->place.any) {
+		mno_buf_add(&w->key, w->place.key, w->place.klen);
+		w->any = !w->key.err;
+	}
+	w->behind = false;
 	do {
 		r = slice(w);
 		if (r >= 0 && pace(w) < 0)
@@ -276,12 +315,21 @@ static int check_env(void *arg, struct mno_env *e, const char *name, int err)
 		found(w, "", NULL, 0, mno_strerror(err), NULL);
 		return 0;
 	}
+	if (w->behind && (e->class < w->place.class ||
+				 (e->class == w->place.class && e->t0_ms < w->place.t0_ms))) {
+		w->p.environments--; /* it is counted in what was done before */
+		return 0;
+	}
+	if (w->behind && (e->class != w->place.class || e->t0_ms != w->place.t0_ms))
+		w->behind = false; /* retention took that one */
+	else if (w->behind)
+		w->p.environments--;
 	if (w->o.pages)
 		r = check_pages(w);
 	if (r == 1)
 		return 0; /* a cursor may not go where pages are wrong */
 	for (unsigned i = 0; i < MNO_DB_MAX && r == 0; i++)
-		if (mno_db_in(i, e->class))
+		if (mno_db_in(i, e->class) && e->dbi[i] != MNO_DBI_NONE)
 			r = check_db(w, i);
 	return r;
 }
@@ -295,6 +343,19 @@ static int add_size(void *arg, struct mno_env *e, const char *name, int err)
 	return 0;
 }
 
+static void go_on(struct walk *w, const struct mno_verify_place *from)
+{
+	w->place = *from;
+	w->behind = from->under_way && from->klen <= MNO_VERIFY_KEY_MAX;
+	if (!w->behind)
+		return;
+	w->p.bytes = from->bytes;
+	w->p.values = from->values;
+	w->p.damaged = from->damaged;
+	w->p.environments = from->environments;
+	w->start_ns -= MNO_MIN(from->took_ns, w->start_ns);
+}
+
 int mno_store_verify(
 	struct mno_store *s, const struct mno_verify_opts *o, struct mno_verify_progress *ret)
 {
@@ -303,6 +364,8 @@ int mno_store_verify(
 	int r;
 
 	memcpy(&w.o, o, MNO_MIN(o->sz, sizeof(*o)));
+	if (w.o.from)
+		go_on(&w, w.o.from);
 	w.z = ZSTD_createDCtx();
 	if (!w.z)
 		return -ENOMEM;

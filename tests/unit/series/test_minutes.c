@@ -139,7 +139,7 @@ static void test_minutes(void **state)
 	assert_true(late.pages <= early.pages + early.pages / 5);
 	assert_true(late.select_ms < early.select_ms * 4 + 1);
 	assert_in_range(late.found, 5 * NEW_A_MINUTE, 16 * NEW_A_MINUTE);
-	assert_true(late.lag <= 2 * 512 + NEW_A_MINUTE);
+	assert_true(late.lag <= 2 * 1024 + NEW_A_MINUTE);
 	mno_series_stat(s->s, &st);
 	assert_true(st.series < (KEEP + 12) * NEW_A_MINUTE);
 	assert_int_equal(st.ids_left, UINT32_MAX - 64u - MINUTES * NEW_A_MINUTE);

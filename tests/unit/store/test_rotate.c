@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include "../../../libmno/src/crypt/crypt.h"
 #include "../series/rig.h"
+#include "mno/docs.h"
 #include "mno/ledger.h"
 #include "mno/store_check.h"
 #include "mno/store_keys.h"
@@ -225,6 +226,155 @@ static void test_data(void **state)
 	whole(s);
 }
 
+/* --- documents --------------------------------------------------------------------------------- */
+
+#define DOCS 3000u
+
+static struct mno_docs *docs_up(struct st *s)
+{
+	struct mno_docs_opts o = {.sz = sizeof(o), .no_worker = true};
+	struct mno_docs *d;
+
+	assert_int_equal(mno_docs_open(s->e, &o, &d), 0);
+	return d;
+}
+
+static size_t doc_text(char *buf, size_t size, unsigned i)
+{
+	return (size_t)snprintf(buf, size, "{\"n\":%u,\"pad\":\"%0*u\"}", i, (int)(i % 2000), i);
+}
+
+static void docs_fill(struct mno_docs *d)
+{
+	static struct mno_doc_op ops[DOCS];
+	static char ids[DOCS][8], texts[DOCS][2100];
+
+	for (unsigned i = 0; i < DOCS; i++)
+		ops[i] = (struct mno_doc_op){.verb = MNO_DOC_PUT,
+			.ns = "n",
+			.coll = "c",
+			.id = ids[i],
+			.id_len = (size_t)snprintf(ids[i], sizeof(ids[i]), "%u", i),
+			.kind = MNO_DOC_JSON,
+			.value = texts[i],
+			.len = doc_text(texts[i], sizeof(texts[i]), i)};
+	assert_int_equal(mno_docs_index_create(d, "n", "c",
+				 &(struct mno_doc_index){.name = "n", .path = "n"}, NULL),
+		0);
+	for (unsigned i = 0; i < DOCS; i += 100)
+		assert_int_equal(mno_docs_apply(d, ops + i, 100, NULL, NULL), 0);
+	while (mno_docs_work(d) == 1)
+		;
+}
+
+static void docs_whole(struct mno_docs *d)
+{
+	_cleanup_buf_ struct mno_buf buf = {0};
+	uint64_t n, faults;
+	char text[2100], id[8];
+
+	assert_int_equal(mno_docs_check(d, 0, NULL, NULL, &n, &faults), 0);
+	assert_int_equal(n, DOCS);
+	assert_int_equal(faults, 0);
+	for (unsigned i = 0; i < DOCS; i += 7) {
+		size_t len = doc_text(text, sizeof(text), i);
+		struct mno_doc doc;
+
+		assert_int_equal(mno_docs_get(d, "n", "c", id,
+					 (size_t)snprintf(id, sizeof(id), "%u", i), &buf, &doc),
+			0);
+		assert_int_equal(doc.len, len);
+		assert_memory_equal(doc.value, text, len);
+	}
+}
+
+/* In steps, with a new start in the middle; reads and writes go on; then the old key is gone. */
+static void test_documents(void **state)
+{
+	struct st *s = *state;
+	struct mno_docs *d = docs_up(s);
+	struct mno_store_keys_stat k = {0};
+	unsigned steps = 0;
+	struct mno_env *e;
+	size_t n;
+
+	docs_fill(d);
+	docs_whole(d);
+	assert_int_equal(mno_store_rotate_data(s->e, "docs", &n), 0);
+	assert_int_equal(mno_store_rotate_data(s->e, "docs", &n), -EBUSY);
+	for (;; steps++) {
+		int r = mno_docs_work(d);
+
+		assert_true(r >= 0);
+		assert_int_equal(mno_store_keys_stat(s->e, &k), 0);
+		if (!k.resealing)
+			break;
+		if (r == 0) /* readers are waited for */
+			usleep(1000);
+		if (steps == 3) {
+			assert_true(k.resealing && k.resealed > 0 && k.reseal_left > 0);
+			docs_whole(d);
+			mno_docs_close(d);
+			down(s);
+			up(s);
+			d = docs_up(s);
+			s->e->reseal.grace_ns = 0;
+		}
+	}
+	assert_true(steps > 5);
+	assert_int_equal(mno_store_keys_stat(s->e, &k), 0);
+	assert_false(k.resealing);
+	assert_true(k.resealed >= DOCS);
+	assert_int_equal(mno_store_env(s->e, MNO_CLASS_DOCS, 0, false, &e), 0);
+	assert_int_equal(mno_cipher_count(e->cipher), 1);
+	assert_int_equal(mno_cipher_current(e->cipher), 2);
+	mno_env_unref(e);
+	docs_whole(d);
+	mno_docs_close(d);
+	down(s);
+	up(s);
+	d = docs_up(s);
+	docs_whole(d);
+	mno_docs_close(d);
+}
+
+/* The count outlives the process, and a key that has sealed enough is replaced by itself. */
+static void test_count(void **state)
+{
+	struct st *s = *state;
+	uint64_t before;
+	struct mno_txn *t;
+	uint8_t id;
+
+	fill(s);
+	before = mno_cipher_sealed(s->e->main->cipher);
+	id = mno_cipher_current(s->e->main->cipher);
+	assert_true(before > 100);
+	for (unsigned i = 0; i < 3; i++) {
+		down(s);
+		up(s);
+		assert_true(mno_cipher_sealed(s->e->main->cipher) >= before);
+		assert_true(mno_cipher_sealed(s->e->main->cipher) < before + (i + 1) * 5000);
+		before = mno_cipher_sealed(s->e->main->cipher);
+		t = begin(s);
+		resolve(s, t, i ? "another" : "one");
+		commit(s, t);
+	}
+	mno_cipher_counted(s->e->main->cipher, 1ULL << 31);
+	t = begin(s);
+	resolve(s, t, "last_straw");
+	commit(s, t);
+	assert_int_equal(mno_store_resealed(s->e), 0);
+	assert_int_not_equal(mno_cipher_current(s->e->main->cipher), id);
+	assert_true(mno_cipher_sealed(s->e->main->cipher) < 100);
+	mno_cipher_counted(s->e->main->cipher, 1ULL << 32);
+	t = begin(s);
+	assert_int_equal(mno_seal_put(t, MNO_DB_META, "x", 1,
+				 &(struct mno_seal){.kind = MNO_SEAL_META}, "y", 1, NULL),
+		-EKEYEXPIRED);
+	mno_store_abort(s->e, t);
+}
+
 /* The transaction that did the last values is lost: the key that still has them must stay. */
 static void test_data_aborted(void **state)
 {
@@ -287,6 +437,8 @@ int main(void)
 		T(test_data_aborted),
 		T(test_data_read),
 		T(test_killed),
+		T(test_documents),
+		T(test_count),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,6 +123,7 @@ static void test_newer_version(void **state)
 		mno_store_fetch(s->e, MNO_DB_META, MNO_SEEK_EQ, "identity", 8, NULL, &v), 0);
 	v.data[0]++; /* the first bytes are the format */
 	assert_int_equal(put_text(s, "identity", v.data, v.len), 0);
+	assert_int_equal(put_text(s, "identity.copy", "", 0), 0); /* as it would be, too */
 	s->e = mno_store_close(s->e);
 	assert_int_equal(mno_store_open(s->tmp.dir, NULL, &e), -MNO_EVERSION);
 }

@@ -14,7 +14,7 @@
 const struct ctl_option doc_options[] = {
 	{"value", 0, CTL_TEXT, .metavar = "TEXT", .help = "put: the value itself"},
 	{"file", 0, CTL_TEXT, .metavar = "FILE",
-		.help = "put: the value is in FILE, - is standard input"},
+		.help = "put: the value is in FILE, - is standard input; at most 1 MiB"},
 	{"kind", 0, CTL_WORD, .metavar = "KIND",
 		.help = "put: kind of the value, json when not given",
 		.words = "json binary text integer decimal"},

@@ -122,6 +122,33 @@ static const char *value_text(struct ctl *c, double v, const char *unit)
 	return s;
 }
 
+/* A native histogram: how many values, and their mean. */
+static const char *hist_text(struct ctl *c, struct json_object *pair, const char *unit)
+{
+	struct json_object *h = jidx(pair, 1);
+	double count = NAN, sum = NAN;
+	char *s = ctl_scratch(c);
+
+	if (mno_parse_f64(jstr(h, "count"), &count) < 0 || mno_parse_f64(jstr(h, "sum"), &sum) < 0)
+		return "?";
+	snprintf(s, CTL_TEXT_MAX, "%.6g values, mean %s", count, value_text(c, sum / count, unit));
+	return s;
+}
+
+/* The last of a series' samples in a range, of either kind. */
+static const char *last_text(struct ctl *c, struct json_object *series, const char *unit)
+{
+	struct json_object *v = jget(series, "values"), *h = jget(series, "histograms"), *lv, *lh;
+	double tv = -INFINITY, th = -INFINITY, value;
+
+	lv = jlen(v) ? jidx(v, jlen(v) - 1) : NULL;
+	lh = jlen(h) ? jidx(h, jlen(h) - 1) : NULL;
+	value = sample(lv, &tv);
+	if (lh)
+		sample(lh, &th);
+	return lh && !(lv && tv >= th) ? hist_text(c, lh, unit) : value_text(c, value, unit);
+}
+
 /* Labels all series share, once above the table. */
 static void show_common(struct ctl *c, struct json_object *result)
 {
@@ -165,9 +192,9 @@ static void table_range(struct ctl *c, struct json_object *result)
 			hi = fmax(hi, v[k]);
 		}
 		ctl_cell(&t, CTL_BOLD, "%s", series_name(c, result, jget(s, "metric"), false));
-		ctl_cell(&t, CTL_PLAIN, "%s", value_text(c, v && n ? v[n - 1] : NAN, unit));
-		ctl_cell(&t, CTL_DIM, "%s", value_text(c, lo, unit));
-		ctl_cell(&t, CTL_DIM, "%s", value_text(c, hi, unit));
+		ctl_cell(&t, CTL_PLAIN, "%s", last_text(c, s, unit));
+		ctl_cell(&t, CTL_DIM, "%s", n ? value_text(c, lo, unit) : "");
+		ctl_cell(&t, CTL_DIM, "%s", n ? value_text(c, hi, unit) : "");
 		ctl_cell(&t, CTL_GOOD, "%s", v ? ctl_spark(c, v, n, room) : "");
 	}
 	ctl_table_print(c, &t);
@@ -187,31 +214,62 @@ static void table_instant(struct ctl *c, struct json_object *result)
 
 		ctl_cell(&t, CTL_PLAIN, "%s",
 			series_name(c, result, jget(s, "metric"), jlen(result) < 2));
-		ctl_cell(&t, CTL_BOLD, "%s", value_text(c, sample(jget(s, "value"), NULL), unit));
+		if (jget(s, "histogram"))
+			ctl_cell(&t, CTL_BOLD, "%s", hist_text(c, jget(s, "histogram"), unit));
+		else
+			ctl_cell(&t, CTL_BOLD, "%s",
+				value_text(c, sample(jget(s, "value"), NULL), unit));
 	}
 	ctl_table_print(c, &t);
+}
+
+/* A histogram's text has no blanks, and may be longer than those of the ring. */
+static void add_hist(struct ctl *c, struct json_object *h)
+{
+	const char *text = json_object_to_json_string_ext(h, JSON_C_TO_STRING_PLAIN);
+	size_t n = strlen(text);
+	_cleanup_free_ char *safe = malloc(4 * n + 1);
+
+	if (safe)
+		mno_buf_adds(&c->out, mno_escape_terminal(safe, 4 * n + 1, text, n));
+}
+
+static void line(struct ctl *c, struct json_object *pair, const char *name)
+{
+	struct json_object *v = jidx(pair, 1);
+	double t;
+
+	if (!v)
+		return;
+	sample(pair, &t);
+	mno_buf_addf(&c->out, "%.3f ", t);
+	if (json_object_is_type(v, json_type_object)) {
+		add_hist(c, v);
+	} else {
+		mno_buf_adds(&c->out, ctl_esc(c, json_object_get_string(v)));
+		c->next_text--; /* keeps @name out of the ring's reach */
+	}
+	mno_buf_addf(&c->out, " %s\n", name);
 }
 
 /* For other programs: Unix seconds, value, series. */
 static void lines(struct ctl *c, struct json_object *result)
 {
+	static const char *const many[] = {"values", "histograms"}, *const one[] = {
+									    "value", "histogram"};
+
 	for (size_t i = 0; i < jlen(result); i++) {
-		struct json_object *s = jidx(result, i), *values = jget(s, "values");
+		struct json_object *s = jidx(result, i);
 		const char *name = series_name(c, result, jget(s, "metric"), true);
-		size_t n = values ? jlen(values) : 1;
-		char number[32], *kept = ctl_scratch(c);
+		char *kept = ctl_scratch(c);
 
 		strcpy(kept, name);
-		for (size_t k = 0; k < n; k++) {
-			struct json_object *pair = values ? jidx(values, k) : jget(s, "value");
-			double t;
+		for (size_t k = 0; k < ARRAY_SIZE(many); k++) {
+			struct json_object *all = jget(s, many[k]);
 
-			snprintf(number, sizeof(number), "%.17g", sample(pair, &t));
-			mno_buf_addf(&c->out, "%.3f %s %s\n", t,
-				ctl_esc(c, jidx(pair, 1) ? json_object_get_string(jidx(pair, 1))
-							 : number),
-				kept);
-			c->next_text--; /* keeps @kept out of the ring's reach */
+			for (size_t n = 0; n < jlen(all); n++)
+				line(c, jidx(all, n), kept);
+			line(c, jget(s, one[k]), kept);
 		}
 	}
 }
@@ -221,9 +279,10 @@ static size_t count_samples(struct json_object *result)
 	size_t n = 0;
 
 	for (size_t i = 0; i < jlen(result); i++) {
-		struct json_object *values = jget(jidx(result, i), "values");
+		struct json_object *s = jidx(result, i);
 
-		n += values ? jlen(values) : 1;
+		n += jlen(jget(s, "values")) + jlen(jget(s, "histograms"));
+		n += (jget(s, "value") != NULL) + (jget(s, "histogram") != NULL);
 	}
 	return n;
 }
@@ -368,6 +427,9 @@ int verb_query(struct ctl *c)
 		show(c, type, result);
 	else
 		explain_empty(c, expr, &s);
+	for (size_t i = 0; i < jlen(jget(a.root, "warnings")); i++)
+		ctl_footer(c, "warning: %s",
+			ctl_esc(c, json_object_get_string(jidx(jget(a.root, "warnings"), i))));
 	if (a.completeness >= 0)
 		share = json_object_new_double(a.completeness);
 	ctl_footer(c, "%s \u00b7 %zu series, %s%s%s \u00b7 answered in %s",

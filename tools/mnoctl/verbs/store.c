@@ -71,6 +71,11 @@ static void show_check(struct ctl *c, struct json_object *k)
 			ju64(k, "damaged") ? "damage, see mnoctl store check" : "sound");
 	else
 		ctl_field(c, "check", CTL_PLAIN, "none since the start (mnoctl store check)");
+	if (ju64(k, "whole_passes"))
+		ctl_field(c, "", CTL_PLAIN,
+			"the last whole pass in the background took %s, ended %s",
+			ctl_seconds(c, jf64(k, "whole_pass_seconds")),
+			ctl_ago(c, ju64(k, "whole_pass_ms") * NS_PER_MS));
 }
 
 static void show_key(struct ctl *c, struct json_object *k)
@@ -84,7 +89,7 @@ static void show_key(struct ctl *c, struct json_object *k)
 		jtrue(k, "changing") ? " (a change is not complete)" : "",
 		ctl_things(c, ju64(k, "environments"), "environment", "environments"));
 	if (jtrue(k, "resealing"))
-		ctl_field(c, "", CTL_PLAIN, "new data key of main: %s sealed anew, about %s left",
+		ctl_field(c, "", CTL_PLAIN, "new data key: %s sealed anew, about %s left",
 			ctl_things(c, ju64(k, "resealed"), "value", "values"),
 			ctl_exact(c, ju64(k, "reseal_left")));
 }
@@ -143,6 +148,9 @@ static int status(struct ctl *c)
 	show_kinds(c, a.root);
 	show_key(c, jget(a.root, "key"));
 	show_check(c, jget(a.root, "check"));
+	if (ju64(a.root, "quarantined"))
+		ctl_field(c, "quarantine", CTL_BAD, "%s (mnoctl store quarantine)",
+			ctl_things(c, ju64(a.root, "quarantined"), "value", "values"));
 	if (ju64(a.root, "damaged") || ju64(a.root, "mended") || ju64(a.root, "set_aside"))
 		ctl_field(c, "damage", CTL_BAD,
 			"%s met by reads, %s mended, %s set aside, since the start",
@@ -225,6 +233,88 @@ static int check(struct ctl *c)
 		ctl_things(c, ju64(a.root, "environments"), "environment", "environments"),
 		ctl_bytes(c, jf64(a.root, "bytes")), ctl_seconds(c, jf64(a.root, "seconds")));
 	return ju64(a.root, "damaged") ? CTL_NO : CTL_OK;
+}
+
+/* --- quarantine ------------------------------------------------------------------------------- */
+
+static const struct ctl_col quarantined[] = {
+	{.head = "environment"},
+	{.head = "id", .right = true},
+	{.head = "database"},
+	{.head = "found", .drop = 2},
+	{.head = "bytes", .right = true, .drop = 1},
+	{.head = "lost", .flex = true},
+};
+
+static void list_quarantine(struct ctl *c, struct json_object *root)
+{
+	struct json_object *v = jget(root, "values");
+	_cleanup_table_ struct ctl_table t;
+
+	ctl_table_init(&t, quarantined, ARRAY_SIZE(quarantined));
+	for (size_t i = 0; i < jlen(v); i++) {
+		struct json_object *o = jidx(v, i);
+
+		ctl_cell(&t, CTL_BOLD, "%s", ctl_esc(c, jstr(o, "environment")));
+		ctl_cell(&t, CTL_PLAIN, "%llu", (unsigned long long)ju64(o, "id"));
+		ctl_cell(&t, CTL_PLAIN, "%s", ctl_esc(c, jstr(o, "database")));
+		ctl_cell(&t, CTL_PLAIN, "%s", ctl_ago(c, ju64(o, "time_ms") * NS_PER_MS));
+		ctl_cell(&t, CTL_PLAIN, "%s", ctl_bytes(c, jf64(o, "bytes")));
+		ctl_cell(&t, CTL_BAD, "%s", ctl_esc(c, jstr(o, "lost")));
+	}
+	if (jlen(v))
+		ctl_table_print(c, &t);
+	else
+		ctl_printf(c, CTL_GOOD, "nothing is in quarantine\n");
+	if (ju64(root, "count") > jlen(v))
+		ctl_printf(
+			c, CTL_WARN, "and %s more\n", ctl_exact(c, ju64(root, "count") - jlen(v)));
+	if (ju64(root, "refused"))
+		ctl_printf(c, CTL_WARN, "%s more had no room here and stay where they are\n",
+			ctl_exact(c, ju64(root, "refused")));
+}
+
+static void show_quarantine(struct ctl *c, struct json_object *root)
+{
+	struct json_object *o = jidx(jget(root, "values"), 0);
+
+	ctl_field(c, "value", CTL_BOLD, "%s %s %s", ctl_esc(c, jstr(o, "environment")),
+		ctl_esc(c, jstr(o, "database")), ctl_esc(c, jstr(o, "key")));
+	ctl_field(c, "found", CTL_PLAIN, "%s", ctl_ago(c, ju64(o, "time_ms") * NS_PER_MS));
+	ctl_field(c, "lost", CTL_BAD, "%s", ctl_esc(c, jstr(o, "lost")));
+	ctl_field(c, "bytes", CTL_PLAIN, "%s, base64: %s", ctl_exact(c, ju64(o, "bytes")),
+		ctl_esc(c, jstr(o, "value_base64")));
+}
+
+static int quarantine(struct ctl *c)
+{
+	const char *what = c->args->n_pos > 1 ? c->args->pos[1] : "list";
+	bool list = !strcmp(what, "list"), drop = !strcmp(what, "drop");
+	_cleanup_answer_ struct ctl_answer a = {0};
+	_cleanup_buf_ struct mno_buf target = {0};
+	int r;
+
+	if (!list && !drop && strcmp(what, "show") != 0)
+		return ctl_fail(c, CTL_USAGE, NULL, "quarantine %s: it is one of list, show, drop",
+			ctl_esc(c, what));
+	if (c->args->n_pos != (list ? MNO_MIN(c->args->n_pos, (size_t)2) : 4))
+		return ctl_fail(c, CTL_USAGE, "mnoctl store quarantine shows both",
+			list ? "unexpected argument" : "%s wants an environment and an id", what);
+	mno_buf_adds(&target, "/mno/v1/store/quarantine");
+	ctl_param(&target, "environment", list ? NULL : c->args->pos[2]);
+	ctl_param(&target, "id", list ? NULL : c->args->pos[3]);
+	r = ctl_ask(c, drop ? "DELETE" : "GET", mno_buf_cstr(&target), &a);
+	if (r)
+		return r;
+	if (c->json)
+		ctl_put_json(c, &a.body);
+	else if (list)
+		list_quarantine(c, a.root);
+	else if (drop)
+		ctl_printf(c, CTL_GOOD, "dropped with the next commit\n");
+	else
+		show_quarantine(c, a.root);
+	return CTL_OK;
 }
 
 /* --- keys ------------------------------------------------------------------------------------- */
@@ -364,8 +454,9 @@ int verb_store(struct ctl *c)
 		const char *name;
 		size_t max;
 		int (*fn)(struct ctl *c);
-	} rows[] = {{"status", 1, status}, {"check", 1, check}, {"key", 3, key},
-		{"archive", 3, archive}, {"attach", 2, attach}, {"detach", 2, detach}};
+	} rows[] = {{"status", 1, status}, {"check", 1, check}, {"quarantine", 4, quarantine},
+		{"key", 3, key}, {"archive", 3, archive}, {"attach", 2, attach},
+		{"detach", 2, detach}};
 	const char *what = c->args->n_pos ? c->args->pos[0] : "status";
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
