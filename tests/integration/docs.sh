@@ -62,7 +62,7 @@ ok "first fits" ctl doc put small c a --value 1
 ok "second does not" exits 1 ctl doc put small c b --value 1
 ok "and says why" grep -q quota "$W/body"
 ok "watch from the first change on" sh -c "timeout 3 '$O/mnoctl' -s '$SOCK' -j doc watch ops hosts --since 1 --values >'$W/seen'
-  jq -es 'length == 3 and .[0].op == \"put\" and .[2].value.cores == 9' '$W/seen'"
+  jq -es '[.[] | select(.op == \"put\")] | length == 3 and .[2].value.cores == 9' '$W/seen' && jq -es 'any(.[]; .op == \"index\" and .value.path != null)' '$W/seen'"
 ok "delete" ctl doc delete ops hosts db/1
 ok "delete again" exits 1 ctl doc delete ops hosts db/1
 ok "drop needs --yes" exits 2 ctl doc drop ops hosts
