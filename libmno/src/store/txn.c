@@ -25,6 +25,7 @@ static int grow_map(struct mno_env *e)
 	if (want <= size)
 		return 0; /* free pages inside may still do; if not, the put says so */
 	pthread_rwlock_wrlock(&e->map_lock);
+	mno_env_readers_reset(e); /* nobody reads now: LMDB wants no snapshot open */
 	e->map_at = NULL;
 	r = mno_lmdb_error(mdb_env_set_mapsize(e->env, want));
 	pthread_rwlock_unlock(&e->map_lock);

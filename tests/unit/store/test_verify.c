@@ -129,6 +129,7 @@ static void flip_doc(struct st *s, enum mno_db db, size_t byte)
 	assert_int_equal(mdb_txn_begin(e->env, NULL, 0, &t), 0);
 	assert_int_equal(mdb_put(t, e->dbi[db], &key, &val, 0), 0);
 	assert_int_equal(mdb_txn_commit(t), 0);
+	mno_env_readers_reset(e); /* they could not know of this commit */
 	mno_env_unref(e);
 }
 
