@@ -17,37 +17,6 @@
 #define ROUNDS  7
 #define THREADS 2
 
-/* *@ret_cpu: seconds once the series are known. */
-static size_t load(struct bench_series *b, const struct hostdata *h, unsigned copies, size_t a_txn,
-	double *ret_cpu)
-{
-	uint32_t *ids = bench_series_ids(b, h, copies);
-	uint32_t *row = bench_alloc(h->n_series * copies, sizeof(*row));
-	double *v = bench_alloc(h->n_series * copies, sizeof(*v));
-	double t0 = bench_cpu();
-	size_t samples = 0;
-
-	for (size_t tick = 0; tick < h->n_ticks; tick++) {
-		size_t n = 0;
-
-		if (!b->txn)
-			bench_series_begin(b);
-		for (unsigned c = 0; c < copies; c++)
-			n += hostdata_row(h, tick, ids + c * h->n_series, row + n, v + n);
-		bench_must("append", mno_series_append(b->s, b->txn, h->t_ms[tick], row, v, n));
-		samples += n;
-		if (tick == h->n_ticks - 1)
-			bench_must("seal", mno_series_seal(b->s, b->txn));
-		if (tick % a_txn == a_txn - 1 || tick == h->n_ticks - 1)
-			bench_series_commit(b);
-	}
-	*ret_cpu = bench_cpu() - t0;
-	free(ids);
-	free(row);
-	free(v);
-	return samples;
-}
-
 static void bench_size(const struct hostdata *h)
 {
 	struct mno_series_stat ss;
@@ -59,7 +28,7 @@ static void bench_size(const struct hostdata *h)
 
 	workdir_new(&w, "series");
 	bench_series_open(&b, w.path);
-	n = load(&b, h, 1, 1, &cpu);
+	n = bench_series_load(&b, h, 1, 1, true, &cpu);
 	mno_series_stat(b.s, &ss);
 	bench_must("figures", mno_store_stat(b.store, &es));
 	bench_series_close(&b);
@@ -218,7 +187,7 @@ static void bench_speed(const struct hostdata *h)
 
 	workdir_new(&w, "series");
 	bench_series_open(&b, w.path);
-	n = load(&b, h, COPIES, 64, &cpu);
+	n = bench_series_load(&b, h, COPIES, 64, true, &cpu);
 	printf("bench series-ingest %.2f M/s\n", (double)n / cpu / 1e6);
 	bench_scan(&b, n);
 	bench_agg(&b);

@@ -22,31 +22,6 @@
 #define QUERIES     5
 #define THREADS     2
 
-static size_t load(struct bench_series *b, const struct hostdata *h, unsigned copies)
-{
-	uint32_t *ids = bench_series_ids(b, h, copies);
-	uint32_t *row = bench_alloc(h->n_series * copies, sizeof(*row));
-	double *v = bench_alloc(h->n_series * copies, sizeof(*v));
-	size_t samples = 0;
-
-	for (size_t tick = 0; tick < h->n_ticks; tick++) {
-		size_t n = 0;
-
-		if (!b->txn)
-			bench_series_begin(b);
-		for (unsigned c = 0; c < copies; c++)
-			n += hostdata_row(h, tick, ids + c * h->n_series, row + n, v + n);
-		bench_must("append", mno_series_append(b->s, b->txn, h->t_ms[tick], row, v, n));
-		samples += n;
-		if (tick % TICKS_A_TXN == TICKS_A_TXN - 1 || tick == h->n_ticks - 1)
-			bench_series_commit(b);
-	}
-	free(ids);
-	free(row);
-	free(v);
-	return samples;
-}
-
 /* --- the query ---------------------------------------------------------------------------------- */
 
 struct query {
@@ -262,9 +237,7 @@ static void bench_host(const struct hostdata *h, unsigned copies)
 
 	workdir_new(&w, "fold");
 	bench_series_open(&b, w.path);
-	t0 = bench_cpu();
-	n = load(&b, h, copies);
-	t0 = bench_cpu() - t0;
+	n = bench_series_load(&b, h, copies, TICKS_A_TXN, false, &t0);
 	bench_must("figures", mno_store_stat(b.store, &es));
 	if (n != h->n_samples * copies)
 		bench_must("samples are missing", -MNO_ECORRUPT);

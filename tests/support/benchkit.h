@@ -130,3 +130,37 @@ static inline uint32_t *bench_series_ids(
 	bench_series_commit(b);
 	return ids;
 }
+
+/*
+ * All of the data, @copies hosts of it, @a_txn ticks in a transaction. *@ret_cpu: seconds once the
+ * series are known. Samples.
+ */
+static inline size_t bench_series_load(struct bench_series *b, const struct hostdata *h,
+	unsigned copies, size_t a_txn, bool seal, double *ret_cpu)
+{
+	uint32_t *ids = bench_series_ids(b, h, copies);
+	uint32_t *row = bench_alloc(h->n_series * copies, sizeof(*row));
+	double *v = bench_alloc(h->n_series * copies, sizeof(*v));
+	double t0 = bench_cpu();
+	size_t samples = 0;
+
+	for (size_t tick = 0; tick < h->n_ticks; tick++) {
+		size_t n = 0;
+
+		if (!b->txn)
+			bench_series_begin(b);
+		for (unsigned c = 0; c < copies; c++)
+			n += hostdata_row(h, tick, ids + c * h->n_series, row + n, v + n);
+		bench_must("append", mno_series_append(b->s, b->txn, h->t_ms[tick], row, v, n));
+		samples += n;
+		if (seal && tick == h->n_ticks - 1)
+			bench_must("seal", mno_series_seal(b->s, b->txn));
+		if (tick % a_txn == a_txn - 1 || tick == h->n_ticks - 1)
+			bench_series_commit(b);
+	}
+	*ret_cpu = bench_cpu() - t0;
+	free(ids);
+	free(row);
+	free(v);
+	return samples;
+}

@@ -57,6 +57,14 @@ void ctl_param(struct mno_buf *target, const char *name, const char *value);
 /* Prints the answer as it came (-j), safe for terminals. */
 void ctl_put_json(struct ctl *c, const struct mno_buf *body);
 void ctl_put_json_object(struct ctl *c, struct json_object *o);
+/* Behind ctl_ask() and its like, with what it returned as @r: true when nothing is left to show, as
+ * that failed or the answer was printed as it came (-j). @r is the exit code then. */
+static inline bool ctl_answered(struct ctl *c, int r, const struct ctl_answer *a)
+{
+	if (r == 0 && c->json)
+		ctl_put_json(c, &a->body);
+	return r || c->json;
+}
 /* What a failed request means: fills @e from the error number or from status and body. */
 void ctl_explain_errno(const struct ctl *c, int err, struct ctl_error *e);
 void ctl_explain_status(int status, const char *body, size_t len, struct ctl_error *e);

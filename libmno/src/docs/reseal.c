@@ -92,23 +92,13 @@ static int reseal_value(struct step *q, enum mno_db db)
 /* Copies the pair behind q->key: a put moves pages. -ENOENT: that was the last. */
 static int next_pair(struct step *q, enum mno_db db)
 {
-	MDB_val k = {q->key.len, q->key.data}, v;
-	MDB_cursor *c;
-	int r = mno_lmdb_error(mdb_cursor_open(q->t->t, q->d->e->dbi[db], &c));
+	int r = q->at.any ? mno_read_fetch(q->d->e, q->t->t, db, MNO_SEEK_GT, q->key.data,
+				    q->key.len, &q->key, &q->val)
+			  : mno_read_fetch(
+				    q->d->e, q->t->t, db, MNO_SEEK_GE, "", 1, &q->key, &q->val);
 
-	if (r < 0)
-		return r;
-	r = mno_lmdb_error(q->at.any ? mno_cursor_seek(c, MNO_SEEK_GT, &k, &v)
-				     : mdb_cursor_get(c, &k, &v, MDB_FIRST));
-	if (r == 0) {
-		mno_buf_reset(&q->val);
-		mno_buf_add(&q->val, v.mv_data, v.mv_size);
-		mno_buf_reset(&q->key);
-		mno_buf_add(&q->key, k.mv_data, k.mv_size);
+	if (r == 0)
 		q->at.any = 1;
-		r = q->key.err ?: q->val.err;
-	}
-	mdb_cursor_close(c);
 	return r;
 }
 

@@ -300,20 +300,30 @@ static int read_run(struct late_view *w, MDB_cursor *c, uint32_t run, struct lat
 	return r < 0 ? r : put_under(acc, &q->part, q->want);
 }
 
-int late_run_read(struct late_view *w, uint32_t group, uint32_t run, uint64_t want, int64_t t0,
-	int64_t t1, struct late_set *acc)
+static int view_ask(struct late_view *w, uint32_t group, uint64_t want, int64_t t0, int64_t t1,
+	MDB_cursor **ret)
 {
-	MDB_cursor *c;
 	int r = view_ready(w);
 
 	if (r == 0)
-		r = mno_lmdb_error(mdb_cursor_open(w->t, w->e->dbi[MNO_DB_LATE], &c));
+		r = mno_lmdb_error(mdb_cursor_open(w->t, w->e->dbi[MNO_DB_LATE], ret));
 	if (r < 0)
 		return r;
 	w->q->group = group;
 	w->q->want = want;
 	w->q->t0 = t0;
 	w->q->t1 = t1;
+	return 0;
+}
+
+int late_run_read(struct late_view *w, uint32_t group, uint32_t run, uint64_t want, int64_t t0,
+	int64_t t1, struct late_set *acc)
+{
+	MDB_cursor *c;
+	int r = view_ask(w, group, want, t0, t1, &c);
+
+	if (r < 0)
+		return r;
 	r = read_run(w, c, run, acc);
 	mdb_cursor_close(c);
 	return r;
@@ -325,16 +335,10 @@ int late_read(struct late_view *w, uint32_t group, uint64_t want, int64_t t0, in
 	uint8_t from[LATE_KEY];
 	MDB_cursor *c;
 	MDB_val k, v;
-	int r = view_ready(w);
+	int r = view_ask(w, group, want, t0, t1, &c);
 
-	if (r == 0)
-		r = mno_lmdb_error(mdb_cursor_open(w->t, w->e->dbi[MNO_DB_LATE], &c));
 	if (r < 0)
 		return r;
-	w->q->group = group;
-	w->q->want = want;
-	w->q->t0 = t0;
-	w->q->t1 = t1;
 	late_key(from, group, UINT32_MAX, UINT64_MAX);
 	r = at_key(c, MNO_SEEK_LE, from, &k, &v);
 	while (r == 0 && same(&k, from, 4)) { /* the newest first */

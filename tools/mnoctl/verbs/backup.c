@@ -88,12 +88,8 @@ static int list(struct ctl *c)
 
 	ctl_table_init(&t, columns, ARRAY_SIZE(columns));
 	r = get_list(c, &a);
-	if (r)
+	if (ctl_answered(c, r, &a))
 		return r;
-	if (c->json) {
-		ctl_put_json(c, &a.body);
-		return 0;
-	}
 	v = jget(a.root, "backups");
 	for (size_t i = 0; i < jlen(v); i++)
 		add_backup(c, &t, jidx(v, i));

@@ -285,13 +285,9 @@ static int stored(struct ctl *c)
 	ctl_param(&target, "pid", ctl_opt(c->args, "pid"));
 	add_kinds(c, &target);
 	r = ctl_get(c, mno_buf_cstr(&target), &a);
-	if (r)
+	if (ctl_answered(c, r, &a))
 		return r;
 	events = jget(a.root, "events");
-	if (c->json) {
-		ctl_put_json(c, &a.body);
-		return 0;
-	}
 	if (jlen(events))
 		json_object_array_sort(events, by_time);
 	for (size_t i = 0; i < jlen(events); i++)

@@ -75,12 +75,8 @@ static int list(struct ctl *c)
 	int r = ctl_get(c, "/mno/v1/probes", &a);
 
 	ctl_table_init(&t, columns, ARRAY_SIZE(columns));
-	if (r)
+	if (ctl_answered(c, r, &a))
 		return r;
-	if (c->json) {
-		ctl_put_json(c, &a.body);
-		return 0;
-	}
 	probes = jget(a.root, "probes");
 	for (size_t i = 0; i < jlen(probes); i++) {
 		struct json_object *p = jidx(probes, i);
@@ -185,12 +181,8 @@ static int change(struct ctl *c, const char *name, bool enable)
 	mno_buf_adds(&target, enable ? "/enable" : "/disable");
 	ctl_param(&target, "for", ctl_opt(c->args, "for"));
 	r = ctl_ask(c, "POST", mno_buf_cstr(&target), &a);
-	if (r)
+	if (ctl_answered(c, r, &a))
 		return r;
-	if (c->json) {
-		ctl_put_json(c, &a.body);
-		return 0;
-	}
 	left = jf64(a.root, "until_seconds");
 	ctl_printf(c, CTL_PLAIN, "%s is %s", ctl_esc(c, name), ctl_esc(c, jstr(a.root, "state")));
 	if (*jstr(a.root, "attach") && enable)

@@ -415,12 +415,8 @@ int verb_query(struct ctl *c)
 			*expr ? "longer than 8192 bytes" : "empty");
 	make_target(&target, expr, &s);
 	r = ctl_get(c, mno_buf_cstr(&target), &a);
-	if (r)
+	if (ctl_answered(c, r, &a))
 		return r;
-	if (c->json) {
-		ctl_put_json(c, &a.body);
-		return 0;
-	}
 	result = jget(jget(a.root, "data"), "result");
 	type = jstr(jget(a.root, "data"), "resultType");
 	if (jlen(result))

@@ -130,12 +130,8 @@ static int status(struct ctl *c)
 	int r = ctl_get(c, "/mno/v1/store", &a);
 
 	ctl_table_init(&t, columns, ARRAY_SIZE(columns));
-	if (r)
+	if (ctl_answered(c, r, &a))
 		return r;
-	if (c->json) {
-		ctl_put_json(c, &a.body);
-		return 0;
-	}
 	parts = jget(a.root, "environments");
 	for (size_t i = 0; i < jlen(parts); i++)
 		add_part(c, &t, jidx(parts, i));
@@ -342,12 +338,8 @@ static int key_answer(struct ctl *c, const char *method, const char *target)
 	_cleanup_answer_ struct ctl_answer a = {0};
 	int r = ctl_ask(c, method, target, &a);
 
-	if (r)
+	if (ctl_answered(c, r, &a))
 		return r;
-	if (c->json) {
-		ctl_put_json(c, &a.body);
-		return 0;
-	}
 	show_key(c, jget(a.root, "key"));
 	show_old_keys(c, jget(a.root, "old_keys"), "kept");
 	show_old_keys(c, jget(a.root, "forgotten"), "destroyed");
