@@ -24,7 +24,7 @@ struct mend {
 	struct mno_docs *d;
 	MDB_txn *t;
 	struct bad *v;
-	size_t n, damaged;
+	size_t n, damaged, sound;
 	struct mno_buf row;
 };
 
@@ -62,8 +62,9 @@ static int look_at(struct mend *m, const MDB_val *k, const MDB_val *v)
 		return 0;
 	r = docs_seal_open(
 		m->d, MNO_DB_DOC_META, key, k->mv_size, v->mv_data, v->mv_size, &h, &m->row);
-	if (r == -ENOMEM || r == -ENOKEY)
+	if (r == -ENOMEM)
 		return r;
+	m->sound += r == 0;
 	m->damaged += r < 0;
 	if (r < 0 || !has_copy(m, key))
 		m->v[m->n++] = (struct bad){
@@ -319,6 +320,9 @@ int docs_mend(struct mno_docs *d)
 		r = each_row(&m, look_at);
 		mno_read_end(d->e, m.t);
 	}
+	/* bits flip in some rows; in all of them it is the keys that are not those of this catalogue */
+	if (r == 0 && m.damaged && !m.sound)
+		r = -ENOKEY;
 	if (r == 0 && m.damaged) {
 		mno_warn("docs: %zu rows of the catalogue are damaged: mending", m.damaged);
 		d->store->damaged += m.damaged;

@@ -310,7 +310,7 @@ static void test_values(void **state)
 }
 
 struct kept {
-	uint8_t bytes[1 << 16];
+	uint8_t bytes[1 << 19];
 	size_t len, n;
 	uint64_t id;
 	char env[40];
