@@ -83,19 +83,6 @@ static int reserve_lock(struct mno_env *e)
 	return -posix_fallocate(fd, 0, LOCK_BYTES);
 }
 
-/*
- * The table of readers says nothing once nobody is there: its blocks are given back. Emptied, not
- * removed, and only under LMDB's own lock: another process that reads keeps its place in it.
- */
-static void empty_lock(struct mno_env *e)
-{
-	struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	_cleanup_close_ int fd = openat(e->dir_fd, "lock.mdb", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-
-	if (fd >= 0 && fcntl(fd, F_SETLK, &all) == 0 && ftruncate(fd, 0) < 0)
-		mno_debug("store: %s/lock.mdb keeps its size: %s", e->name, strerror(errno));
-}
-
 /* A new directory has no file yet; what else is in its place LMDB will refuse. */
 static int check_pages(struct mno_env *e)
 {
@@ -524,8 +511,6 @@ struct mno_env *mno_env_free(struct mno_env *e)
 	mno_env_readers_free(e);
 	if (e->env)
 		mdb_env_close(e->env);
-	if (e->env && !e->store->opts.read_only)
-		empty_lock(e);
 	if (e->env && e->touched && !e->gone && !e->store->opts.read_only &&
 		mno_pages_record(e->dir_fd, MNO_PAGES_RECORD_NS) < 0)
 		mno_pages_forget(e->dir_fd);
