@@ -158,7 +158,8 @@ int docs_seal_open(struct mno_docs *d, enum mno_db db, const void *key, size_t k
 	mno_buf_reset(out);
 	if (r == 0)
 		r = open_value(d, db, key, klen, val, len, out);
-	if (r == -ENOKEY) /* keys go when nothing needs them: a flipped bit names one that never was */
+	if (r ==
+		-ENOKEY) /* keys go when nothing needs them: a flipped bit names one that never was */
 		r = -MNO_ECORRUPT;
 	if (r == -MNO_ECORRUPT) {
 		d->damaged++;
