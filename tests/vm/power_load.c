@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * power_load write DIR DEVICE SECTOR STEPS [nosync]: fills the store of DIR with what
- * fault_load.h describes, in two runs, changing its keys on the way. After each acknowledged
+ * fault_load.h describes, in two runs, changing its keys and the form of the documents that were
+ * there (fault_form.h) on the way. After each acknowledged
  * commit its number goes to DEVICE past its file system: of telemetry to SECTOR, of documents to
  * the next one. With nosync LMDB never syncs.
- * power_load check DIR ROWS DOCS: compares the store with the model; prints what is there.
+ * power_load check DIR ROWS DOCS SUM: compares the store with the model; prints what is there, and
+ * into the file $POWER_STAGES how far the migration is. Goes on with that, or takes it back.
+ * power_load sum DIR: prints the SUM of the documents that are there before.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "../unit/store/fault_load.h"
+#include "../unit/store/fault_form.h"
 #include "mno/store_keys.h"
 
 #define D2_COMMITS  2 /* a power cut may take, of one second each */
@@ -53,6 +56,11 @@ static void *docs_main(void *arg)
 		r = load_docs(&w->l, i);
 		if (r == 0)
 			r = ack(w, 1, i + 1);
+		if (r == 0) {
+			r = MNO_MIN(form_some(&w->l, i), 0);
+			if (r < 0)
+				load_wrong("migration at document %d: %s", i, mno_strerror(r));
+		}
 	}
 	w->failed = r;
 	return NULL;
@@ -113,12 +121,41 @@ static int do_write(char **argv)
 	return r;
 }
 
+static int note_stage(enum mno_docs_form_stage stage)
+{
+	const char *path = getenv("POWER_STAGES");
+	FILE *f = path ? fopen(path, "ae") : NULL;
+
+	if (f)
+		fprintf(f, "%s\n", mno_docs_form_stage_name(stage));
+	return f && fclose(f) == 0 ? 0 : load_wrong("no file for stages");
+}
+
 static int do_check(char **argv)
 {
 	struct load_mark acked = {atoi(argv[3]), atoi(argv[4])}, found = {0};
+	enum mno_docs_form_stage stage;
 	int r = load_check(argv[2], acked, D2_COMMITS, true, &found);
 
+	if (r == 0) /* half of the cuts go forth, half back */
+		r = form_check(argv[2], strtoull(argv[5], NULL, 10),
+			(found.rows + found.docs) % 2 ? FORM_RESUMED : FORM_UNDONE, &stage);
+	if (r == 0)
+		r = note_stage(stage);
 	printf("%d %d\n", found.rows, found.docs);
+	return r;
+}
+
+static int do_sum(char **argv)
+{
+	struct load l;
+	uint64_t sum = 0;
+	int r = load_open(&l, argv[2]);
+
+	if (r == 0)
+		r = form_sum(l.docs, &sum);
+	load_close(&l);
+	printf("%llu\n", (unsigned long long)sum);
 	return r;
 }
 
@@ -127,9 +164,12 @@ int main(int argc, char **argv)
 	no_sync = argc == 7 && strcmp(argv[6], "nosync") == 0;
 	if ((argc == 6 || no_sync) && strcmp(argv[1], "write") == 0)
 		return do_write(argv) < 0;
-	if (argc == 5 && strcmp(argv[1], "check") == 0)
+	if (argc == 6 && strcmp(argv[1], "check") == 0)
 		return do_check(argv) < 0;
+	if (argc == 3 && strcmp(argv[1], "sum") == 0)
+		return do_sum(argv) < 0;
 	fprintf(stderr, "usage: power_load write DIR DEVICE SECTOR STEPS [nosync]\n"
-			"       power_load check DIR ROWS DOCS\n");
+			"       power_load check DIR ROWS DOCS SUM\n"
+			"       power_load sum DIR\n");
 	return 2;
 }

@@ -170,10 +170,22 @@ power_log() {
   guest "$1" power-log payload.cpio "${drives[@]}"
 }
 
-# logged_disk NAME: a -d for a new disk of 48 MiB, 40 of them a file system, whose log is kept.
+# old_store DIR: a store whose documents are of an older form.
+old_store() {
+  local file fixture=tests/fixtures/docs-1
+  for file in "$fixture"/*/*.zst; do
+    mkdir -p "$1/$(basename "${file%/*}")" &&
+      zstd -dqf "$file" -o "$1/$(basename "${file%/*}")/$(basename "$file" .zst)" || return 1
+  done
+  chmod -R go= "$1"
+}
+
+# logged_disk NAME: a -d for a new disk of 48 MiB, 40 of them a file system that has $work/old in
+# it, whose log is kept.
 logged_disk() {
   local disk=$work/$1.img log=$work/$1.log
-  truncate -s 48M "$disk" && PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -F -E nodiscard "$disk" 40M &&
+  truncate -s 48M "$disk" &&
+    PATH=$PATH:/usr/sbin:/sbin mkfs.ext4 -q -F -E nodiscard -d "$work/old" "$disk" 40M &&
     cp --sparse=always "$disk" "$work/$1.base" && : >"$log" || return 1
   echo "driver=blklogwrites,if=virtio,file.driver=raw,file.file.driver=file,\
 file.file.filename=$disk,log.driver=file,log.filename=$log,\
@@ -184,17 +196,38 @@ log-sector-size=512,log-super-update-interval=1"
 store_cuts() {
   local temp=$work
   [ ! -w /dev/shm ] || temp=$(mktemp -d /dev/shm/mno-cuts.XXXXXX)
-  line=$(POWER_LOAD="$build/tests/vm/power_load" "$build/vm/bin/logreplay" "$work/$2.log" \
+  line=$(POWER_LOAD="$build/tests/vm/power_load" POWER_SUM="$store_sum" \
+    POWER_STAGES="$work/$2.stages" "$build/vm/bin/logreplay" "$work/$2.log" \
     "$work/$2.base" "$3" "$store_mark" "$temp/cut" "$here/cut_check.sh" "${@:4}" \
     2>"$logs/$1-power-store/$2" | tee -a "$logs/$1-power-store/$2" | tail -n 1)
   [ "$temp" = "$work" ] || rm -rf "$temp"
   say "$1 power-store: $2: $line"
 }
 
+# cuts_in_migration KERNEL: sound cuts must have fallen into each part of the migration.
+cuts_in_migration() {
+  local stage found missing=''
+  found=$(sort "$work/sound.stages" | uniq -c | awk '{ printf "%s %s ", $2, $1 }')
+  for stage in copying checking "done" undoing undone; do
+    [[ " $found" == *" $stage "* ]] || missing+=" $stage"
+  done
+  say "$1 power-store: the migration was found $found"
+  if [ -z "$missing" ]; then
+    report ok "$1" power-store/cuts-in-migration
+  else
+    report FAIL "$1" power-store/cuts-in-migration "no cut fell into:$missing"
+  fi
+}
+
 # The store under many cuts, and two that must not survive them: or the test sees nothing.
 store_mark=90000
 power_store() {
-  local disk line drives=()
+  local disk line store_sum drives=()
+  if ! { old_store "$work/old/state" && cp -r "$work/old/state" "$work/old-sum" &&
+    store_sum=$("$build/tests/vm/power_load" sum "$work/old-sum"); }; then
+    report FAIL "$1" power-store/old-store "no store of documents of form 1: see above"
+    return
+  fi
   for disk in sound nosync noflush; do
     drives+=(-d "$(logged_disk $disk)") || return 1
   done
@@ -206,6 +239,7 @@ power_store() {
   else
     report FAIL "$1" power-store/cuts "$line; see $logs/$1-power-store/sound"
   fi
+  cuts_in_migration "$1"
   for disk in nosync noflush; do
     store_cuts "$1" $disk 300 first
     if [[ $line =~ wrong\ [1-9] ]]; then

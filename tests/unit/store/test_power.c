@@ -20,15 +20,13 @@
 #include "mno/map.h"
 #include "mno/store_keys.h"
 #include "../migrate/docs_rig.h"
-#include "fault_load.h"
+#include "fault_form.h"
 #include "fault_cuts.h"
 
 #define CUTS_DEFAULT 1000
 #define D2_COMMITS   2 /* of one second each */
 #define STEPS        40
 #define STORE_CUTS   250 /* of the migration of a store */
-#define UNDO_AT      34  /* documents of the writer: by then theirs were migrated */
-#define AGAIN_AT     54
 
 struct log {
 	const uint8_t *data;
@@ -89,20 +87,6 @@ struct docs_arg {
 	int from, to;
 };
 
-/* Two steps of the migration of documents with each write. */
-static int migrate_some(struct load *l, int i)
-{
-	int r = 0;
-
-	if (i == UNDO_AT)
-		r = mno_docs_form_want(l->docs, MNO_DOCS_FORM_UNDO);
-	if (i == AGAIN_AT)
-		r = mno_docs_form_want(l->docs, MNO_DOCS_FORM_RUN);
-	for (int k = 0; k < 2 && r >= 0; k++)
-		r = mno_docs_work(l->docs);
-	return r;
-}
-
 static void *docs_main(void *arg)
 {
 	struct docs_arg *a = arg;
@@ -111,7 +95,7 @@ static void *docs_main(void *arg)
 		if (load_docs(a->l, i) < 0)
 			_exit(2);
 		file_ack('d', i + 1);
-		if (migrate_some(a->l, i) < 0)
+		if (form_some(a->l, i) < 0)
 			_exit(8);
 	}
 	return NULL;
@@ -241,35 +225,6 @@ static void log_done(struct log *log)
 
 /* --- cuts ------------------------------------------------------------------------------------- */
 
-/* All documents of the fixture as one number. */
-static int sum_doc(void *arg, const struct mno_doc *d)
-{
-	static const uint8_t secret[16] = "documents' sum";
-	uint64_t v[5] = {d->version, (uint64_t)d->created_ms, (uint64_t)d->updated_ms, d->kind,
-		mno_siphash(secret, d->value, d->len)};
-
-	*(uint64_t *)arg +=
-		mno_siphash(secret, v, sizeof(v)) ^ mno_siphash(secret, d->id, d->id_len);
-	return 0;
-}
-
-static int docs_sum_all(struct mno_docs *d, uint64_t *ret)
-{
-	static const char *const colls[][2] = {
-		{"assets", "hosts"}, {"blobs", "raw"}, {"blobs", "text"}, {"blobs", "numbers"}};
-	uint64_t sum = 0;
-	int r = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(colls) && r == 0; i++) {
-		struct mno_docs_query q = {.ns = colls[i][0], .coll = colls[i][1], .limit = 1000};
-		struct mno_docs_found f;
-
-		r = mno_docs_find(d, &q, sum_doc, &sum, &f, NULL);
-	}
-	*ret = sum;
-	return r;
-}
-
 struct cuts {
 	size_t want, done, bad;
 	bool reorders, stop_at_first;
@@ -279,36 +234,15 @@ struct cuts {
 	struct load_mark lost; /* the most of what was acknowledged and is not there */
 };
 
-/* The fixture's documents are what they were; now and then also when the migration has ended. */
+/* Now and then also when the migration has ended, or was taken back. */
 static int check_fixture(struct cuts *c, const char *dir)
 {
-	bool end = c->done % 6 == 1;
-	uint64_t sum = 0, n, faults = 0;
-	struct mno_docs_form f;
-	struct load l;
-	int r = load_open(&l, dir);
+	static const enum form_end ends[6] = {[1] = FORM_RESUMED, [4] = FORM_UNDONE};
+	enum mno_docs_form_stage stage;
+	int r = form_check(dir, c->docs, ends[c->done % ARRAY_SIZE(ends)], &stage);
 
 	if (r == 0)
-		r = docs_sum_all(l.docs, &sum);
-	if (r == 0)
-		r = mno_docs_form(l.docs, &f);
-	if (r == 0)
-		c->stages[f.stage]++;
-	if (r == 0 && sum != c->docs)
-		r = load_wrong("documents are not what they were");
-	while (r == 0 && end && (r = mno_docs_work(l.docs)) == 1)
-		r = 0;
-	if (r == 0 && end)
-		r = docs_sum_all(l.docs, &sum);
-	if (r == 0 && sum != c->docs)
-		r = load_wrong("documents are not what they were before the migration");
-	if (r == 0 && end)
-		r = mno_docs_check(l.docs, 0, load_fault, NULL, &n, &faults);
-	if (r == 0 && faults)
-		r = -MNO_ECORRUPT;
-	if (r < 0)
-		load_wrong("fixture: %s", mno_strerror(r));
-	load_close(&l);
+		c->stages[stage]++;
 	return r;
 }
 
@@ -389,7 +323,7 @@ static uint64_t fixture_sum(void)
 	shm_new(&tmp);
 	put_docs_fixture(tmp.dir);
 	assert_int_equal(load_open(&l, tmp.dir), 0);
-	assert_int_equal(docs_sum_all(l.docs, &sum), 0);
+	assert_int_equal(form_sum(l.docs, &sum), 0);
 	load_close(&l);
 	tmpstate_done(&tmp);
 	return sum;

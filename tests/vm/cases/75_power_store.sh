@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Fills a store with power_load.c on each of three disks whose writes the host logs: as it should
-# be, with a writer that never syncs, and on a file system that never flushes the disk's cache.
+# Fills a store, whose documents are of an older form and migrate, with power_load.c on each of
+# three disks whose writes the host logs: as it should be, with a writer that never syncs, and on a
+# file system that never flushes the disk's cache.
 # What is left of each at 1,000 cuts the host looks at (run.sh).
 # boots: power-store
 # checks: writes writes-without-sync writes-without-flush
