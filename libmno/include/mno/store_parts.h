@@ -26,6 +26,7 @@ struct mno_store_health {
 	uint64_t set_aside;   /* partitions that could not be opened since the start */
 	uint64_t damaged;     /* values that failed their check since the start */
 	uint64_t quarantined; /* of them, moved into quarantine */
+	uint64_t rebuilt;     /* of them, made again */
 };
 /* Any thread. */
 void mno_store_health(struct mno_store *s, struct mno_store_health *ret);

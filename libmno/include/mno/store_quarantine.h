@@ -3,7 +3,8 @@
  * Quarantine: a stored value that fails its check and that nothing else could tell is moved, with
  * its bytes as they are, into a record of its own in the same environment; in its place stays a
  * mark, so that every answer goes on saying that something is missing there. Retention takes the
- * records of partitions with them.
+ * records of partitions with them. Rollups are made again if what they were made from is all there:
+ * then there is a record of what was damaged, and nothing is lost.
  */
 #pragma once
 
@@ -17,6 +18,7 @@ struct mno_quarantined {
 	const char *key;   /* readable form */
 	const char *lost;  /* what it covered: series, time, document */
 	uint64_t id;       /* in its environment */
+	bool rebuilt;      /* made again: nothing is lost */
 	int64_t time_ms;   /* when it was found */
 	const void *bytes; /* of the damaged value */
 	size_t len;
@@ -37,6 +39,8 @@ int mno_quarantine_drop(struct mno_store *s, const char *env, uint64_t id);
 
 struct mno_quarantine_stat {
 	uint64_t moved;   /* since the start */
+	uint64_t held;    /* of them, neither dropped nor made again since */
+	uint64_t rebuilt; /* made again since the start, moved before or not */
 	uint64_t waiting; /* noted, not moved yet */
 	uint64_t refused; /* there was no room: they stay where they are */
 };

@@ -12,65 +12,42 @@
 #include "mno/time.h"
 #include "rollup_internal.h"
 
-#define GRACE_MS    5000 /* after a window's end, for what comes a little late */
-#define STEP_GROUPS 64u  /* of one value and step */
-#define STEP_NS     (5 * NS_PER_MS)
-#define STEP_BYTES  (60u << 10) /* before compression */
-#define LEVEL       3           /* of zstd: little data, kept long */
-#define SERIES_MAX  4000000     /* alive in one window: 16 MB of ids while it is made */
-#define ROLL_KEY    12          /* t0 u64, first group u32 */
-#define LATE_KEY    13          /* tier u8 | t0 u64 | group u32 */
-#define CURSOR_KEY  "rollup_until"
+#define GRACE_MS   5000 /* after a window's end, for what comes a little late */
+#define STEP_NS    (5 * NS_PER_MS)
+#define STEP_BYTES (60u << 10) /* before compression */
+#define LEVEL      3           /* of zstd: little data, kept long */
+#define SERIES_MAX 4000000     /* alive in one window: 16 MB of ids while it is made */
+#define CURSOR_KEY "rollup_until"
 
-static const struct {
-	const char *name;
-	int64_t step;
-	size_t points;
-	enum mno_class class;
-	enum mno_db db;
-} tiers[MNO_TIER_MAX] = {
+const struct roll_tier roll_tiers[MNO_TIER_MAX] = {
 #define TIER(id, n, s, p) {n, s, p, MNO_CLASS_##id, MNO_DB_ROLL_##id},
 #include "tiers.def"
 #undef TIER
 };
 
-/* What is being made of each tier; the writer's own but for until. */
-struct rollup_state {
-	struct tier_state {
-		_Atomic int64_t until; /* windows before are made; INT64_MIN: not known yet */
-		struct mno_ids ids;    /* alive in the window that begins there */
-		size_t at;             /* of ids */
-		bool listed;
-		_Atomic uint64_t points, bytes, remade;
-	} tier[MNO_TIER_MAX];
-	bool loaded;
-	struct roll roll;
-};
-
 const char *mno_tier_name(enum mno_tier t)
 {
-	return tiers[t].name;
+	return roll_tiers[t].name;
 }
 
 int64_t mno_tier_step_ms(enum mno_tier t)
 {
-	return tiers[t].step;
+	return roll_tiers[t].step;
 }
 
-static int64_t window_len(enum mno_tier t)
+int64_t roll_window_len(enum mno_tier t)
 {
-	return tiers[t].step * (int64_t)tiers[t].points;
+	return roll_tiers[t].step * (int64_t)roll_tiers[t].points;
 }
 
-/* Start of the window that @t_ms is in. Windows are counted from the Unix epoch. */
-static int64_t window_of(enum mno_tier t, int64_t t_ms)
+int64_t roll_window_of(enum mno_tier t, int64_t t_ms)
 {
-	int64_t len = window_len(t), rest = t_ms % len;
+	int64_t len = roll_window_len(t), rest = t_ms % len;
 
 	return t_ms - rest - (rest < 0 ? len : 0);
 }
 
-static void roll_key(uint8_t key[ROLL_KEY], uint32_t group, int64_t t0)
+void roll_key(uint8_t key[ROLL_KEY], uint32_t group, int64_t t0)
 {
 	mno_be64(key, mno_time_key(t0));
 	mno_be32(key + 8, group);
@@ -104,7 +81,7 @@ int rollup_open(struct mno_series *s)
 		memcpy(until, v.data, sizeof(until));
 	for (unsigned i = 0; i < MNO_TIER_MAX; i++)
 		s->rollup->tier[i].until =
-			until[i] == INT64_MIN ? until[i] : window_of(i, until[i]);
+			until[i] == INT64_MIN ? until[i] : roll_window_of(i, until[i]);
 	return 0;
 }
 
@@ -122,15 +99,6 @@ static int save_cursor(struct mno_series *s, struct mno_txn *txn)
 	for (size_t i = 0; i < MNO_TIER_MAX; i++)
 		until[i] = s->rollup->tier[i].until;
 	return mno_txn_put(txn, MNO_DB_META, CURSOR_KEY, strlen(CURSOR_KEY), until, sizeof(until));
-}
-
-/* Number of the group whose bytes begin at @at. */
-static uint32_t value_group(const struct mno_buf *raw, size_t at)
-{
-	uint32_t group;
-
-	memcpy(&group, raw->data + at, sizeof(group));
-	return group;
 }
 
 /* --- making ---------------------------------------------------------------------------------- */
@@ -168,21 +136,23 @@ static uint64_t count_points(const struct roll *r)
 
 /* Appends the window at @t0 of the series @ids, all of one group, if they have any points. */
 static int add_group(struct mno_series *s, enum mno_tier t, int64_t t0, const uint32_t *ids,
-	size_t n, struct mno_seal *info)
+	size_t n, struct roll_value *ret)
 {
 	struct roll *roll = &s->rollup->roll;
-	struct filling f = {.roll = roll, .t0 = t0, .step = tiers[t].step};
+	struct filling f = {.roll = roll, .t0 = t0, .step = roll_tiers[t].step};
 	uint32_t head[2] = {ids[0] / GROUP_SERIES, 0};
 	size_t at = s->raw.len;
-	uint64_t points;
+	uint64_t points, damaged = 0;
 	int r;
 
-	roll_begin(roll, tiers[t].points);
+	roll_begin(roll, roll_tiers[t].points);
 	if (t == MNO_TIER_10S)
-		r = mno_series_scan(s, ids, n, t0, t0 + window_len(t) - 1, fill_run, &f, NULL);
+		r = mno_series_scan(
+			s, ids, n, t0, t0 + roll_window_len(t) - 1, fill_run, &f, &damaged);
 	else
-		r = mno_rollup_read(
-			s, t - 1, ids, n, t0, t0 + window_len(t) - 1, fill_points, &f, NULL, NULL);
+		r = mno_rollup_read(s, t - 1, ids, n, t0, t0 + roll_window_len(t) - 1, fill_points,
+			&f, NULL, &damaged);
+	ret->damaged += damaged;
 	points = r < 0 ? 0 : count_points(roll);
 	if (!points)
 		return r;
@@ -192,9 +162,11 @@ static int add_group(struct mno_series *s, enum mno_tier t, int64_t t0, const ui
 		return s->raw.err;
 	head[1] = (uint32_t)(s->raw.len - at - sizeof(head));
 	memcpy(s->raw.data + at, head, sizeof(head));
-	info->b += points;
-	info->count++;
-	info->a = head[0]; /* the last group */
+	if (!ret->groups)
+		ret->first = head[0];
+	ret->points += points;
+	ret->groups++;
+	ret->last = head[0];
 	return 0;
 }
 
@@ -207,43 +179,48 @@ static size_t same_group(const uint32_t *ids, size_t n)
 	return k;
 }
 
-/*
- * Makes a value of the window at @t0 from the first of @ids on; *@ret_n: how many it took. @whole:
- * of all of them, whatever it takes.
- */
-static int make_value(struct mno_series *s, struct mno_txn *txn, enum mno_tier t, int64_t t0,
-	const uint32_t *ids, size_t n, bool whole, size_t *ret_n)
+int roll_value_make(struct mno_series *s, enum mno_tier t, int64_t t0, const uint32_t *ids,
+	size_t n, bool whole, struct roll_value *ret)
 {
 	uint64_t end = mno_now_ns(CLOCK_MONOTONIC) + STEP_NS;
-	struct mno_seal info = {.kind = MNO_SEAL_ROLL, .level = LEVEL};
+	int r = 0;
+
+	*ret = (struct roll_value){0};
+	mno_buf_reset(&s->raw);
+	for (unsigned g = 0; ret->took < n && r == 0; g++) {
+		size_t k = same_group(ids + ret->took, n - ret->took);
+
+		if (!whole && g &&
+			(g == ROLL_GROUPS || s->raw.len >= STEP_BYTES ||
+				mno_now_ns(CLOCK_MONOTONIC) > end))
+			break;
+		r = add_group(s, t, t0, ids + ret->took, k, ret);
+		ret->took += k;
+	}
+	return r;
+}
+
+int roll_value_put(struct mno_series *s, struct mno_txn *txn, enum mno_tier t, int64_t t0,
+	const struct roll_value *v)
+{
+	struct mno_seal info = {.kind = MNO_SEAL_ROLL,
+		.level = LEVEL,
+		.a = v->last,
+		.b = v->points,
+		.count = v->groups};
 	struct tier_state *ts = &s->rollup->tier[t];
 	struct mno_txn *part;
 	uint8_t key[ROLL_KEY];
-	size_t bytes, at = 0;
-	int r = 0;
+	size_t bytes;
+	int r = v->groups ? mno_txn_part(txn, roll_tiers[t].class, t0, &part) : 0;
 
-	mno_buf_reset(&s->raw);
-	for (unsigned g = 0; at < n && r == 0; g++) {
-		size_t k = same_group(ids + at, n - at);
-
-		if (!whole && g &&
-			(g == STEP_GROUPS || s->raw.len >= STEP_BYTES ||
-				mno_now_ns(CLOCK_MONOTONIC) > end))
-			break;
-		r = add_group(s, t, t0, ids + at, k, &info);
-		at += k;
-	}
-	*ret_n = at;
-	if (r < 0 || !info.count)
+	if (r < 0 || !v->groups)
 		return r;
-	r = mno_txn_part(txn, tiers[t].class, t0, &part);
-	if (r < 0)
-		return r;
-	roll_key(key, value_group(&s->raw, 0), t0);
+	roll_key(key, v->first, t0);
 	r = mno_seal_put(
-		part, tiers[t].db, key, sizeof(key), &info, s->raw.data, s->raw.len, &bytes);
+		part, roll_tiers[t].db, key, sizeof(key), &info, s->raw.data, s->raw.len, &bytes);
 	if (r == 0) {
-		ts->points += info.b;
+		ts->points += v->points;
 		ts->bytes += bytes;
 	}
 	return r;
@@ -263,7 +240,7 @@ static int64_t next_window(struct mno_series *s, enum mno_tier t, int64_t from)
 		mno_series_stat(s, &st);
 		first = st.first_ms;
 	}
-	return MNO_MAX(from, window_of(t, first));
+	return MNO_MAX(from, roll_window_of(t, first));
 }
 
 static int list_window(struct mno_series *s, enum mno_tier t)
@@ -275,10 +252,10 @@ static int list_window(struct mno_series *s, enum mno_tier t)
 	mno_ids_done(&ts->ids);
 	ts->at = 0;
 	r = mno_series_select_range(
-		s, NULL, 0, ts->until, ts->until + window_len(t) - 1, SERIES_MAX, &ts->ids);
+		s, NULL, 0, ts->until, ts->until + roll_window_len(t) - 1, SERIES_MAX, &ts->ids);
 	if (r == -MNO_ELIMIT) {
 		mno_err("series: more than %d series in one window: no rollups (%s) of them",
-			SERIES_MAX, tiers[t].name);
+			SERIES_MAX, roll_tiers[t].name);
 		r = 0;
 	}
 	ts->listed = r == 0;
@@ -289,7 +266,7 @@ static bool below_done(const struct mno_series *s, enum mno_tier t)
 {
 	const struct tier_state *ts = &s->rollup->tier[t];
 
-	return t == MNO_TIER_10S || ts[-1].until >= ts->until + window_len(t);
+	return t == MNO_TIER_10S || ts[-1].until >= ts->until + roll_window_len(t);
 }
 
 /* A part of the tier's next window. *@ret_did: there was something to do. */
@@ -297,7 +274,7 @@ static int make_some(
 	struct mno_series *s, struct mno_txn *txn, enum mno_tier t, int64_t now, bool *ret_did)
 {
 	struct tier_state *ts = &s->rollup->tier[t];
-	size_t n;
+	struct roll_value v;
 	int r = 0;
 
 	*ret_did = false;
@@ -307,150 +284,33 @@ static int make_some(
 		mno_series_stat(s, &st);
 		if (!st.first_ms)
 			return 0;
-		ts->until = window_of(t, st.first_ms);
+		ts->until = roll_window_of(t, st.first_ms);
 	}
-	if (now < ts->until + window_len(t) + GRACE_MS || !below_done(s, t))
+	if (now < ts->until + roll_window_len(t) + GRACE_MS || !below_done(s, t))
 		return 0;
 	if (!ts->listed) {
 		r = list_window(s, t);
-		if (r < 0 || now < ts->until + window_len(t) + GRACE_MS || !below_done(s, t))
+		if (r < 0 || now < ts->until + roll_window_len(t) + GRACE_MS || !below_done(s, t))
 			return r;
 	}
 	*ret_did = true;
 	if (ts->at < ts->ids.n) {
-		r = make_value(
-			s, txn, t, ts->until, ts->ids.v + ts->at, ts->ids.n - ts->at, false, &n);
+		r = roll_value_make(
+			s, t, ts->until, ts->ids.v + ts->at, ts->ids.n - ts->at, false, &v);
 		if (r == 0)
-			ts->at += n;
+			r = roll_value_put(s, txn, t, ts->until, &v);
+		if (r == 0)
+			ts->at += v.took;
 	}
 	if (r < 0 || ts->at < ts->ids.n)
 		return r;
-	ts->until += window_len(t);
+	ts->until += roll_window_len(t);
 	ts->listed = false;
 	mno_ids_done(&ts->ids);
 	return save_cursor(s, txn);
 }
 
-/* --- late samples ---------------------------------------------------------------------------- */
-
-int rollup_mark_all(struct mno_series *s, struct mno_txn *txn, const struct mno_sample *v, size_t n)
-{
-	int64_t end = INT64_MIN; /* of the shortest window; longer ones end with one of them */
-
-	for (size_t i = 0; i < n; i++) {
-		int r;
-
-		if (v[i].t_ms < end)
-			continue;
-		r = mno_rollup_mark(s, txn, v[i].id, v[i].t_ms);
-		if (r < 0)
-			return r;
-		end = window_of(MNO_TIER_10S, v[i].t_ms) + window_len(MNO_TIER_10S);
-	}
-	return 0;
-}
-
-int mno_rollup_mark(struct mno_series *s, struct mno_txn *txn, uint32_t id, int64_t t_ms)
-{
-	uint8_t key[LATE_KEY];
-	int r = 0;
-
-	for (unsigned t = 0; s->rollup && t < MNO_TIER_MAX && r == 0; t++) {
-		if (t_ms >= s->rollup->tier[t].until)
-			continue; /* not made yet */
-		key[0] = (uint8_t)t;
-		mno_be64(key + 1, mno_time_key(window_of(t, t_ms)));
-		mno_be32(key + 9, id / GROUP_SERIES);
-		r = mno_txn_put(txn, MNO_DB_ROLL_LATE, key, sizeof(key), "", 0);
-	}
-	return r;
-}
-
-static int first_late(struct mno_txn *txn, uint8_t key[LATE_KEY])
-{
-	MDB_cursor *c;
-	MDB_val k, v;
-	int r = mno_lmdb_error(mdb_cursor_open(txn->t, txn->e->dbi[MNO_DB_ROLL_LATE], &c));
-
-	if (r < 0)
-		return r;
-	r = mno_lmdb_error(mdb_cursor_get(c, &k, &v, MDB_FIRST));
-	if (r == 0 && k.mv_size == LATE_KEY)
-		memcpy(key, k.mv_data, LATE_KEY);
-	else if (r == 0)
-		r = -MNO_ECORRUPT;
-	mdb_cursor_close(c);
-	return r;
-}
-
-/* The value that has the group, or would: what is stored with it is made again with it. */
-static int value_span(struct mno_txn *part, enum mno_db db, int64_t t0, uint32_t group,
-	uint32_t *ret_first, uint32_t *ret_last)
-{
-	uint8_t key[ROLL_KEY];
-	struct mno_seal info;
-	MDB_cursor *c;
-	MDB_val k = {ROLL_KEY, key}, v;
-	int r = mno_lmdb_error(mdb_cursor_open(part->t, part->e->dbi[db], &c));
-
-	if (r < 0)
-		return r;
-	roll_key(key, group, t0);
-	*ret_first = *ret_last = group;
-	r = mno_lmdb_error(mno_cursor_seek(c, MNO_SEEK_LE, &k, &v));
-	if (r == 0 && k.mv_size == ROLL_KEY && memcmp(k.mv_data, key, 8) == 0 &&
-		mno_seal_peek(k.mv_data, k.mv_size, v.mv_data, v.mv_size, MNO_SEAL_ROLL, &info) ==
-			0 &&
-		info.a >= group && info.a - group < STEP_GROUPS * 64) {
-		*ret_first = mno_get_be32((uint8_t *)k.mv_data + 8);
-		*ret_last = (uint32_t)info.a;
-	}
-	mdb_cursor_close(c);
-	return r == -ENOENT ? 0 : r;
-}
-
-static int remake(
-	struct mno_series *s, struct mno_txn *txn, enum mno_tier t, int64_t t0, uint32_t group)
-{
-	_cleanup_(mno_ids_done)
-	struct mno_ids ids = {0};
-	uint32_t first = group, last = group;
-	struct mno_txn *part;
-	size_t n;
-	int r = mno_txn_part(txn, tiers[t].class, t0, &part);
-
-	if (r == 0)
-		r = value_span(part, tiers[t].db, t0, group, &first, &last);
-	if (r < 0)
-		return r;
-	ids.v = malloc(((size_t)last - first + 1) * GROUP_SERIES * sizeof(*ids.v));
-	if (!ids.v)
-		return -ENOMEM;
-	for (uint32_t i = first * GROUP_SERIES; i <= last * GROUP_SERIES + GROUP_SERIES - 1; i++)
-		if (i)
-			ids.v[ids.n++] = i;
-	s->rollup->tier[t].remade++;
-	return make_value(s, txn, t, t0, ids.v, ids.n, true, &n);
-}
-
-/* One window of one group again. -ENOENT: none waits, or only of a tier that needs the one below
- * committed. */
-static int remake_one(struct mno_series *s, struct mno_txn *txn, uint8_t *tier)
-{
-	uint8_t key[LATE_KEY];
-	int r = first_late(txn, key);
-
-	if (r < 0)
-		return r;
-	if (*tier == MNO_TIER_MAX)
-		*tier = key[0];
-	if (*tier != key[0])
-		return -ENOENT;
-	if (key[0] < MNO_TIER_MAX && mno_get_be32(key + 9) <= SERIES_ID_MAX / GROUP_SERIES)
-		r = remake(s, txn, key[0], mno_time_unkey(mno_get_be64(key + 1)),
-			mno_get_be32(key + 9));
-	return r < 0 ? r : mno_txn_del(txn, MNO_DB_ROLL_LATE, key, sizeof(key));
-}
+/* --- running ------------------------------------------------------------------------------------ */
 
 int mno_rollup_run(struct mno_series *s, struct mno_txn *txn, bool *ret_more)
 {
@@ -469,7 +329,7 @@ int mno_rollup_run(struct mno_series *s, struct mno_txn *txn, bool *ret_more)
 	}
 	if (!more && r == 0) {
 		while (r == 0 && mno_now_ns(CLOCK_MONOTONIC) < end)
-			r = remake_one(s, txn, &tier);
+			r = rollup_remake(s, txn, &tier);
 		more = tier != MNO_TIER_MAX;
 		if (r == -ENOENT)
 			r = 0;
@@ -503,7 +363,7 @@ static int hand_column(void *arg, unsigned col, struct roll_column *c)
 	size_t from = 0, to = 0;
 
 	for (size_t i = 0; i < c->n; i++) {
-		c->p[i].t_ms = q->window + c->at[i] * tiers[q->t].step;
+		c->p[i].t_ms = q->window + c->at[i] * roll_tiers[q->t].step;
 		from += c->p[i].t_ms < q->t0;
 		to += c->p[i].t_ms <= q->t1;
 	}
@@ -560,9 +420,9 @@ static int read_value(struct reading *q)
 		q->at++;
 	if (r == 0 && (q->at == q->n || q->ids[q->at] / GROUP_SERIES > info.a))
 		return 0;
-	if (r == 0)
-		r = mno_seal_open(q->e, tiers[q->t].db, q->z, q->key.data, q->key.len, q->val.data,
-			q->val.len, MNO_SEAL_ROLL, &info, &q->raw);
+	/* a head that cannot be read is told of by this, too */
+	r = mno_seal_open(q->e, roll_tiers[q->t].db, q->z, q->key.data, q->key.len, q->val.data,
+		q->val.len, MNO_SEAL_ROLL, &info, &q->raw);
 	if (r == 0)
 		r = read_groups(q);
 	if (r == -MNO_ECORRUPT || r == -MNO_EVERSION || r == -ENOKEY) {
@@ -583,12 +443,13 @@ static int seek_value(struct reading *q, int64_t window)
 	int r;
 
 	roll_key(from, q->ids[q->at] / GROUP_SERIES, window);
-	r = mno_env_fetch(q->e, tiers[q->t].db, MNO_SEEK_LE, from, ROLL_KEY, &q->key, &q->val);
+	r = mno_env_fetch(q->e, roll_tiers[q->t].db, MNO_SEEK_LE, from, ROLL_KEY, &q->key, &q->val);
 	if (r == 0 && q->key.len == ROLL_KEY && memcmp(q->key.data, from, 8) == 0)
 		return 0;
 	if (r < 0 && r != -ENOENT)
 		return r;
-	return mno_env_fetch(q->e, tiers[q->t].db, MNO_SEEK_GE, from, ROLL_KEY, &q->key, &q->val);
+	return mno_env_fetch(
+		q->e, roll_tiers[q->t].db, MNO_SEEK_GE, from, ROLL_KEY, &q->key, &q->val);
 }
 
 /* All values of one window that have wanted groups. *@ret_next: the next window there is. */
@@ -597,7 +458,7 @@ static int read_window(struct reading *q, int64_t window, int64_t *ret_next)
 	int r;
 
 	q->at = 0;
-	*ret_next = window + window_len(q->t);
+	*ret_next = window + roll_window_len(q->t);
 	r = seek_value(q, window);
 	while (r == 0 && q->key.len == ROLL_KEY) {
 		int64_t t = mno_time_unkey(mno_get_be64((uint8_t *)q->key.data));
@@ -609,7 +470,7 @@ static int read_window(struct reading *q, int64_t window, int64_t *ret_next)
 		r = read_value(q);
 		if (r != 0 || q->at == q->n)
 			break;
-		r = mno_env_fetch(q->e, tiers[q->t].db, MNO_SEEK_GT, q->key.data, q->key.len,
+		r = mno_env_fetch(q->e, roll_tiers[q->t].db, MNO_SEEK_GT, q->key.data, q->key.len,
 			&q->key, &q->val);
 	}
 	if (r == -ENOENT) { /* the last of the partition */
@@ -621,7 +482,7 @@ static int read_window(struct reading *q, int64_t window, int64_t *ret_next)
 
 static int read_partition(struct reading *q)
 {
-	int64_t w = window_of(q->t, MNO_MAX(q->t0, q->e->t0_ms));
+	int64_t w = roll_window_of(q->t, MNO_MAX(q->t0, q->e->t0_ms));
 	int r = 0;
 
 	while (r == 0 && w <= q->t1 && w < q->e->t1_ms)
@@ -633,10 +494,11 @@ static int read_partitions(struct reading *q)
 {
 	_cleanup_free_ int64_t *parts = NULL;
 	size_t count = 0;
-	int r = mno_store_partitions(q->s->env, tiers[q->t].class, q->t0, q->t1, &parts, &count);
+	int r = mno_store_partitions(
+		q->s->env, roll_tiers[q->t].class, q->t0, q->t1, &parts, &count);
 
 	for (size_t i = 0; i < count && r == 0; i++) {
-		r = mno_store_env(q->s->env, tiers[q->t].class, parts[i], false, &q->e);
+		r = mno_store_env(q->s->env, roll_tiers[q->t].class, parts[i], false, &q->e);
 		if (r == 0) {
 			r = read_partition(q);
 			mno_env_unref(q->e);
@@ -674,7 +536,7 @@ int mno_rollup_expire(struct mno_series *s, enum mno_tier t, int64_t t_ms)
 {
 	size_t n;
 
-	return mno_store_drop(s->env, tiers[t].class, t_ms, &n);
+	return mno_store_drop(s->env, roll_tiers[t].class, t_ms, &n);
 }
 
 void mno_rollup_stat(struct mno_series *s, enum mno_tier t, struct mno_rollup_stat *ret)

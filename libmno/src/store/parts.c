@@ -103,7 +103,8 @@ void mno_store_health(struct mno_store *s, struct mno_store_health *ret)
 	*ret = (struct mno_store_health){.mended = s->mended,
 		.set_aside = s->set_aside,
 		.damaged = s->damaged,
-		.quarantined = s->quarantine.moved};
+		.quarantined = s->quarantine.moved,
+		.rebuilt = s->quarantine.rebuilt};
 }
 
 uint64_t mno_store_watch_readers(struct mno_store *s, uint64_t max_ns)

@@ -14,7 +14,7 @@
 #define TOLD_MAX 20u /* lines of the log, since the start */
 
 /* What is done with a damaged value, by database; the others' owners make theirs anew. */
-enum policy { OWNER, MOVE, COPY, DELETE };
+enum policy { OWNER, MOVE, COPY, DELETE, REBUILD };
 static const struct {
 	enum mno_db db;
 	enum policy policy;
@@ -22,8 +22,9 @@ static const struct {
 } policies[] = {
 	{MNO_DB_SERIES, MOVE, false}, {MNO_DB_SERIES_GROUP, MOVE, false}, {MNO_DB_PART, MOVE, true},
 	{MNO_DB_PACK, MOVE, true}, {MNO_DB_LATE, MOVE, true}, {MNO_DB_HIST, MOVE, true},
-	{MNO_DB_ROLL_R10S, MOVE, true}, {MNO_DB_ROLL_R1M, MOVE, true},
-	{MNO_DB_ROLL_R1H, MOVE, true}, {MNO_DB_PROC, MOVE, true}, {MNO_DB_EVENT, MOVE, true},
+	/* rollups are moved by what finds that they cannot be made again */
+	{MNO_DB_ROLL_R10S, REBUILD, true}, {MNO_DB_ROLL_R1M, REBUILD, true},
+	{MNO_DB_ROLL_R1H, REBUILD, true}, {MNO_DB_PROC, MOVE, true}, {MNO_DB_EVENT, MOVE, true},
 	{MNO_DB_TAIL, COPY, false}, /* slots are used again */
 	{MNO_DB_DOC, MOVE, false},  /* deleting or writing the document takes it */
 	{MNO_DB_DOC_FEED, MOVE, false}, {MNO_DB_AGG, DELETE, false}, /* reads take the blocks */
@@ -33,7 +34,7 @@ static const struct {
 struct record {
 	uint8_t version, db;
 	uint16_t klen, lost;
-	uint16_t unused;
+	uint16_t rebuilt; /* 1: made again, nothing is lost */
 	uint32_t len;
 	uint32_t sum; /* over the rest, with this = 0 */
 	int64_t time_ms;
@@ -176,7 +177,7 @@ static bool still(struct mno_txn *t, const struct note *n)
 	       !memcmp(p, n->val.data, len);
 }
 
-static void tell(const struct note *n, struct mno_buf *out)
+static void tell(const struct note *n, const char *why, struct mno_buf *out)
 {
 	const struct mno_checker *c = mno_checker_of(n->db);
 	struct mno_seal head;
@@ -186,6 +187,7 @@ static void tell(const struct note *n, struct mno_buf *out)
 
 	if (c && (!c->klen || n->key.len == c->klen))
 		c->tell((uint8_t *)n->key.data, n->key.len, known ? &head : NULL, out);
+	mno_buf_adds(out, why);
 	out->len = MNO_MIN(out->len, (size_t)LOST_MAX);
 }
 
@@ -212,12 +214,14 @@ static uint32_t record_sum(const void *p, size_t n)
 	return (uint32_t)mno_siphash(key, p, n);
 }
 
-static int put_record(struct mno_txn *t, const struct note *n, const struct mno_buf *lost)
+static int put_record(
+	struct mno_txn *t, const struct note *n, const struct mno_buf *lost, bool rebuilt)
 {
 	struct record h = {.version = 1,
 		.db = (uint8_t)n->db,
 		.klen = (uint16_t)n->key.len,
 		.lost = (uint16_t)lost->len,
+		.rebuilt = rebuilt,
 		.len = (uint32_t)n->val.len,
 		.time_ms = mno_now_ms()};
 	_cleanup_buf_ struct mno_buf b = {0};
@@ -250,29 +254,54 @@ static int put_mark(struct mno_txn *t, const struct note *n)
 	return mno_txn_put(t, n->db, n->key.data, n->key.len, mark, len);
 }
 
-static int move(struct mno_txn *t, const struct note *n)
+static int move(struct mno_txn *t, const struct note *n, const char *why)
 {
 	struct mno_store *s = t->e->store;
 	int with = policy_at(n->db), r;
 	_cleanup_buf_ struct mno_buf lost = {0};
 
-	if (!still(t, n))
-		return 0;
 	if (policies[with].policy == DELETE)
 		return mno_txn_del(t, n->db, n->key.data, n->key.len);
-	tell(n, &lost);
-	r = put_record(t, n, &lost);
+	tell(n, why, &lost);
+	r = put_record(t, n, &lost, false);
 	if (r == -EDQUOT) {
 		s->quarantine.refused++;
 		return 0;
 	}
-	if (r == 0 && policies[with].policy == MOVE)
+	if (r == 0 && policies[with].policy != COPY)
 		r = put_mark(t, n);
 	if (r == 0 && s->quarantine.moved++ < TOLD_MAX)
 		mno_err("store: a value of %s in %s is damaged and in quarantine now (mnoctl store "
 			"quarantine). Lost: %.*s",
 			mno_db_name(n->db), t->e->name, (int)lost.len, lost.data ?: "");
 	return r;
+}
+
+/* Borrows its bytes. */
+static struct note note_of(
+	enum mno_db db, const void *key, size_t klen, const void *val, size_t len)
+{
+	return (struct note){.db = db,
+		.key = {.data = (char *)key, .len = klen},
+		.val = {.data = (char *)val, .len = len}};
+}
+
+int mno_quarantine_move(
+	struct mno_txn *t, enum mno_db db, const void *key, size_t klen, const char *why)
+{
+	_cleanup_buf_ struct mno_buf copy = {0}; /* the page is written to */
+	struct note n;
+	const void *p;
+	size_t len;
+	int r = mno_txn_get(t, db, key, klen, &p, &len);
+
+	if (r < 0 || mno_seal_is_mark(db, p, len))
+		return r == -ENOENT ? 0 : r;
+	mno_buf_add(&copy, p, len);
+	if (copy.err)
+		return copy.err;
+	n = note_of(db, key, klen, copy.data, copy.len);
+	return move(t, &n, why);
 }
 
 /* --- dropping ----------------------------------------------------------------------------------- */
@@ -306,14 +335,17 @@ static int drop(struct mno_txn *t, uint64_t id)
 	const char *in;
 	struct record h;
 	size_t n;
+	bool known;
 	int r, with;
 
 	mno_be64(at, id);
 	r = mno_txn_get(t, MNO_DB_QUARANTINE, at, sizeof(at), &p, &n);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r;
-	if (read_record(&(MDB_val){8, at}, &(MDB_val){n, (void *)p}, &h, &in) &&
-		(with = policy_at(h.db)) >= 0 && policies[with].drops &&
+	known = read_record(&(MDB_val){8, at}, &(MDB_val){n, (void *)p}, &h, &in);
+	if (known && !h.rebuilt && h.time_ms >= t->e->store->opened_ms)
+		t->e->store->quarantine.gone++;
+	if (known && (with = policy_at(h.db)) >= 0 && policies[with].drops &&
 		mno_db_in(h.db, t->e->class)) {
 		memcpy(key, in, h.klen);
 		if (mno_txn_get(t, h.db, key, h.klen, &p, &n) == 0 && mno_seal_is_mark(h.db, p, n))
@@ -322,13 +354,86 @@ static int drop(struct mno_txn *t, uint64_t id)
 	return r < 0 ? r : mno_txn_del(t, MNO_DB_QUARANTINE, at, sizeof(at));
 }
 
+/* --- what was made again ------------------------------------------------------------------------ */
+
+static bool is_of(const MDB_val *k, const MDB_val *v, enum mno_db db, const void *key, size_t klen,
+	struct record *h)
+{
+	const char *in;
+
+	memcpy(h, v->mv_data, MNO_MIN(v->mv_size, sizeof(*h)));
+	return v->mv_size > sizeof(*h) && h->db == db && h->klen == klen && !h->rebuilt &&
+	       read_record(k, v, h, &in) && !memcmp(in, key, klen);
+}
+
+/* Says so in the record that the value has: at most MNO_QUARANTINE_MAX are looked at. */
+static int say_rebuilt(struct mno_txn *t, enum mno_db db, const void *key, size_t klen)
+{
+	struct record h;
+	_cleanup_buf_ struct mno_buf b = {0};
+	uint8_t id[8];
+	MDB_cursor *c;
+	MDB_val k, v;
+	int r = mno_lmdb_error(mdb_cursor_open(t->t, t->e->dbi[MNO_DB_QUARANTINE], &c));
+
+	if (r < 0)
+		return r;
+	while ((r = mno_lmdb_error(mdb_cursor_get(c, &k, &v, MDB_NEXT))) == 0)
+		if (is_of(&k, &v, db, key, klen, &h))
+			break;
+	if (r == 0) {
+		memcpy(id, k.mv_data, sizeof(id));
+		mno_buf_add(&b, v.mv_data, v.mv_size);
+	}
+	mdb_cursor_close(c);
+	if (r < 0 || b.err)
+		return b.err ?: r == -ENOENT ? 0 : r;
+	h.rebuilt = 1;
+	h.sum = 0;
+	memcpy(b.data, &h, sizeof(h));
+	h.sum = record_sum(b.data, b.len);
+	memcpy(b.data, &h, sizeof(h));
+	if (h.time_ms >= t->e->store->opened_ms)
+		t->e->store->quarantine.gone++;
+	return mno_txn_put(t, MNO_DB_QUARANTINE, id, sizeof(id), b.data, b.len);
+}
+
+int mno_quarantine_rebuilt(struct mno_txn *t, enum mno_db db, const void *key, size_t klen,
+	const void *was, size_t len)
+{
+	struct note n = note_of(db, key, klen, was, len);
+	_cleanup_buf_ struct mno_buf lost = {0};
+	struct mno_store *s = t->e->store;
+	int r;
+
+	if (mno_seal_is_mark(db, was, len)) {
+		r = say_rebuilt(t, db, key, klen);
+	} else {
+		tell(&n, "", &lost);
+		r = put_record(t, &n, &lost, true);
+		r = r == -EDQUOT ? 0 : r; /* the value is whole again: no need to show it */
+	}
+	if (r == 0 && s->quarantine.rebuilt++ < TOLD_MAX)
+		mno_warn("store: a value of %s in %s was damaged, and is made again from what it "
+			 "was made of",
+			mno_db_name(db), t->e->name);
+	return r;
+}
+
 /* --- running ------------------------------------------------------------------------------------ */
 
-static int run_note(struct mno_txn *t, const struct note *n)
+static int run_note(struct mno_txn *main_txn, struct mno_txn *t, const struct note *n)
 {
 	if (!mno_db_in(n->db, t->e->class))
 		return 0;
-	return n->drop ? drop(t, n->drop) : move(t, n);
+	if (n->drop)
+		return drop(t, n->drop);
+	if (!still(t, n))
+		return 0;
+	if (main_txn && policies[policy_at(n->db)].policy == REBUILD &&
+		rollup_damaged(main_txn, n->db, n->key.data, n->key.len) == 0)
+		return 0;
+	return move(t, n, "");
 }
 
 int mno_quarantine_run(struct mno_txn *t)
@@ -337,7 +442,7 @@ int mno_quarantine_run(struct mno_txn *t)
 	int r = 0;
 
 	for (unsigned i = 0; i < AT_ONCE && r == 0 && (n = note_take(t->e->store, t->e)); i++) {
-		r = run_note(t, n);
+		r = run_note(NULL, t, n);
 		note_free(n);
 	}
 	return r;
@@ -372,7 +477,7 @@ int mno_store_quarantine(struct mno_store *s, struct mno_txn *t)
 
 		r = part_of(s, t, n, &part);
 		if (r == 0)
-			r = run_note(part, n);
+			r = run_note(t, part, n);
 		else if (r == -ENOENT)
 			r = 0;
 		note_free(n);
@@ -409,6 +514,7 @@ static int hand(struct each *w, const char *env)
 		q.key = mno_buf_cstr(&w->text);
 		q.lost = lost;
 		q.time_ms = h.time_ms;
+		q.rebuilt = h.rebuilt;
 		q.bytes = key + h.klen + h.lost;
 		q.len = h.len;
 	}
@@ -494,8 +600,12 @@ int mno_quarantine_drop(struct mno_store *s, const char *env, uint64_t id)
 
 void mno_quarantine_stat(struct mno_store *s, struct mno_quarantine_stat *ret)
 {
-	*ret = (struct mno_quarantine_stat){
-		.moved = s->quarantine.moved, .refused = s->quarantine.refused};
+	uint64_t moved = s->quarantine.moved;
+
+	*ret = (struct mno_quarantine_stat){.moved = moved,
+		.rebuilt = s->quarantine.rebuilt,
+		.held = moved - MNO_MIN(moved, (uint64_t)s->quarantine.gone),
+		.refused = s->quarantine.refused};
 	pthread_mutex_lock(&s->quarantine.lock);
 	ret->waiting = s->quarantine.n;
 	pthread_mutex_unlock(&s->quarantine.lock);

@@ -213,6 +213,7 @@ int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_s
 		return -ENOMEM;
 	s->dir_fd = s->lock_fd = -1;
 	s->reseal.grace_ns = MNO_RESEAL_GRACE_NS;
+	s->opened_ms = mno_now_ms();
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->rotate_lock, NULL);
 	pthread_mutex_init(&s->quarantine.lock, NULL);

@@ -124,6 +124,7 @@ struct mno_store {
 	struct mno_env *envs;                 /* open ones */
 	struct mno_env *parts[MNO_PARTS_MAX]; /* with a transaction open beside main's */
 	size_t n_parts;
+	int64_t opened_ms; /* Unix time */
 	_Atomic uint64_t damaged;
 	_Atomic uint64_t mended;             /* flipped bits in pages, put right at opening */
 	_Atomic uint64_t dropped_partitions; /* for want of room */
@@ -145,7 +146,8 @@ struct mno_store {
 		pthread_mutex_t lock;
 		struct note *first; /* damaged values that wait to be moved, MNO_QUARANTINE_NOTES */
 		size_t n, bytes;
-		_Atomic uint64_t moved, refused;
+		_Atomic uint64_t moved, refused, rebuilt;
+		_Atomic uint64_t gone; /* of those moved: dropped, or made again */
 	} quarantine;
 	struct { /* under the lock of quarantine */
 		struct mno_verify_place place;

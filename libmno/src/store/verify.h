@@ -40,6 +40,8 @@ bool has_record(struct mno_env *e, MDB_txn *t, const uint8_t id_be[4]);
 int verify_block_v1(const uint8_t *key, const struct mno_seal *s, const struct mno_buf *raw);
 int verify_block(const uint8_t *key, const struct mno_seal *s, const struct mno_buf *raw);
 int verify_roll(const uint8_t *key, const struct mno_seal *s, const struct mno_buf *raw);
+/* Asks that the damaged rollup @key is made again, or moved: part of main's @txn. -EINVAL: none. */
+int rollup_damaged(struct mno_txn *txn, enum mno_db db, const void *key, size_t klen);
 int verify_late(const uint8_t *key, const struct mno_seal *s, const struct mno_buf *raw);
 int verify_hist(const uint8_t *key, const struct mno_seal *s, const struct mno_buf *raw);
 int verify_agg(const uint8_t *key, const struct mno_seal *s, const struct mno_buf *raw);
