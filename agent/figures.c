@@ -62,6 +62,8 @@ static const struct figure health_figures[] = {
 		mended),
 	COUNTER("mno_store_quarantined_total", "Damaged values that were put aside.",
 		mno_store_health, quarantined),
+	COUNTER("mno_store_rebuilt_total", "Damaged values that were made again from others.",
+		mno_store_health, rebuilt),
 	COUNTER("mno_store_set_aside_total", "Partitions that could not be opened.",
 		mno_store_health, set_aside),
 };

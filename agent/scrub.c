@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include "mno/err.h"
 #include "mno/log.h"
+#include "mno/store_quarantine.h"
 #include "mno/time.h"
 
 #define PAUSE_NS (3600 * NS_PER_SEC) /* between two passes in the background */
@@ -245,6 +246,9 @@ static void put_findings(struct mno_scrub *c, struct mno_json *j)
 
 void mno_scrub_json(struct mno_scrub *c, struct mno_json *j)
 {
+	struct mno_quarantine_stat st;
+
+	mno_quarantine_stat(c->store, &st);
 	pthread_mutex_lock(&c->lock);
 	mno_json_obj(j);
 	mno_json_kbool(j, "running", c->running || c->asked);
@@ -256,6 +260,8 @@ void mno_scrub_json(struct mno_scrub *c, struct mno_json *j)
 	mno_json_ku64(j, "values", c->p.values);
 	mno_json_ku64(j, "environments", c->p.environments);
 	mno_json_ku64(j, "damaged", c->p.damaged);
+	mno_json_ku64(j, "gone", c->p.gone);
+	mno_json_ku64(j, "rebuilt", st.rebuilt); /* since the start; that is soon after a check */
 	mno_json_kf64(j, "seconds", (double)c->p.took_ns / (double)NS_PER_SEC);
 	mno_json_ku64(j, "passes", c->passes);
 	/* those in the background, which go on over restarts */

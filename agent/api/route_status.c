@@ -142,7 +142,7 @@ static void put_lame_probes(struct mno_req *q)
 	}
 }
 
-/* What was found damaged since the start. */
+/* What was found damaged since the start, and is neither dropped nor made again. */
 static void put_damage(struct mno_req *q)
 {
 	struct mno_quarantine_stat st;
@@ -151,9 +151,9 @@ static void put_damage(struct mno_req *q)
 
 	mno_quarantine_stat(q->agent->env, &st);
 	mno_store_health(q->agent->env, &h);
-	if (st.moved) {
+	if (st.held) {
 		snprintf(what, sizeof(what), "%llu stored values are damaged and in quarantine",
-			(unsigned long long)st.moved);
+			(unsigned long long)st.held);
 		put_finding(&q->j, what, "their check failed: disk or memory of this host",
 			"mnoctl store quarantine shows what is lost");
 	}

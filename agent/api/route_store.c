@@ -90,7 +90,7 @@ static void put_keys(struct mno_req *q)
 
 static int count_one(void *arg, const struct mno_quarantined *v)
 {
-	++*(uint64_t *)arg;
+	*(uint64_t *)arg += !v->rebuilt;
 	return 0;
 }
 
@@ -140,6 +140,7 @@ static void put_totals(struct mno_req *q)
 	mno_json_ku64(j, "dropped_partitions", e.dropped_partitions);
 	mno_json_ku64(j, "damaged", h.damaged);
 	mno_json_ku64(j, "mended", h.mended);
+	mno_json_ku64(j, "rebuilt", h.rebuilt);
 	mno_json_ku64(j, "set_aside", h.set_aside);
 }
 
@@ -232,6 +233,7 @@ static int put_quarantined(void *arg, const struct mno_quarantined *v)
 	mno_json_kstr(w->j, "database", v->db);
 	mno_json_kstr(w->j, "key", v->key);
 	mno_json_ki64(w->j, "time_ms", v->time_ms);
+	mno_json_kstr(w->j, "state", v->rebuilt ? "rebuilt" : "lost");
 	mno_json_kstr(w->j, "lost", v->lost);
 	mno_json_ku64(w->j, "bytes", v->len);
 	if (w->bytes) {

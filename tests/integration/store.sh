@@ -113,6 +113,14 @@ ok "the status says it" bash -c "curl -s --unix-socket '$SOCK' http://mno/mno/v1
 ok "it is dropped" says 0 "with the next commit" store quarantine drop "$env" "$id"
 gone() { [ "$(get "/mno/v1/store/quarantine?environment=$env&id=$id" | jq -r .code)" = not_found ]; }
 ok "and gone" until_ok gone
+drop_all() {
+  get /mno/v1/store/quarantine | jq -r '.values[] | "\(.environment) \(.id)"' |
+    while read -r env id; do ctl store quarantine drop "$env" "$id"; done
+  quarantined '.count == 0 and .waiting == 0'
+}
+ok "so are all others" until_ok drop_all
+not_told() { get /mno/v1/status | jq -e 'all(.degraded[]; .what | contains("quarantine") | not)'; }
+ok "the status says no more of it" until_ok not_told
 ok "there is no such one" says 1 "no such value" store quarantine drop main 999999
 ok "both words are needed" says 2 "wants an environment and an id" store quarantine show main
 ok "as a metric" until_ok bash -c "curl -s --unix-socket '$SOCK' http://mno/metrics | grep '^mno_store_scrub_damaged [1-9]' >/dev/null"

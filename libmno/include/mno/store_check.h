@@ -33,6 +33,7 @@ struct mno_verify_progress {
 	const char *env, *db;       /* being looked at now */
 	uint64_t bytes, file_bytes; /* done, and the size of all files */
 	uint64_t values, damaged, environments;
+	uint64_t gone;                        /* lost, which was accepted: mno_quarantine_drop() */
 	uint64_t took_ns;                     /* with that of the passes that it goes on from */
 	const struct mno_verify_place *place; /* valid during a call of .progress only */
 };

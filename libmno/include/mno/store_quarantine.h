@@ -31,8 +31,9 @@ struct mno_quarantined {
 int mno_quarantine_each(struct mno_store *s, const char *env, uint64_t id,
 	int (*fn)(void *arg, const struct mno_quarantined *q), void *arg);
 /*
- * Asks that record @id of @env is deleted for good, and the mark it left, where that can be told
- * apart from data: by the next commit of that environment. -ENOENT, -EAGAIN (too many wait).
+ * Asks that record @id of @env is deleted for good, and the mark it left. What others refer to (names
+ * of series, documents, changes) keeps its mark and goes on to answer that it is damaged, but the
+ * loss is accepted: a check counts it as gone. By the next commit of that environment. -ENOENT, -EAGAIN (too many wait).
  * Any thread.
  */
 int mno_quarantine_drop(struct mno_store *s, const char *env, uint64_t id);

@@ -328,6 +328,23 @@ static bool read_record(const MDB_val *k, const MDB_val *v, struct record *h, co
 	return record_sum(b.data, b.len) == sum;
 }
 
+/* It goes if nothing refers to it; else it answers as before, and is no longer damage. */
+static int drop_mark(struct mno_txn *t, enum mno_db db, bool goes, const void *key, size_t klen)
+{
+	uint8_t mark[MNO_SEAL_MARK_MAX];
+	const void *p;
+	size_t n;
+	int r = mno_txn_get(t, db, key, klen, &p, &n);
+
+	if (r < 0 || !mno_seal_is_mark(db, p, n))
+		return r == -ENOENT ? 0 : r;
+	if (goes)
+		return mno_txn_del(t, db, key, klen);
+	memcpy(mark, p, n);
+	mno_seal_gone(db, key, klen, mark);
+	return mno_txn_put(t, db, key, klen, mark, n);
+}
+
 static int drop(struct mno_txn *t, uint64_t id)
 {
 	uint8_t at[8], key[KEY_MAX];
@@ -345,11 +362,9 @@ static int drop(struct mno_txn *t, uint64_t id)
 	known = read_record(&(MDB_val){8, at}, &(MDB_val){n, (void *)p}, &h, &in);
 	if (known && !h.rebuilt && h.time_ms >= t->e->store->opened_ms)
 		t->e->store->quarantine.gone++;
-	if (known && (with = policy_at(h.db)) >= 0 && policies[with].drops &&
-		mno_db_in(h.db, t->e->class)) {
+	if (known && (with = policy_at(h.db)) >= 0 && mno_db_in(h.db, t->e->class)) {
 		memcpy(key, in, h.klen);
-		if (mno_txn_get(t, h.db, key, h.klen, &p, &n) == 0 && mno_seal_is_mark(h.db, p, n))
-			r = mno_txn_del(t, h.db, key, h.klen);
+		r = drop_mark(t, h.db, policies[with].drops, key, h.klen);
 	}
 	return r < 0 ? r : mno_txn_del(t, MNO_DB_QUARANTINE, at, sizeof(at));
 }

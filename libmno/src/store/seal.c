@@ -20,6 +20,7 @@
 #define IN_LEAF_MAX 2000 /* a larger value gets pages of its own, 16 bytes of the first taken */
 #define PAGE        4096
 #define PAGE_HEAD   16
+#define GONE        1 /* raw_len of a mark whose quarantined value was dropped */
 #define SLACK       8 /* readable zero bytes behind unpacked data */
 
 struct seal_head {
@@ -235,6 +236,7 @@ int mno_seal_peek(const void *key, size_t klen, const void *val, size_t len,
 /* Documents have heads of their own: 8 bytes, format and suite first; a suite that is none. */
 #define DOC_HEAD 8u
 #define DOC_MARK 14u
+#define DOC_GONE 13u /* the same, and its quarantined value was dropped */
 
 size_t mno_seal_padded(size_t n)
 {
@@ -245,9 +247,52 @@ bool mno_seal_is_mark(enum mno_db db, const void *val, size_t len)
 {
 	const uint8_t *p = val;
 
+	if (db == MNO_DB_DOC || db == MNO_DB_DOC_OLD || db == MNO_DB_DOC_FEED)
+		return len == DOC_HEAD && ((p[0] & 15) == DOC_MARK || (p[0] & 15) == DOC_GONE);
+	return !mno_db_in(db, MNO_CLASS_DOCS) && len == sizeof(struct seal_head) &&
+	       p[2] == SEAL_MARK;
+}
+
+/* Of a mark whose value had a head that could be read, or not. */
+static bool mark_sum(const void *key, size_t klen, const struct seal_head *h, bool *ret_known)
+{
+	struct seal_head clean = *h;
+	uint32_t sum;
+
+	clean.head_sum = 0;
+	sum = (uint32_t)head_sum(key, klen, &clean);
+	*ret_known = h->head_sum == sum;
+	return *ret_known || h->head_sum == sum + 1;
+}
+
+bool mno_seal_is_gone(enum mno_db db, const void *key, size_t klen, const void *val, size_t len)
+{
+	struct seal_head h;
+	bool known;
+
+	if (!mno_seal_is_mark(db, val, len))
+		return false;
 	if (mno_db_in(db, MNO_CLASS_DOCS))
-		return len == DOC_HEAD && (p[0] & 15) == DOC_MARK;
-	return len == sizeof(struct seal_head) && p[2] == SEAL_MARK;
+		return (*(const uint8_t *)val & 15) == DOC_GONE;
+	memcpy(&h, val, sizeof(h));
+	return h.raw_len == GONE && mark_sum(key, klen, &h, &known);
+}
+
+void mno_seal_gone(enum mno_db db, const void *key, size_t klen, void *mark)
+{
+	struct seal_head h;
+	bool known;
+
+	if (mno_db_in(db, MNO_CLASS_DOCS)) {
+		*(uint8_t *)mark = (uint8_t)(1u << 4 | DOC_GONE);
+		return;
+	}
+	memcpy(&h, mark, sizeof(h));
+	mark_sum(key, klen, &h, &known);
+	h.raw_len = GONE;
+	h.head_sum = 0;
+	h.head_sum = (uint32_t)head_sum(key, klen, &h) + !known;
+	memcpy(mark, &h, sizeof(h));
 }
 
 size_t mno_seal_mark(enum mno_db db, const void *key, size_t klen, const void *val, size_t len,

@@ -323,6 +323,9 @@ size_t mno_seal_padded(size_t n);
 size_t mno_seal_mark(enum mno_db db, const void *key, size_t klen, const void *val, size_t len,
 	uint8_t ret[MNO_SEAL_MARK_MAX]);
 bool mno_seal_is_mark(enum mno_db db, const void *val, size_t len);
+/* Makes the @mark one of a loss that was accepted: it answers as before, and is no damage. Pure. */
+void mno_seal_gone(enum mno_db db, const void *key, size_t klen, void *mark);
+bool mno_seal_is_gone(enum mno_db db, const void *key, size_t klen, const void *val, size_t len);
 
 /* --- keys ------------------------------------------------------------------------------------ */
 static inline void mno_be32(uint8_t *p, uint32_t v)

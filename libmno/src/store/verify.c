@@ -135,6 +135,10 @@ static int open_value(struct walk *w, uint8_t kind, const struct mno_checker *c,
 	bool peek;
 	int r;
 
+	if (mno_seal_is_gone(w->db, k->mv_data, k->mv_size, v->mv_data, v->mv_size)) {
+		w->p.gone++;
+		return 0;
+	}
 	if (c && c->open) {
 		r = c->open(w->s, w->e, w->db, k, v, w->o.deep, &w->raw);
 		if (r < 0 && r != -ENOMEM)

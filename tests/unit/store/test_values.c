@@ -392,6 +392,79 @@ static void test_quarantine(void **state)
 	}
 }
 
+struct in_quarantine {
+	size_t n;
+	uint64_t id;
+	char env[40];
+};
+
+static int last_record(void *arg, const struct mno_quarantined *q)
+{
+	struct in_quarantine *a = arg;
+
+	a->n++;
+	a->id = q->id;
+	snprintf(a->env, sizeof(a->env), "%s", q->env);
+	return 0;
+}
+
+/* Drops one record; what stays. */
+static size_t drop_one(struct v_world *v)
+{
+	struct in_quarantine a = {0};
+
+	assert_int_equal(mno_quarantine_each(v->store, NULL, 0, last_record, &a), 0);
+	assert_int_equal(mno_quarantine_drop(v->store, a.env, a.id), 0);
+	assert_int_equal(v_quarantine(v), 0);
+	a.n = 0;
+	assert_int_equal(mno_quarantine_each(v->store, NULL, 0, last_record, &a), 0);
+	return a.n;
+}
+
+/* Names of series, documents, changes: what others refer to. */
+static void test_drop_known(void **state)
+{
+	static const char *const dbs[] = {"series_group", "series", "doc", "doc_feed"};
+	struct mno_verify_opts o = {.sz = sizeof(o)};
+	struct mno_verify_progress p;
+	struct mno_quarantine_stat st;
+	struct v_seen seen = {0};
+	struct v_world v;
+
+	restore();
+	for (size_t i = 0; i < ARRAY_SIZE(dbs); i++)
+		flip(find_value(dbs[i]), 30 * 8 + 1);
+	assert_int_equal(v_open(&v, w.work.dir), 0);
+	assert_int_equal(damage_of(&v), ARRAY_SIZE(dbs));
+	assert_int_equal(v_quarantine(&v), 0);
+	for (size_t left = ARRAY_SIZE(dbs); left--;) {
+		mno_quarantine_stat(v.store, &st);
+		assert_int_equal(st.held, left + 1);
+		assert_int_equal(damage_of(&v), left + 1);
+		assert_int_equal(drop_one(&v), left);
+	}
+	for (unsigned start = 0; start < 2; start++) {
+		mno_quarantine_stat(v.store, &st);
+		assert_int_equal(st.held, 0);
+		assert_int_equal(st.waiting, 0);
+		assert_int_equal(mno_store_verify(v.store, &o, &p), 0);
+		assert_int_equal(p.damaged, 0);
+		assert_int_equal(p.gone, ARRAY_SIZE(dbs));
+		v_read(&v, 0, &seen);
+		assert_int_equal(seen.failed, 0);
+		assert_int_equal(seen.wrong, 0);
+		assert_true(seen.missing && seen.reports); /* it is still told what is not there */
+		v_close(&v);
+		assert_int_equal(v_open(&v, w.work.dir), 0);
+	}
+	v_write(&v, &seen); /* writes over document 0, among others */
+	assert_int_equal(seen.failed, 0);
+	assert_int_equal(mno_store_verify(v.store, &o, &p), 0);
+	assert_int_equal(p.damaged, 0);
+	assert_true(p.gone < ARRAY_SIZE(dbs));
+	v_close(&v);
+}
+
 /* --- rollups ---------------------------------------------------------------------------------------- */
 
 struct rolls {
@@ -662,6 +735,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole),
 		cmocka_unit_test(test_quarantine),
+		cmocka_unit_test(test_drop_known),
 		cmocka_unit_test(test_rebuild),
 		cmocka_unit_test(test_no_rebuild),
 		cmocka_unit_test(test_place),

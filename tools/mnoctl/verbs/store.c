@@ -149,9 +149,10 @@ static int status(struct ctl *c)
 			ctl_things(c, ju64(a.root, "quarantined"), "value", "values"));
 	if (ju64(a.root, "damaged") || ju64(a.root, "mended") || ju64(a.root, "set_aside"))
 		ctl_field(c, "damage", CTL_BAD,
-			"%s met by reads, %s mended, %s set aside, since the start",
+			"%s met by reads, %s mended, %s made again, %s set aside, since the start",
 			ctl_things(c, ju64(a.root, "damaged"), "value", "values"),
 			ctl_things(c, ju64(a.root, "mended"), "flipped bit", "flipped bits"),
+			ctl_things(c, ju64(a.root, "rebuilt"), "value", "values"),
 			ctl_things(c, ju64(a.root, "set_aside"), "partition", "partitions"));
 	return 0;
 }
@@ -223,6 +224,13 @@ static int check(struct ctl *c)
 		return ju64(a.root, "damaged") ? CTL_NO : CTL_OK;
 	}
 	show_findings(c, a.root);
+	if (ju64(a.root, "rebuilt"))
+		ctl_printf(c, CTL_WARN,
+			"%s of rollups were damaged and made again (mnoctl store quarantine)\n",
+			ctl_things(c, ju64(a.root, "rebuilt"), "value", "values"));
+	if (ju64(a.root, "gone"))
+		ctl_printf(c, CTL_WARN, "%s lost, as was accepted when dropped from quarantine\n",
+			ctl_things(c, ju64(a.root, "gone"), "value", "values"));
 	ctl_printf(c, ju64(a.root, "damaged") ? CTL_BAD : CTL_GOOD, "%s: %s in %s, %s, %s\n",
 		ju64(a.root, "damaged") ? "damaged" : "sound",
 		ctl_things(c, ju64(a.root, "values"), "value", "values"),
@@ -239,6 +247,7 @@ static const struct ctl_col quarantined[] = {
 	{.head = "database"},
 	{.head = "found", .drop = 2},
 	{.head = "bytes", .right = true, .drop = 1},
+	{.head = "state"},
 	{.head = "lost", .flex = true},
 };
 
@@ -256,7 +265,9 @@ static void list_quarantine(struct ctl *c, struct json_object *root)
 		ctl_cell(&t, CTL_PLAIN, "%s", ctl_esc(c, jstr(o, "database")));
 		ctl_cell(&t, CTL_PLAIN, "%s", ctl_ago(c, ju64(o, "time_ms") * NS_PER_MS));
 		ctl_cell(&t, CTL_PLAIN, "%s", ctl_bytes(c, jf64(o, "bytes")));
-		ctl_cell(&t, CTL_BAD, "%s", ctl_esc(c, jstr(o, "lost")));
+		ctl_cell(&t, CTL_PLAIN, "%s", ctl_esc(c, jstr(o, "state")));
+		ctl_cell(&t, strcmp(jstr(o, "state"), "rebuilt") ? CTL_BAD : CTL_PLAIN, "%s",
+			ctl_esc(c, jstr(o, "lost")));
 	}
 	if (jlen(v))
 		ctl_table_print(c, &t);
@@ -277,6 +288,7 @@ static void show_quarantine(struct ctl *c, struct json_object *root)
 	ctl_field(c, "value", CTL_BOLD, "%s %s %s", ctl_esc(c, jstr(o, "environment")),
 		ctl_esc(c, jstr(o, "database")), ctl_esc(c, jstr(o, "key")));
 	ctl_field(c, "found", CTL_PLAIN, "%s", ctl_ago(c, ju64(o, "time_ms") * NS_PER_MS));
+	ctl_field(c, "state", CTL_PLAIN, "%s", ctl_esc(c, jstr(o, "state")));
 	ctl_field(c, "lost", CTL_BAD, "%s", ctl_esc(c, jstr(o, "lost")));
 	ctl_field(c, "bytes", CTL_PLAIN, "%s, base64: %s", ctl_exact(c, ju64(o, "bytes")),
 		ctl_esc(c, jstr(o, "value_base64")));
