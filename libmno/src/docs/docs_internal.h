@@ -43,7 +43,7 @@ enum docs_meta_tag {
 	DOCS_META_BUILD = 'b', /* an index that is being built: where */
 	DOCS_META_FORM = 'f',  /* a migration that is going on, or not yet confirmed */
 	DOCS_META_USAGE = 'u'  /* of a namespace or collection */
-			       /* 'N', 'C', 'X': copies of rows that nothing else could tell */
+			       /* 'N', 'C', 'X', 'F': copies of rows that nothing else could tell */
 };
 
 /* --- catalogue: immutable, one per state of it (catalog.c) ------------------------------------- */

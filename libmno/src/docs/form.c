@@ -28,10 +28,22 @@ const char *mno_docs_form_stage_name(enum mno_docs_form_stage s)
 
 /* --- where it is: row DOCS_META_FORM -------------------------------------------------------------- */
 
+/* The row, or its copy. */
+static int place_row(struct mno_docs *d, MDB_txn *t, struct mno_buf *row)
+{
+	int r = docs_meta_get(d, t, DOCS_META_FORM, 0, row);
+
+	if (r != -MNO_ECORRUPT && r != -MNO_EVERSION)
+		return r;
+	r = docs_meta_get(d, t, docs_meta_copy(DOCS_META_FORM), 0, row);
+	/* there may be no copy yet; and of a newer form than this store's no row can be */
+	return r == -MNO_EVERSION || r == -ENOENT ? -MNO_ECORRUPT : r;
+}
+
 static int place_get(struct mno_docs *d, MDB_txn *t, struct place *ret)
 {
 	_cleanup_buf_ struct mno_buf row = {0};
-	int r = docs_meta_get(d, t, DOCS_META_FORM, 0, &row);
+	int r = place_row(d, t, &row);
 	struct mno_reader in;
 
 	*ret = (struct place){0};
@@ -199,6 +211,33 @@ static int begin_step(void *arg, struct mno_docs_txn *t)
 	return r < 0 ? r : place_put(t, &p);
 }
 
+/*
+ * Where it was is lost: each stage is one that may be done again, so it begins with the first in
+ * the direction that the documents' own state tells. What was damaged is counted again.
+ */
+static int restart_step(void *arg, struct mno_docs_txn *t)
+{
+	struct docs_step *s = arg;
+	bool forth = t->state.form == DOCS_FORM;
+	struct place p;
+	int r = place_get(t->d, t->t, &p);
+
+	s->more = true;
+	if (r != -MNO_ECORRUPT)
+		return r;
+	p = (struct place){.v = {[F_STAGE] = forth ? MNO_DOCS_FORM_COPYING : MNO_DOCS_FORM_UNDOING,
+				   [F_FROM] = DOCS_FORM_1,
+				   [F_TO] = DOCS_FORM,
+				   [F_TOTAL] = entries(t->d, t->t, MNO_DB_DOC, NULL),
+				   [F_BEGAN] = (uint64_t)t->now_ms}};
+	mno_err("documents: how far their migration was cannot be read: it %s from the beginning",
+		forth ? "is done again" : "is taken back");
+	t->state.old_seq = t->state.next_seq;
+	r = mno_env_format_put(t->d->e, t->t, mno_env_format_newest(MNO_CLASS_DOCS));
+	return r < 0 ? r : place_put(t, &p);
+}
+_Static_assert(DOCS_FORM == DOCS_FORM_1 + 1, "restart_step(): from which form is lost, too");
+
 static int go_back(struct mno_docs_txn *t, struct place *p, bool failed)
 {
 	t->state.form = (unsigned)p->v[F_FROM];
@@ -307,9 +346,13 @@ docs_step_fn docs_form_due(struct mno_docs *d, MDB_txn *t, struct docs_step *s)
 	struct docs_state state;
 	struct place p;
 	uint64_t stage;
+	int r;
 
-	if (docs_state_get(d, t, &state) < 0 || place_get(d, t, &p) < 0)
+	if (docs_state_get(d, t, &state) < 0)
 		return NULL;
+	r = place_get(d, t, &p);
+	if (r < 0)
+		return r == -MNO_ECORRUPT ? restart_step : NULL;
 	tell_stage(d, &p);
 	stage = p.v[F_STAGE];
 	s->grows = stages[stage].grows;

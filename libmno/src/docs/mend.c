@@ -30,7 +30,8 @@ struct mend {
 
 uint8_t docs_meta_copy(enum docs_meta_tag tag)
 {
-	return tag == DOCS_META_NS || tag == DOCS_META_COLL || tag == DOCS_META_INDEX
+	return tag == DOCS_META_NS || tag == DOCS_META_COLL || tag == DOCS_META_INDEX ||
+			       tag == DOCS_META_FORM
 		       ? (uint8_t)(tag - 'a' + 'A')
 		       : 0;
 }
@@ -249,6 +250,12 @@ static int mend_build(struct mend *m, uint32_t id)
 	return docs_meta_del(m->d, m->t, DOCS_META_BUILD, id); /* it begins anew */
 }
 
+/* It is left as it is: that tells the worker that there is a migration to begin anew (form.c). */
+static int mend_form(struct mend *m, uint32_t id)
+{
+	return 0;
+}
+
 static const struct {
 	enum docs_meta_tag tag;
 	int (*fn)(struct mend *m, uint32_t id);
@@ -259,6 +266,7 @@ static const struct {
 	{DOCS_META_COLL, mend_coll, "the name of a collection"},
 	{DOCS_META_INDEX, mend_index, "an index: declare it again"},
 	{DOCS_META_BUILD, mend_build, "how far an index is built"},
+	{DOCS_META_FORM, mend_form, "how far the migration is: it begins anew"},
 	{DOCS_META_STATE, mend_state, "the counters of the documents"},
 	{DOCS_META_USAGE, mend_usage, "the size of a collection"},
 };

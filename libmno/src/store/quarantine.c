@@ -25,8 +25,9 @@ static const struct {
 	/* rollups are moved by what finds that they cannot be made again */
 	{MNO_DB_ROLL_R10S, REBUILD, true}, {MNO_DB_ROLL_R1M, REBUILD, true},
 	{MNO_DB_ROLL_R1H, REBUILD, true}, {MNO_DB_PROC, MOVE, true}, {MNO_DB_EVENT, MOVE, true},
-	{MNO_DB_TAIL, COPY, false}, /* slots are used again */
-	{MNO_DB_DOC, MOVE, false},  /* deleting or writing the document takes it */
+	{MNO_DB_TAIL, COPY, false},   /* slots are used again */
+	{MNO_DB_DOC, MOVE, false},    /* deleting or writing the document takes it */
+	{MNO_DB_DOC_OLD, MOVE, true}, /* without it the new form is what is taken back */
 	{MNO_DB_DOC_FEED, MOVE, false}, {MNO_DB_AGG, DELETE, false}, /* reads take the blocks */
 };
 

@@ -7,6 +7,7 @@
 #include "../../../libmno/src/docs/docs_internal.h"
 #include "mno/log.h"
 #include "mno/store_check.h"
+#include "mno/store_quarantine.h"
 
 #define D(fn) cmocka_unit_test_setup_teardown(fn, docs_setup, docs_teardown)
 
@@ -291,6 +292,190 @@ static void damaged_documents_stay_as_they_are(void **state)
 	assert_forms(g, 350, 0, 0, 2);
 }
 
+/* A bit of a value in the place of bytes; @arg: its key. */
+struct hit {
+	enum mno_db db;
+	uint8_t key[DOCS_KEY_LEN];
+	size_t len;
+};
+
+static int hit(void *arg, struct mno_docs_txn *t)
+{
+	struct hit *h = arg;
+	MDB_val k = {h->len, h->key}, v;
+	_cleanup_buf_ struct mno_buf b = {0};
+	int r = mno_lmdb_error(mdb_get(t->t, t->d->e->dbi[h->db], &k, &v));
+
+	if (r < 0)
+		return r;
+	mno_buf_add(&b, v.mv_data, v.mv_size);
+	b.data[b.len - 1] ^= 1;
+	v = (MDB_val){b.len, b.data};
+	return mdb_put(t->t, t->d->e->dbi[h->db], &k, &v, 0);
+}
+
+static void hit_row(struct docs_rig *g, char tag)
+{
+	struct hit h = {.db = MNO_DB_DOC_META, .key = {(uint8_t)tag}, .len = 5};
+
+	assert_int_equal(mno_docs_write(g->d, hit, &h, NULL), 0);
+}
+
+static int find_hosts(void *arg, struct mno_docs_txn *t)
+{
+	mno_be32(arg, docs_cat_coll(t->cat, "assets", "hosts")->id);
+	return 0;
+}
+
+/* One of two rows that say how far it is: nothing is lost, and both are whole again. */
+static void its_place_has_a_copy(void **state)
+{
+	struct docs_rig *g = *state;
+	struct mno_docs_form f, was;
+
+	mno_log_set(quiet, NULL, MNO_LOG_ERR);
+	for (unsigned steps = 3; steps < 40; steps += 6)
+		for (unsigned reopen = 0; reopen < 2; reopen++) {
+			for (unsigned i = 0; i < 3; i++)
+				mno_docs_work(g->d);
+			assert_int_equal(mno_docs_form(g->d, &was), 0);
+			hit_row(g, steps % 4 == 1 ? 'F' : 'f');
+			if (reopen)
+				docs_reopen(g, 20);
+			assert_int_equal(mno_docs_form(g->d, &f), 0);
+			assert_int_equal(f.stage, was.stage);
+			assert_int_equal(f.done, was.done);
+		}
+	docs_work(g->d);
+	mno_log_set(NULL, NULL, MNO_LOG_INFO);
+	assert_int_equal(docs_stage(g->d), MNO_DOCS_FORM_DONE);
+	docs_reopen(g, 20);
+	assert_whole(g);
+	assert_docs(g, g->want);
+	assert_int_equal(mno_docs_form_want(g->d, MNO_DOCS_FORM_CONFIRM), 0);
+	docs_work(g->d);
+	assert_int_equal(docs_stage(g->d), MNO_DOCS_FORM_NONE);
+	docs_reopen(g, 20);
+	assert_whole(g);
+}
+
+/* Both are lost, in each stage: it begins anew in its direction, and comes to the same end. */
+static void without_its_place_it_begins_anew(void **state)
+{
+	struct docs_rig *g = *state;
+	unsigned seen = 0;
+
+	mno_log_set(quiet, NULL, MNO_LOG_ERR);
+	for (unsigned steps = 1; steps < 90; steps += 4) {
+		enum mno_docs_form_stage was;
+		bool undo = steps % 3 == 0, confirm = steps % 3 == 1;
+
+		for (unsigned i = 0; i < steps; i++)
+			mno_docs_work(g->d);
+		was = docs_stage(g->d);
+		if (undo && was >= MNO_DOCS_FORM_COPYING && was <= MNO_DOCS_FORM_DONE)
+			assert_int_equal(mno_docs_form_want(g->d, MNO_DOCS_FORM_UNDO), 0);
+		if (confirm && was == MNO_DOCS_FORM_DONE)
+			assert_int_equal(mno_docs_form_want(g->d, MNO_DOCS_FORM_CONFIRM), 0);
+		for (unsigned i = 0; (undo || confirm) && i < (steps > 80 ? 500 : 1 + steps / 5);
+			i++)
+			mno_docs_work(g->d);
+		was = docs_stage(g->d);
+		if (was < MNO_DOCS_FORM_COPYING)
+			break;
+		seen |= 1u << was;
+		hit_row(g, 'f');
+		hit_row(g, 'F');
+		if (steps % 2)
+			docs_reopen(g, 20);
+		assert_docs(g, g->want);
+		docs_work(g->d);
+		assert_docs(g, g->want);
+		if (was >= MNO_DOCS_FORM_UNDOING && was <= MNO_DOCS_FORM_UNDONE) {
+			assert_int_equal(docs_stage(g->d), MNO_DOCS_FORM_UNDONE);
+			assert_forms(g, 350, 0, 0, 2);
+		} else {
+			assert_int_equal(docs_stage(g->d), MNO_DOCS_FORM_DONE);
+			assert_int_equal(count_forms(g).n[2], 350);
+			assert_int_equal(mno_docs_form_want(g->d, MNO_DOCS_FORM_UNDO), 0);
+			docs_work(g->d);
+		}
+		assert_whole(g);
+		assert_int_equal(mno_docs_form_want(g->d, MNO_DOCS_FORM_RUN), 0);
+	}
+	mno_log_set(NULL, NULL, MNO_LOG_INFO);
+	for (unsigned i = MNO_DOCS_FORM_COPYING; i < MNO_DOCS_FORM_STAGES; i++)
+		if (i != MNO_DOCS_FORM_CLEARING && !(seen >> i & 1))
+			fail_msg("nothing was lost while %u", i);
+}
+
+static int count_old(void *arg, const struct mno_quarantined *q)
+{
+	assert_string_equal(q->db, "doc_old");
+	assert_non_null(strstr(q->lost, "its form before the migration"));
+	++*(unsigned *)arg;
+	return 0;
+}
+
+/* Found by a check after the migration: moved; what is taken back comes from the new form. */
+static void a_damaged_old_form_is_quarantined(void **state)
+{
+	struct docs_rig *g = *state;
+	struct mno_verify_opts o = {.sz = sizeof(o)};
+	struct hit h = {.db = MNO_DB_DOC_OLD};
+	struct mno_verify_progress p;
+	unsigned n = 0;
+	MDB_cursor *c;
+	MDB_val k, v;
+	MDB_txn *t;
+
+	docs_work(g->d);
+	assert_int_equal(mno_read_begin(g->d->e, &t), 0);
+	assert_int_equal(mdb_cursor_open(t, g->d->e->dbi[MNO_DB_DOC_OLD], &c), 0);
+	assert_int_equal(mdb_cursor_get(c, &k, &v, MDB_FIRST), 0);
+	memcpy(h.key, k.mv_data, h.len = k.mv_size);
+	mdb_cursor_close(c);
+	mno_read_end(g->d->e, t);
+	assert_int_equal(mno_docs_write(g->d, hit, &h, NULL), 0);
+	mno_log_set(quiet, NULL, MNO_LOG_ERR);
+	assert_int_equal(mno_store_verify(g->s, &o, &p), 0);
+	assert_int_equal(p.damaged, 1);
+	docs_work(g->d);
+	assert_int_equal(mno_quarantine_each(g->s, NULL, 0, count_old, &n), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(mno_docs_form_want(g->d, MNO_DOCS_FORM_UNDO), 0);
+	docs_work(g->d);
+	mno_log_set(NULL, NULL, MNO_LOG_INFO);
+	assert_forms(g, 350, 0, 0, 2);
+	assert_docs(g, g->want);
+	assert_whole(g);
+}
+
+/* Found while all are compared: the migration is taken back, and nothing of the documents is lost. */
+static void a_damaged_old_form_while_comparing(void **state)
+{
+	struct docs_rig *g = *state;
+	struct hit h = {.db = MNO_DB_DOC_OLD};
+	struct mno_docs_form f;
+	unsigned n = 0;
+
+	while (docs_stage(g->d) != MNO_DOCS_FORM_CHECKING)
+		assert_int_equal(mno_docs_work(g->d), 1);
+	h.len = docs_key(h.key, 0, "host-190", 8);
+	assert_int_equal(mno_docs_write(g->d, find_hosts, h.key, NULL), 0);
+	assert_int_equal(mno_docs_write(g->d, hit, &h, NULL), 0);
+	mno_log_set(quiet, NULL, MNO_LOG_ERR);
+	docs_work(g->d);
+	mno_log_set(NULL, NULL, MNO_LOG_INFO);
+	assert_int_equal(mno_docs_form(g->d, &f), 0);
+	assert_int_equal(f.stage, MNO_DOCS_FORM_UNDONE);
+	assert_int_equal(mno_quarantine_each(g->s, NULL, 0, count_old, &n), 0);
+	assert_int_equal(n, 1);
+	assert_forms(g, 350, 0, 0, 2);
+	assert_docs(g, g->want);
+	assert_whole(g);
+}
+
 static int newer(void *arg, struct mno_docs_txn *t)
 {
 	return mno_env_format_put(t->d->e, t->t, 4);
@@ -479,6 +664,10 @@ int main(void)
 		D(undone_is_as_it_was),
 		D(a_difference_takes_all_back),
 		D(damaged_documents_stay_as_they_are),
+		D(its_place_has_a_copy),
+		D(without_its_place_it_begins_anew),
+		D(a_damaged_old_form_is_quarantined),
+		D(a_damaged_old_form_while_comparing),
 		D(a_newer_format_is_refused),
 		D(newer_documents_are_refused),
 		D(quotas_do_not_stop_it),
