@@ -300,6 +300,8 @@ static int check_all(struct check *c)
 		r = check_tree(c, &m.trees[1], true, false);
 	if (r == 0)
 		r = check_tree(c, &m.trees[0], false, true);
+	if (r == 0 && !c->late && c->show && c->show->end)
+		r = c->show->end(c->show->arg, c->used, c->last);
 	free(c->used);
 	return r;
 }

@@ -292,12 +292,56 @@ static int verify_sums(int dir_fd, int fd, uint64_t max_ns, struct mno_pages_fou
 
 /* --- headers of values ------------------------------------------------------------------------ */
 
+/* A value that says it has more pages than its length takes. */
+struct claim {
+	uint64_t no;
+	uint32_t n, has;
+};
 struct value_heads {
 	struct mno_pages w;
 	int fd;
-	uint64_t pages; /* of the file */
+	uint64_t pages;      /* of the file */
+	struct claim *claim; /* 16 bytes each, at most one for each such value of the file */
+	size_t n, cap;
 	struct mno_pages_found *found;
 };
+
+static int add_claim(struct value_heads *v, uint64_t no, uint32_t n, uint32_t has)
+{
+	if (v->n == v->cap) {
+		size_t cap = v->cap * 2 + 64;
+		struct claim *p = reallocarray(v->claim, cap, sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		v->claim = p;
+		v->cap = cap;
+	}
+	v->claim[v->n++] = (struct claim){no, n, has};
+	return 0;
+}
+
+/* LMDB would free what the header says: pages of others must not be among that. What is too few is
+ * safe, they only stay unused. */
+static int check_claims(void *arg, const uint64_t *used, uint64_t last)
+{
+	struct value_heads *v = arg;
+
+	for (size_t i = 0; i < v->n; i++) {
+		const struct claim *c = &v->claim[i];
+		off_t at = (off_t)(c->no * v->w.page_bytes) + 12;
+		bool others = false;
+
+		for (uint64_t p = c->no + c->n; p < c->no + c->has && !others; p++)
+			others = p > last || used[p / 64] >> p % 64 & 1;
+		if (!others)
+			continue;
+		v->found->mended++;
+		if (pwrite(v->fd, &c->n, sizeof(c->n), at) != sizeof(c->n))
+			return -EIO;
+	}
+	return 0;
+}
 
 /* What LMDB wrote there is known: number, kind, count of pages. The two bytes between number and
  * kind nobody reads. */
@@ -314,10 +358,15 @@ static int check_head(void *arg, const struct mno_page *p)
 	memcpy(want, &p->no, sizeof(p->no));
 	want[10] = PAGE_OVERFLOW | (p->p[10] & PAGE_DIRTY);
 	want[11] = 0;
-	/* a smaller value in the place of a larger one keeps all its pages */
+	/* a smaller value in the place of a larger one keeps all its pages: nobody else has them */
 	memcpy(&has, p->p + 12, sizeof(has));
-	if (has > n && has - n < v->pages - p->no)
+	if (has > n && has - n < v->pages - p->no) {
+		int r = add_claim(v, p->no, n, has);
+
+		if (r < 0)
+			return r;
 		n = has;
+	}
 	memcpy(want + 12, &n, sizeof(n));
 	for (size_t i = 0; i < sizeof(want); i++)
 		bits += (unsigned)__builtin_popcount(want[i] ^ p->p[i]);
@@ -336,7 +385,9 @@ int mno_pages_verify(int dir_fd, uint64_t max_ns, struct mno_pages_found *ret)
 	_cleanup_close_ int fd = openat(dir_fd, "data.mdb", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	struct mno_pages_found found = {0};
 	struct value_heads v = {
-		.w = {.fn = check_head, .arg = &v, .values = true}, .fd = fd, .found = &found};
+		.w = {.fn = check_head, .end = check_claims, .arg = &v, .values = true},
+		.fd = fd,
+		.found = &found};
 	struct stat st;
 	int r;
 
@@ -353,6 +404,7 @@ int mno_pages_verify(int dir_fd, uint64_t max_ns, struct mno_pages_found *ret)
 	v.w.values = !max_ns || st.st_size <= HEADS_FILE_MAX;
 	if (r == 0)
 		r = mno_pages_walk(fd, max_ns, &v.w);
+	free(v.claim);
 	if (r < 0 && r != -ETIME)
 		return r;
 	if (found.mended && fsync(fd) < 0)

@@ -23,6 +23,8 @@ struct mno_page {
 };
 struct mno_pages {
 	int (*fn)(void *arg, const struct mno_page *p); /* non-zero stops the walk */
+	/* after all of them: @used has a bit for each page up to @last that has a use, or is free */
+	int (*end)(void *arg, const uint64_t *used, uint64_t last);
 	void *arg;
 	bool values; /* call it for VALUE too; they are touched on the disk by that */
 	/* filled by the walk */

@@ -93,6 +93,64 @@ static void test_mended(void **state)
 	assert_int_equal(mended(s), 0); /* on disk as well */
 }
 
+static int find_values(void *arg, const struct mno_page *p)
+{
+	uint64_t *no = arg;
+
+	if (p->kind == MNO_PAGE_VALUE && p->n == 3)
+		no[p->p[16] - '0'] = p->no;
+	return 0;
+}
+
+static void put_pages(struct st *s, struct mno_txn *t, const char *key, char fill, size_t pages)
+{
+	char text[4 * PAGE];
+
+	memset(text, fill, sizeof(text));
+	assert_int_equal(mno_txn_put(t, MNO_DB_META, key, strlen(key), text, pages * PAGE - 16), 0);
+}
+
+/* The count of pages in the header of a value: LMDB frees so many when it is written over. */
+static void test_count_of_pages(void **state)
+{
+	struct st *s = *state;
+	uint64_t no[3] = {0};
+	struct mno_pages w = {.fn = find_values, .arg = no, .values = true};
+	uint32_t has[3], flipped;
+	struct mno_txn *t = begin(s);
+	char path[128];
+	int fd;
+
+	put_pages(s, t, "0", '0', 3);
+	put_pages(s, t, "1", '1', 4);
+	put_pages(s, t, "1", '1', 3); /* smaller, in the same pages */
+	put_pages(s, t, "2", '2', 3);
+	commit(s, t);
+	down(s);
+	path_of(s, path, "main/data.mdb");
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(mno_pages_walk(fd, 0, &w), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(no[i] > 1);
+		assert_int_equal(pread(fd, &has[i], 4, (off_t)no[i] * PAGE + 12), 4);
+		assert_int_equal(has[i], i == 1 ? 4 : 3);
+	}
+	up(s);
+	assert_int_equal(mended(s), 0); /* more pages than it takes, which nobody else has */
+	down(s);
+	assert_true(no[0] < no[1]); /* else there are no others behind it */
+	flipped = has[0] | 4;
+	assert_int_equal(pwrite(fd, &flipped, 4, (off_t)no[0] * PAGE + 12), 4);
+	up(s);
+	assert_int_equal(mended(s), 1);
+	assert_int_equal(pread(fd, &flipped, 4, (off_t)no[0] * PAGE + 12), 4);
+	assert_int_equal(flipped, has[0]);
+	down(s);
+	up(s);
+	assert_int_equal(mended(s), 0);
+	close(fd);
+}
+
 static void test_main_is_not_replaced(void **state)
 {
 	struct st *s = *state;
@@ -216,6 +274,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_mended),
+		T(test_count_of_pages),
 		T(test_main_is_not_replaced),
 		T(test_partition_set_aside),
 		T(test_stale),
