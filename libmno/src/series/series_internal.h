@@ -333,9 +333,10 @@ struct mno_series {
 	size_t n_free_chunks;
 	struct mno_buf raw, key;
 	struct tail_row row;
-	int64_t part_t0, part_t0_committed; /* first tick of the windows that wait; INT64_MIN: none */
-	bool old_part;                      /* some were in main at the start */
-	struct rollup_state *rollup;        /* NULL: no memory for it */
+	int64_t part_t0,
+		part_t0_committed;   /* first tick of the windows that wait; INT64_MIN: none */
+	bool old_part;               /* some were in main at the start */
+	struct rollup_state *rollup; /* NULL: no memory for it */
 	ZSTD_DCtx *z;
 	ZSTD_DCtx *spare_z;    /* of readers; atomic */
 	struct records *spare; /* the group that a reader looked at last; atomic */
