@@ -21,7 +21,8 @@ static const struct {
 	bool drops; /* its mark goes with the record: nothing refers to it */
 } policies[] = {
 	{MNO_DB_SERIES, MOVE, false}, {MNO_DB_SERIES_GROUP, MOVE, false}, {MNO_DB_PART, MOVE, true},
-	{MNO_DB_PACK, MOVE, true}, {MNO_DB_LATE, MOVE, true}, {MNO_DB_HIST, MOVE, true},
+	{MNO_DB_PACK, MOVE, true}, {MNO_DB_WINDOW, MOVE, true}, {MNO_DB_LATE, MOVE, true},
+	{MNO_DB_HIST, MOVE, true},
 	/* rollups are moved by what finds that they cannot be made again */
 	{MNO_DB_ROLL_R10S, REBUILD, true}, {MNO_DB_ROLL_R1M, REBUILD, true},
 	{MNO_DB_ROLL_R1H, REBUILD, true}, {MNO_DB_PROC, MOVE, true}, {MNO_DB_EVENT, MOVE, true},

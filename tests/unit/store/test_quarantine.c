@@ -222,7 +222,8 @@ static const struct value *first_r10s(void)
 
 static bool is_raw(const struct value *x)
 {
-	return !strcmp(x->db, "pack") || !strcmp(x->db, "part") || !strcmp(x->db, "late");
+	return !strcmp(x->db, "pack") || !strcmp(x->db, "part") || !strcmp(x->db, "window") ||
+	       !strcmp(x->db, "late");
 }
 
 /* Every rollup is made again to the last bit from what it was made of, and told of as such. */
