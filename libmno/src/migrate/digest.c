@@ -118,8 +118,8 @@ static int walk_env(void *arg, struct mno_env *e, const char *name, int err)
 	static const struct {
 		enum mno_db db;
 		walk_fn fn;
-	} dbs[] = {{MNO_DB_PART, sum_block}, {MNO_DB_PACK, sum_block}, {MNO_DB_PROC, sum_record},
-		{MNO_DB_EVENT, sum_record}};
+	} dbs[] = {{MNO_DB_PART, sum_block}, {MNO_DB_PACK, sum_block}, {MNO_DB_WINDOW, sum_block},
+		{MNO_DB_PROC, sum_record}, {MNO_DB_EVENT, sum_record}};
 	int r = err;
 
 	for (size_t i = 0; i < ARRAY_SIZE(dbs) && r == 0; i++)

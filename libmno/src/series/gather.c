@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Samples out. The parts are looked at from the newest to the oldest - the head, the windows in
- * PART, the blocks - and each counts up to where the one before begins: data only ever moves from
- * the newer to the older, so what moves meanwhile is seen once. No lock and no transaction spans
- * them; blocks are copied out and decoded on their own.
+ * Samples out. The head is looked at first, and what is stored counts up to where it begins; then
+ * each partition, its windows first, and its blocks count up to where those begin: data only ever
+ * moves from the newer to the older, so what moves meanwhile is seen once. No lock and no
+ * transaction spans them; blocks are copied out and decoded on their own.
  */
 #include <errno.h>
 #include "mno/err.h"
@@ -44,13 +44,19 @@ static int take(struct gather *g, struct samples *c, size_t n)
 	return samples_room(c, n);
 }
 
-static void held_clear(struct gather *g)
+static void holds_clear(struct holds *l)
 {
-	for (size_t i = 0; i < g->n_held; i++) {
-		mno_buf_done(&g->held[i].key);
-		mno_buf_done(&g->held[i].val);
+	for (size_t i = 0; i < l->n; i++) {
+		mno_buf_done(&l->v[i].key);
+		mno_buf_done(&l->v[i].val);
 	}
-	g->n_held = 0;
+	l->n = 0;
+}
+
+static void holds_done(struct holds *l)
+{
+	holds_clear(l);
+	free(l->v);
 }
 
 void gather_done(struct gather *g)
@@ -60,10 +66,10 @@ void gather_done(struct gather *g)
 	for (size_t i = 0; g->fresh && i < SCAN_BATCH * GROUP_SERIES; i++)
 		samples_done(&g->fresh[i]);
 	late_gather_done(&g->late);
-	held_clear(g);
+	holds_done(&g->windows);
+	holds_done(&g->olds);
 	free(g->old);
 	free(g->fresh);
-	free(g->held);
 	free(g->days);
 	free(g->agg);
 	mno_buf_done(&g->key);
@@ -469,46 +475,58 @@ static int walk(struct gather *g, enum mno_db db, int64_t until,
 	return r == -ENOENT ? 0 : r;
 }
 
-/* --- PART, then blocks ------------------------------------------------------------------------------ */
+/* --- windows, then blocks ------------------------------------------------------------------------ */
 
 static int hold(struct gather *g, size_t from, size_t to)
 {
+	struct holds *l = g->into;
 	struct held *h;
 
-	if (g->n_held == g->cap_held) {
-		size_t cap = MNO_MAX(g->cap_held * 2, (size_t)16);
+	if (l->n == l->cap) {
+		size_t cap = MNO_MAX(l->cap * 2, (size_t)16);
 
-		h = realloc(g->held, cap * sizeof(*h));
+		h = realloc(l->v, cap * sizeof(*h));
 		if (!h)
 			return -ENOMEM;
-		g->held = h;
-		g->cap_held = cap;
+		l->v = h;
+		l->cap = cap;
 	}
-	h = &g->held[g->n_held++];
+	h = &l->v[l->n++];
 	*h = (struct held){.key = g->key, .val = g->val, .from = from, .to = to};
 	g->key = g->val = (struct mno_buf){0};
-	g->part_t = MNO_MIN(g->part_t, block_key_time(h->key.data));
 	return 0;
 }
 
-/* All of it as of one moment: a merge takes all of PART away at once. */
-static int gather_part(struct gather *g)
+/* All of them as of one moment: a merge takes all away at once. *@t: the first of them, if earlier. */
+static int hold_windows(
+	struct gather *g, struct mno_env *e, enum mno_db db, struct holds *into, int64_t *t)
 {
 	uint8_t from[BLOCK_KEY] = {0};
 	int r;
 
-	g->part_t = g->head_t;
-	g->e = g->s->env->main;
-	r = mno_read_begin(g->e, &g->txn);
+	g->e = e;
+	g->into = into;
+	r = mno_read_begin(e, &g->txn);
 	if (r < 0)
 		return r;
-	r = seek(g, MNO_DB_PART, MNO_SEEK_GE, from, &g->key, NULL);
+	r = seek(g, db, MNO_SEEK_GE, from, &g->key, NULL);
 	if (r == 0) {
-		g->part_t = MNO_MIN(g->part_t, block_key_time(g->key.data));
-		r = walk(g, MNO_DB_PART, MNO_MIN(g->t1, g->head_t - 1), hold);
+		*t = MNO_MIN(*t, block_key_time(g->key.data));
+		r = walk(g, db, MNO_MIN(g->t1, g->head_t - 1), hold);
 	}
-	mno_read_end(g->e, TAKE_PTR(g->txn));
+	mno_read_end(e, TAKE_PTR(g->txn));
 	return r == -ENOENT ? 0 : r;
+}
+
+static int emit_windows(struct gather *g, struct mno_env *e, enum mno_db db, struct holds *l)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < l->n && r == 0; i++)
+		r = from_block(g, e, db, &l->v[i].key, &l->v[i].val, l->v[i].from, l->v[i].to,
+			MNO_MIN(g->t1, g->head_t - 1));
+	holds_clear(l);
+	return r;
 }
 
 /* Listed once for a read, and again when there may be a newer one by now. */
@@ -525,8 +543,19 @@ static int list_days(struct gather *g, int64_t until)
 	return r;
 }
 
+static int walk_parts(struct gather *g, struct mno_env *e)
+{
+	int r;
+
+	g->part_t = g->old_t;
+	r = hold_windows(g, e, MNO_DB_WINDOW, &g->windows, &g->part_t);
+	if (r == 0)
+		r = walk(g, MNO_DB_PACK, MNO_MIN(g->t1, g->part_t - 1), visit_block);
+	return r < 0 ? r : emit_windows(g, e, MNO_DB_WINDOW, &g->windows);
+}
+
 /* A partition that cannot be opened is as damaged as any block. */
-static int walk_day(struct gather *g, int64_t day, int64_t until)
+static int walk_day(struct gather *g, int64_t day)
 {
 	int r = mno_store_env(g->s->env, MNO_CLASS_TS, day, false, &g->e);
 
@@ -538,32 +567,30 @@ static int walk_day(struct gather *g, int64_t day, int64_t until)
 		note_damage(g, 0, g->n_groups);
 		return 0;
 	}
-	r = walk(g, MNO_DB_PACK, until, visit_block);
+	r = walk_parts(g, g->e);
 	mno_env_unref(g->e);
 	return r;
 }
 
-static int gather_blocks(struct gather *g)
+static int gather_days(struct gather *g)
 {
-	int64_t until = MNO_MIN(g->t1, g->part_t - 1);
+	int64_t until = MNO_MIN(g->t1, g->old_t - 1);
 	int r = list_days(g, until);
 
 	for (size_t i = 0; i < g->n_days && r == 0 && g->days[i] <= until; i++)
-		r = walk_day(g, g->days[i], until);
+		r = walk_day(g, g->days[i]);
 	return r;
 }
 
 int gather_all(struct gather *g)
 {
+	struct mno_env *main = g->s->env->main;
 	int r = gather_head(g);
 
+	g->old_t = g->head_t;
+	if (r == 0 && g->s->old_part)
+		r = hold_windows(g, main, MNO_DB_PART, &g->olds, &g->old_t);
 	if (r == 0)
-		r = gather_part(g);
-	if (r == 0)
-		r = gather_blocks(g);
-	for (size_t i = 0; i < g->n_held && r == 0; i++)
-		r = from_block(g, g->s->env->main, MNO_DB_PART, &g->held[i].key, &g->held[i].val,
-			g->held[i].from, g->held[i].to, MNO_MIN(g->t1, g->head_t - 1));
-	held_clear(g);
-	return r;
+		r = gather_days(g);
+	return r < 0 ? r : emit_windows(g, main, MNO_DB_PART, &g->olds);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What reads of samples share: some groups' data out of head, PART and blocks. */
+/* What reads of samples share: some groups' data out of head, windows and blocks. */
 #pragma once
 
 #include "late.h"
@@ -13,10 +13,14 @@ struct samples {
 	double *v;
 };
 
-/* Stored blocks of PART, as they are. */
+/* Stored blocks of windows that wait, as they are. */
 struct held {
 	struct mno_buf key, val;
 	size_t from, to; /* wanted groups that it covers */
+};
+struct holds {
+	struct held *v;
+	size_t n, cap;
 };
 
 /* Some groups of one read. Memory: 16 bytes a sample, bounded by the caller's max_samples. */
@@ -27,14 +31,14 @@ struct gather {
 	uint64_t want[SCAN_BATCH]; /* columns */
 	uint32_t damaged[SCAN_BATCH];
 	int64_t t0, t1;
-	size_t left;                 /* samples that may still come */
-	int64_t head_t, part_t;      /* windows count up to here, blocks up to there */
-	struct samples *old, *fresh; /* by group and column; old is NULL in a scan */
-	struct held *held;
-	size_t n_held, cap_held;
-	struct mno_env *e; /* being walked */
-	MDB_txn *txn;      /* while PART is copied */
-	int64_t *days;     /* start of each partition */
+	size_t left;                       /* samples that may still come */
+	int64_t head_t, part_t;            /* windows count up to here, blocks up to there */
+	int64_t old_t;                     /* the first of old, or head_t */
+	struct samples *old, *fresh;       /* by group and column; old is NULL in a scan */
+	struct holds windows, olds, *into; /* of the partition being walked; of PART */
+	struct mno_env *e;                 /* being walked */
+	MDB_txn *txn;                      /* while windows are copied */
+	int64_t *days;                     /* start of each partition */
 	size_t n_days;
 	bool days_known;
 	ZSTD_DCtx *z;

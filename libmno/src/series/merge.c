@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Windows become blocks. A sealed head is one window of up to 192 ticks; four of them wait in
- * PART as small blocks, with the fifth they are put together, group by group as they come, into
- * blocks of about PACK_TARGET bytes. Nothing is decoded for that: columns are moved as bytes.
- * Done twice with the same windows, it puts the same blocks under the same keys.
+ * WINDOW of their day's partition as small blocks, with the fifth they are put together, group by
+ * group as they come, into blocks of about PACK_TARGET bytes. Nothing is decoded for that: columns
+ * are moved as bytes. They wait there and not in main for the sake of its free pages: a long list
+ * of them would be written anew with each row of the tail.
+ * A partition is committed before main is. If main then is not, the tail still has the rows of the
+ * last window: reads take from a partition what is before the head, and the next seal takes away
+ * what comes again.
  */
 #include <errno.h>
 #include "mno/err.h"
 #include "mno/log.h"
 #include "series_internal.h"
 
-#define WINDOWS_MAX 64 /* in PART: 4 but for a store that was written by something else */
+#define WINDOWS_MAX 64 /* that wait: 4 but for a store that was written by something else */
 #define NO_GROUP    UINT32_MAX
 
-/* A window in PART, read block by block. Its memory: one block. */
+/* A window that waits, read block by block. Its memory: one block. */
 struct part {
 	int64_t t0;
 	uint8_t key[BLOCK_KEY];
@@ -31,8 +35,9 @@ struct columns {
 
 struct merge {
 	struct mno_series *s;
-	struct mno_txn *txn;
-	struct mno_txn *to; /* main's: into PART; else a partition's, into PACK */
+	struct mno_txn *from; /* of the windows: the partition's; main's for those in PART */
+	enum mno_db from_db, to_db;
+	struct mno_txn *to; /* the partition's */
 	const struct head *h;
 	uint32_t h_group; /* next of the head with rows */
 	size_t n_parts;
@@ -57,9 +62,9 @@ static void merge_free(struct merge *m)
 }
 MNO_DEFINE_CLEANUP(struct merge *, merge_free)
 
-/* --- windows in PART --------------------------------------------------------------------------- */
+/* --- windows that wait -------------------------------------------------------------------------- */
 
-static int seek(struct mno_txn *txn, enum mno_db db, enum mno_seek dir, const uint8_t *from,
+int block_seek(struct mno_txn *txn, enum mno_db db, enum mno_seek dir, const uint8_t *from,
 	MDB_val *k, MDB_val *v)
 {
 	MDB_cursor *c;
@@ -95,7 +100,7 @@ static int part_keep(struct merge *m, const struct part *p, const MDB_val *v)
 static int part_open(struct merge *m, struct part *p, const MDB_val *v)
 {
 	struct mno_seal info;
-	int r = mno_seal_open(m->txn->e, MNO_DB_PART, m->s->z, p->key, BLOCK_KEY, v->mv_data,
+	int r = mno_seal_open(m->from->e, m->from_db, m->s->z, p->key, BLOCK_KEY, v->mv_data,
 		v->mv_size, MNO_SEAL_BLOCK, &info, &p->raw);
 
 	if (r == 0)
@@ -116,7 +121,7 @@ static int part_next(struct merge *m, struct part *p, enum mno_seek dir)
 	int r;
 
 	for (;; dir = MNO_SEEK_GT) {
-		r = seek(m->txn, MNO_DB_PART, dir, p->key, &k, &v);
+		r = block_seek(m->from, m->from_db, dir, p->key, &k, &v);
 		if (r == -ENOENT || (r == 0 && block_key_time(k.mv_data) != p->t0)) {
 			p->end = true;
 			return 0;
@@ -143,15 +148,15 @@ static uint32_t part_group(const struct part *p)
 	return p->end ? NO_GROUP : p->b.g[p->at].group;
 }
 
-/* First ticks of the windows in PART, ascending. */
-static int part_list(struct mno_txn *txn, int64_t *t0, size_t *ret_n)
+/* First ticks of the windows, ascending. */
+static int part_list(struct mno_txn *txn, enum mno_db db, int64_t t0[WINDOWS_MAX], size_t *ret_n)
 {
 	uint8_t from[BLOCK_KEY] = {0};
 	size_t n = 0;
 	MDB_val k, v;
-	int r = seek(txn, MNO_DB_PART, MNO_SEEK_GE, from, &k, &v);
+	int r = block_seek(txn, db, MNO_SEEK_GE, from, &k, &v);
 
-	for (; r == 0; r = seek(txn, MNO_DB_PART, MNO_SEEK_GT, from, &k, &v)) {
+	for (; r == 0; r = block_seek(txn, db, MNO_SEEK_GT, from, &k, &v)) {
 		if (n == WINDOWS_MAX)
 			return -MNO_ECORRUPT;
 		t0[n] = block_key_time(k.mv_data);
@@ -161,17 +166,58 @@ static int part_list(struct mno_txn *txn, int64_t *t0, size_t *ret_n)
 	return r == -ENOENT ? 0 : r;
 }
 
-int merge_load(struct mno_series *s)
+/* The day that what waits is of. -ENOENT: there is no partition. */
+static int part_day(struct mno_series *s, int64_t *ret)
+{
+	_cleanup_free_ int64_t *days = NULL;
+	const struct head *h = s->head;
+	size_t n = 0;
+	int r;
+
+	*ret = h->n ? h->t[0] : h->base_t;
+	if (*ret != INT64_MIN)
+		return 0;
+	r = mno_store_partitions(s->env, MNO_CLASS_TS, INT64_MIN, INT64_MAX, &days, &n);
+	if (r == 0 && n)
+		*ret = days[n - 1];
+	return r < 0 ? r : n ? 0 : -ENOENT;
+}
+
+static int load_from(struct mno_series *s, struct mno_env *e, enum mno_db db)
 {
 	_cleanup_buf_ struct mno_buf key = {0};
 	uint8_t from[BLOCK_KEY] = {0};
-	int r = mno_store_fetch(s->env, MNO_DB_PART, MNO_SEEK_GE, from, sizeof(from), &key, NULL);
+	int64_t t;
+	int r = mno_env_fetch(e, db, MNO_SEEK_GE, from, sizeof(from), &key, NULL);
 
-	if (r < 0 && r != -ENOENT)
-		return r;
-	s->part_t0 = s->part_t0_committed =
-		r == 0 && key.len == BLOCK_KEY ? block_key_time(key.data) : INT64_MIN;
+	if (r < 0 || key.len != BLOCK_KEY)
+		return r == -ENOENT ? 0 : r;
+	t = block_key_time(key.data);
+	if (!s->head->n || t < s->head->t[0])
+		s->part_t0 = s->part_t0_committed = t;
 	return 0;
+}
+
+int merge_load(struct mno_series *s)
+{
+	struct mno_env *e;
+	int64_t day;
+	int r;
+
+	s->part_t0 = s->part_t0_committed = INT64_MIN;
+	r = load_from(s, s->env->main, MNO_DB_PART);
+	s->old_part = s->part_t0 != INT64_MIN;
+	if (r < 0 || s->old_part)
+		return r;
+	r = part_day(s, &day);
+	if (r == 0)
+		r = mno_store_env(s->env, MNO_CLASS_TS, day, false, &e);
+	if (r < 0)
+		return r == -ENOMEM ? r
+				    : 0; /* a partition that cannot be opened is told of by reads */
+	r = load_from(s, e, MNO_DB_WINDOW);
+	mno_env_unref(e);
+	return r;
 }
 
 /* --- the head ---------------------------------------------------------------------------------- */
@@ -264,8 +310,8 @@ static int flush(struct merge *m)
 	if (r < 0)
 		return r;
 	block_key(key, m->w[0].t[0], m->maker.first);
-	r = mno_seal_put(m->to, m->to == m->txn ? MNO_DB_PART : MNO_DB_PACK, key, sizeof(key),
-		&info, m->maker.out.data, m->maker.out.len, &bytes);
+	r = mno_seal_put(m->to, m->to_db, key, sizeof(key), &info, m->maker.out.data,
+		m->maker.out.len, &bytes);
 	if (r < 0)
 		return r;
 	m->s->now.block_bytes += bytes;
@@ -367,7 +413,7 @@ static int skip_group(struct merge *m, uint32_t group)
 
 static int merge_groups(struct merge *m)
 {
-	size_t target = m->to == m->txn ? BLOCK_TARGET : PACK_TARGET;
+	size_t target = m->to_db == MNO_DB_PACK ? PACK_TARGET : BLOCK_TARGET;
 	int r = 0;
 
 	block_begin(&m->maker, m->n_parts + (m->h != NULL));
@@ -383,7 +429,7 @@ static int merge_groups(struct merge *m)
 		r = take_group(m, group, &any);
 		if (r == 0 && any)
 			block_add(&m->maker, group, m->piece);
-		if (r == 0 && any && m->to != m->txn)
+		if (r == 0 && any && m->to_db == MNO_DB_PACK)
 			add_aggs(m, group);
 		/* behind this the pieces are void */
 		if (r == 0)
@@ -425,85 +471,108 @@ static int merge_open(struct merge *m, const int64_t *t0, size_t n)
 	return 0;
 }
 
-static int part_clear(struct mno_series *s, struct mno_txn *txn)
+static int part_clear(struct mno_series *s, struct mno_txn *txn, enum mno_db db)
 {
 	uint8_t from[BLOCK_KEY] = {0};
 	MDB_val k, v;
-	int r = seek(txn, MNO_DB_PART, MNO_SEEK_GE, from, &k, &v);
+	int r = block_seek(txn, db, MNO_SEEK_GE, from, &k, &v);
 
-	for (; r == 0; r = seek(txn, MNO_DB_PART, MNO_SEEK_GT, from, &k, &v)) {
+	for (; r == 0; r = block_seek(txn, db, MNO_SEEK_GT, from, &k, &v)) {
 		memcpy(from, k.mv_data, BLOCK_KEY);
 		s->now.block_bytes -= MNO_MIN(v.mv_size, s->now.block_bytes);
 	}
 	if (r != -ENOENT)
 		return r;
-	return mno_txn_error(txn, mdb_drop(txn->t, txn->e->dbi[MNO_DB_PART], 0));
+	return mno_txn_error(txn, mdb_drop(txn->t, txn->e->dbi[db], 0));
 }
 
-/* What a partition got before a crash that main did not: it comes again, perhaps cut otherwise. */
-static int drop_stale(struct mno_txn *to, enum mno_db db, int64_t t0)
+/* @n (none: no windows, only @h) windows of one day at @t0, and @h, into m->to_db. */
+static int merge_some(struct merge *m, const int64_t *t0, size_t n)
 {
-	uint8_t from[BLOCK_KEY];
-	MDB_val k, v;
-	int r;
+	int r = merge_open(m, t0, n);
 
-	block_key(from, t0, 0);
-	while ((r = seek(to, db, MNO_SEEK_GE, from, &k, &v)) == 0) {
-		r = mno_txn_del(to, db, k.mv_data, k.mv_size);
-		if (r < 0)
-			return r;
-	}
-	return r == -ENOENT ? 0 : r;
-}
-
-static int merge_some(struct mno_series *s, struct mno_txn *txn, const int64_t *t0, size_t n,
-	const struct head *h)
-{
-	_cleanup_(merge_free_p)
-	struct merge *m = calloc(1, sizeof(*m));
-	int r;
-
-	if (!m)
-		return -ENOMEM;
-	m->s = s;
-	m->txn = txn;
-	m->to = txn;
-	m->h = h;
-	if (t0) {
-		int64_t first = n ? t0[0] : h->t[0];
-
-		r = mno_txn_part(txn, MNO_CLASS_TS, first, &m->to);
-		if (r == 0)
-			r = drop_stale(m->to, MNO_DB_PACK, first);
-		if (r == 0)
-			r = drop_stale(m->to, MNO_DB_AGG, first);
-		if (r < 0)
-			return r;
-	}
-	r = merge_open(m, t0, n);
 	return r < 0 ? r : merge_groups(m);
+}
+
+/* What waits, and @h or NULL, into blocks: five windows in each but the last. */
+static int merge_all(struct merge *m, const struct head *h, const int64_t *t0, size_t n)
+{
+	size_t at = 0;
+	int r = 0;
+
+	m->to_db = MNO_DB_PACK;
+	m->h = NULL;
+	for (; r == 0 && n - at > BLOCK_WINDOWS - 1; at += BLOCK_WINDOWS)
+		r = merge_some(m, t0 + at, BLOCK_WINDOWS);
+	m->h = h;
+	if (r == 0 && (at < n || h))
+		r = merge_some(m, t0 + at, n - at);
+	if (r == 0 && n)
+		r = part_clear(m->s, m->from, m->from_db);
+	return r;
+}
+
+/* Those that an earlier version left in main go to where they belong now. */
+static int move_old(struct merge *m, struct mno_txn *txn)
+{
+	int64_t t0[WINDOWS_MAX];
+	size_t n;
+	int r;
+
+	m->from = txn;
+	m->from_db = MNO_DB_PART;
+	r = part_list(txn, MNO_DB_PART, t0, &n);
+	if (r < 0 || !n)
+		return r;
+	r = mno_txn_part(txn, MNO_CLASS_TS, t0[0], &m->to);
+	if (r == 0)
+		r = stale_drop(m->s, m->to, t0[0]);
+	return r < 0 ? r : merge_all(m, NULL, t0, n);
+}
+
+static int merge_day(struct merge *m, struct mno_txn *txn, const struct head *h, bool all)
+{
+	struct mno_series *s = m->s;
+	int64_t t0[WINDOWS_MAX];
+	size_t n;
+	int r = mno_txn_part(txn, MNO_CLASS_TS, h ? h->t[0] : s->part_t0, &m->to);
+
+	if (r == 0 && h)
+		r = stale_drop(s, m->to, h->t[0]);
+	if (r == 0)
+		r = part_list(m->to, MNO_DB_WINDOW, t0, &n);
+	if (r < 0)
+		return r;
+	m->from = m->to;
+	m->from_db = MNO_DB_WINDOW;
+	if (all || n + 1 >= BLOCK_WINDOWS) {
+		r = merge_all(m, h, t0, n);
+		if (r == 0)
+			s->part_t0 = INT64_MIN;
+		return r;
+	}
+	m->to_db = MNO_DB_WINDOW;
+	m->h = h;
+	if (n == 0)
+		s->part_t0 = h->t[0];
+	return merge_some(m, NULL, 0);
 }
 
 int merge_windows(struct mno_series *s, struct mno_txn *txn, const struct head *h, bool all)
 {
-	int64_t t0[WINDOWS_MAX];
-	size_t n, at = 0;
-	int r = part_list(txn, t0, &n);
+	_cleanup_(merge_free_p)
+	struct merge *m = calloc(1, sizeof(*m));
+	int r = 0;
 
-	if (r < 0)
-		return r;
-	if (h && !all && n + 1 < BLOCK_WINDOWS) {
-		if (n == 0)
-			s->part_t0 = h->t[0];
-		return merge_some(s, txn, NULL, 0, h);
+	if (!m)
+		return -ENOMEM;
+	m->s = s;
+	if (s->old_part) {
+		r = move_old(m, txn);
+		if (r == 0 && !h)
+			s->part_t0 = INT64_MIN;
 	}
-	for (; r == 0 && n - at > BLOCK_WINDOWS - 1; at += BLOCK_WINDOWS)
-		r = merge_some(s, txn, t0 + at, BLOCK_WINDOWS, NULL);
-	if (r == 0 && (at < n || h))
-		r = merge_some(s, txn, t0 + at, n - at, h);
-	if (r == 0 && n)
-		r = part_clear(s, txn);
-	if (r == 0)
-		s->part_t0 = INT64_MIN;
+	if (r == 0 && (h || s->part_t0 != INT64_MIN))
+		r = merge_day(m, txn, h, all);
 	return r;
 }

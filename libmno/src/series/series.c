@@ -147,15 +147,20 @@ static int expire_first(struct mno_series *s, struct mno_txn *part, MDB_cursor *
 /* Takes the figures of a partition that is about to go out of ours; they are no more than that. */
 static void expire_count(struct mno_series *s, int64_t day)
 {
+	static const enum mno_db dbs[] = {MNO_DB_PACK, MNO_DB_WINDOW};
 	struct mno_env *e;
 	MDB_cursor *c;
 	MDB_val k, v;
 	MDB_txn *t;
 
+	if (s->part_t0 != INT64_MIN && day_of(s->part_t0) == day_of(day))
+		s->part_t0 = INT64_MIN;
 	if (mno_store_env(s->env, MNO_CLASS_TS, day, false, &e) < 0)
 		return;
 	if (mno_read_begin(e, &t) == 0) {
-		if (mdb_cursor_open(t, e->dbi[MNO_DB_PACK], &c) == 0) {
+		for (size_t i = 0; i < ARRAY_SIZE(dbs); i++) {
+			if (mdb_cursor_open(t, e->dbi[dbs[i]], &c) != 0)
+				continue;
 			while (mdb_cursor_get(c, &k, &v, MDB_NEXT) == 0)
 				expire_account(s, &k, &v);
 			mdb_cursor_close(c);
@@ -246,8 +251,8 @@ static int expire_blocks(struct mno_series *s, struct mno_txn *txn, int64_t t_ms
 	size_t left;
 	int r;
 
-	s->now.first_ms = s->part_t0 != INT64_MIN ? s->part_t0 : s->head->n ? s->head->t[0] : 0;
 	r = expire_days(s, t_ms, &left, &day);
+	s->now.first_ms = s->part_t0 != INT64_MIN ? s->part_t0 : s->head->n ? s->head->t[0] : 0;
 	if (r < 0 || !left)
 		return r;
 	first = first_block(s, day);

@@ -333,8 +333,10 @@ struct mno_series {
 	size_t n_free_chunks;
 	struct mno_buf raw, key;
 	struct tail_row row;
-	int64_t part_t0, part_t0_committed; /* first tick in PART; INT64_MIN: empty */
-	struct rollup_state *rollup;        /* NULL: no memory for it */
+	int64_t part_t0,
+		part_t0_committed;   /* first tick of the windows that wait; INT64_MIN: none */
+	bool old_part;               /* some were in main at the start */
+	struct rollup_state *rollup; /* NULL: no memory for it */
 	ZSTD_DCtx *z;
 	ZSTD_DCtx *spare_z;    /* of readers; atomic */
 	struct records *spare; /* the group that a reader looked at last; atomic */
@@ -492,12 +494,18 @@ static inline uint32_t block_key_group(const void *key)
 	return mno_get_be32((const uint8_t *)key + 8);
 }
 /*
- * Puts @h (NULL: none) as a window of its own beside the others in PART; when there are five, or
- * @all, they become blocks. Memory: one block of each window, and one being made.
+ * Puts @h (NULL: none) as a window of its own beside the others of its day in WINDOW; when there
+ * are five, or @all, they become blocks. Memory: one block of each window, and one being made.
  */
 int merge_windows(struct mno_series *s, struct mno_txn *txn, const struct head *h, bool all);
-/* Sets s->part_t0 from what is committed. */
+/* Sets s->part_t0 from what is committed; the head is there. */
 int merge_load(struct mno_series *s);
+/* stale.c: takes out of a partition what it has of @t_ms and later: rows that main did not get to
+ * commit as sealed, and that come again, perhaps cut otherwise. */
+int stale_drop(struct mno_series *s, struct mno_txn *part, int64_t t_ms);
+/* A cursor's step among the blocks of a database. -ENOENT, -MNO_ECORRUPT: not a block's key. */
+int block_seek(struct mno_txn *txn, enum mno_db db, enum mno_seek dir, const uint8_t *from,
+	MDB_val *k, MDB_val *v);
 
 /* Makes sure that a series given by its id may be added to: brings it back into the head. */
 int series_admit(struct mno_series *s, struct mno_txn *txn, uint32_t id);

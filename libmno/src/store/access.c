@@ -247,8 +247,11 @@ int mno_read_fetch(struct mno_env *e, MDB_txn *t, enum mno_db db, enum mno_seek 
 {
 	MDB_val k = {from_len, (void *)from}, v;
 	MDB_cursor *c;
-	int r = mno_lmdb_error(mdb_cursor_open(t, e->dbi[db], &c));
+	int r = -ENOENT;
 
+	if (e->dbi[db] == MNO_DBI_NONE) /* read only, and of a time before there was one */
+		return r;
+	r = mno_lmdb_error(mdb_cursor_open(t, e->dbi[db], &c));
 	if (r < 0)
 		return r;
 	r = mno_lmdb_error(mno_cursor_seek(c, dir, &k, &v));

@@ -21,8 +21,8 @@ static const struct {
 	bool drops; /* its mark goes with the record: nothing refers to it */
 } policies[] = {
 	{MNO_DB_SERIES, MOVE, false}, {MNO_DB_SERIES_GROUP, MOVE, false}, {MNO_DB_PART, MOVE, true},
-	{MNO_DB_PACK, MOVE, true}, {MNO_DB_LATE, MOVE, true}, {MNO_DB_HIST, MOVE, true},
-	{MNO_DB_ROLL_R10S, MOVE, true}, {MNO_DB_ROLL_R1M, MOVE, true},
+	{MNO_DB_PACK, MOVE, true}, {MNO_DB_WINDOW, MOVE, true}, {MNO_DB_LATE, MOVE, true},
+	{MNO_DB_HIST, MOVE, true}, {MNO_DB_ROLL_R10S, MOVE, true}, {MNO_DB_ROLL_R1M, MOVE, true},
 	{MNO_DB_ROLL_R1H, MOVE, true}, {MNO_DB_PROC, MOVE, true}, {MNO_DB_EVENT, MOVE, true},
 	{MNO_DB_TAIL, COPY, false}, /* slots are used again */
 	{MNO_DB_DOC, MOVE, false},  /* deleting or writing the document takes it */

@@ -467,20 +467,21 @@ static void damage(struct fixture *f)
 {
 	_cleanup_buf_ struct mno_buf key = {}, value = {};
 	const uint8_t from[12] = {};
-	struct mno_txn *txn;
+	struct mno_txn *txn, *part;
 
 	assert_int_equal(mno_store_begin(f->env, &txn), 0);
 	for (int i = 10; i < 1000; i++)
 		append(f, txn, T0 + i * 10000, "xxxx", 1);
 	assert_int_equal(mno_store_commit(f->env, txn), 0);
 	mno_series_committed(f->series);
-	assert_int_equal(
-		mno_store_fetch(f->env, MNO_DB_PART, MNO_SEEK_GE, from, sizeof(from), &key, &value),
+	assert_int_equal(mno_store_begin(f->env, &txn), 0);
+	assert_int_equal(mno_txn_part(txn, MNO_CLASS_TS, T0 + 9990000, &part), 0);
+	assert_int_equal(mno_env_fetch(part->e, MNO_DB_WINDOW, MNO_SEEK_GE, from, sizeof(from),
+				 &key, &value),
 		0);
 	value.data[value.len - 1] ^= 1;
-	assert_int_equal(mno_store_begin(f->env, &txn), 0);
 	assert_int_equal(
-		mno_txn_put(txn, MNO_DB_PART, key.data, key.len, value.data, value.len), 0);
+		mno_txn_put(part, MNO_DB_WINDOW, key.data, key.len, value.data, value.len), 0);
 	assert_int_equal(mno_store_commit(f->env, txn), 0);
 }
 

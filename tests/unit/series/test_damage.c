@@ -9,11 +9,13 @@ static void flip(
 	struct st *s, enum mno_db db, enum mno_seek dir, const void *key, size_t klen, size_t bit)
 {
 	_cleanup_buf_ struct mno_buf k = {0}, v = {0};
-	struct mno_txn *t = begin(s);
+	struct mno_txn *t = begin(s), *part = t;
 
-	assert_int_equal(mno_store_fetch(s->e, db, dir, key, klen, &k, &v), 0);
+	if (!mno_db_in(db, MNO_CLASS_MAIN))
+		assert_int_equal(mno_txn_part(t, MNO_CLASS_TS, 0, &part), 0);
+	assert_int_equal(mno_env_fetch(part->e, db, dir, key, klen, &k, &v), 0);
 	v.data[bit / 8] ^= (char)(1 << bit % 8);
-	assert_int_equal(mno_txn_put(t, db, k.data, k.len, v.data, v.len), 0);
+	assert_int_equal(mno_txn_put(part, db, k.data, k.len, v.data, v.len), 0);
 	commit(s, t);
 }
 
@@ -35,13 +37,13 @@ static void test_damaged_block(void **state)
 		struct seen seen = {0};
 		size_t at = bit < 48 * 8 - 5 ? bit : 48 * 8;
 
-		flip(s, MNO_DB_PART, MNO_SEEK_GE, from, sizeof(from), at);
+		flip(s, MNO_DB_WINDOW, MNO_SEEK_GE, from, sizeof(from), at);
 		assert_int_equal(
 			mno_series_read(s->s, ids, 130, 0, 1000, SIZE_MAX, count_column, &seen), 0);
 		assert_int_equal(seen.columns, 130);
 		assert_int_equal(seen.damaged, 130);
 		assert_int_equal(seen.samples, 130 * 599 - 130 * HEAD_ROWS);
-		flip(s, MNO_DB_PART, MNO_SEEK_GE, from, sizeof(from), at);
+		flip(s, MNO_DB_WINDOW, MNO_SEEK_GE, from, sizeof(from), at);
 	}
 	struct seen whole = {0};
 	struct mno_store_stat st;
@@ -70,7 +72,7 @@ static void test_damaged_merge(void **state)
 	}
 	commit(s, t);
 	add_rows(s, ids, 130, 1, 600);
-	flip(s, MNO_DB_PART, MNO_SEEK_GE, from, sizeof(from), 48 * 8);
+	flip(s, MNO_DB_WINDOW, MNO_SEEK_GE, from, sizeof(from), 48 * 8);
 	add_rows(s, ids, 130, 600, 1100);
 	assert_int_equal(
 		mno_series_read(s->s, ids, 130, 0, 2000, SIZE_MAX, count_column, &seen), 0);

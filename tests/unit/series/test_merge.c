@@ -241,6 +241,19 @@ static size_t partitions(struct st *s)
 	return n;
 }
 
+/* Blocks of windows that wait in the partition of @t_ms. */
+static size_t waiting(struct st *s, int64_t t_ms)
+{
+	struct mno_env *e;
+	size_t n;
+
+	if (mno_store_env(s->e, MNO_CLASS_TS, t_ms, false, &e) == -ENOENT)
+		return 0;
+	n = count(s, e, MNO_DB_WINDOW);
+	mno_env_unref(e);
+	return n;
+}
+
 /* --- windows ------------------------------------------------------------------------------------ */
 
 static void test_windows(void **state)
@@ -255,7 +268,7 @@ static void test_windows(void **state)
 		for (int i = 0; i < 61; i++)
 			add(m, s, txn, t += 997 + i % 5);
 		commit(s, txn);
-		most = MNO_MAX(most, count(s, s->e->main, MNO_DB_PART));
+		most = MNO_MAX(most, waiting(s, t));
 		if (m->n % 7 == 0) {
 			down(s);
 			up(s);
@@ -301,6 +314,59 @@ static void test_seal(void **state)
 	free(m);
 }
 
+/* As an earlier version left them: windows in main. */
+static size_t to_main(struct st *s, int64_t t_ms)
+{
+	_cleanup_buf_ struct mno_buf key = {0}, val = {0}, raw = {0};
+	struct mno_txn *txn = begin(s), *part;
+	uint8_t from[BLOCK_KEY] = {0};
+	struct mno_seal info;
+	size_t n = 0;
+
+	assert_int_equal(mno_txn_part(txn, MNO_CLASS_TS, t_ms, &part), 0);
+	while (mno_env_fetch(part->e, MNO_DB_WINDOW, n ? MNO_SEEK_GT : MNO_SEEK_GE,
+		       n ? (uint8_t *)key.data : from, BLOCK_KEY, &key, &val) == 0) {
+		assert_int_equal(mno_seal_open(part->e, MNO_DB_WINDOW, s->s->z, key.data, key.len,
+					 val.data, val.len, MNO_SEAL_BLOCK, &info, &raw),
+			0);
+		assert_int_equal(mno_seal_put(txn, MNO_DB_PART, key.data, key.len, &info, raw.data,
+					 raw.len, NULL),
+			0);
+		n++;
+	}
+	assert_int_equal(mno_txn_error(part, mdb_drop(part->t, part->e->dbi[MNO_DB_WINDOW], 0)), 0);
+	commit(s, txn);
+	return n;
+}
+
+static void test_old_place(void **state)
+{
+	struct st *s = *state;
+	struct rows_model *m = make(s);
+	struct mno_txn *txn;
+	int64_t t = 1000;
+
+	for (size_t rows = 250; rows < 1300; rows += 193) {
+		txn = begin(s);
+		for (size_t i = 0; i < rows; i++)
+			add(m, s, txn, t += 1000);
+		commit(s, txn);
+		if (!to_main(s, t))
+			continue;
+		down(s);
+		up(s);
+		check(m, s); /* read where they are */
+		assert_true(count(s, s->e->main, MNO_DB_PART) > 0);
+		txn = begin(s);
+		for (size_t i = 0; i < 200; i++)
+			add(m, s, txn, t += 1000);
+		commit(s, txn);
+		assert_int_equal(count(s, s->e->main, MNO_DB_PART), 0);
+		check(m, s);
+	}
+	free(m);
+}
+
 /* --- days ---------------------------------------------------------------------------------------- */
 
 static void test_days(void **state)
@@ -322,14 +388,15 @@ static void test_days(void **state)
 		up(s);
 		check(m, s);
 	}
-	assert_int_equal(partitions(s), 3);
+	assert_int_equal(partitions(s), 4);
+	assert_true(waiting(s, 20002 * DAY) > 0);
 	/* a day in which nothing ran: what waited goes to its own day */
 	struct mno_txn *txn = begin(s);
 
 	assert_int_equal(mno_series_seal(s->s, txn), 0);
 	add(m, s, txn, 20010 * DAY + 5);
 	commit(s, txn);
-	assert_int_equal(count(s, s->e->main, MNO_DB_PART), 0);
+	assert_int_equal(waiting(s, 20002 * DAY), 0);
 	check(m, s);
 	free(m);
 }
@@ -531,6 +598,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_windows),
 		T(test_seal),
+		T(test_old_place),
 		T(test_days),
 		T(test_expire_days),
 		T(test_crash_between),

@@ -58,11 +58,13 @@ static void fill(struct st *s, uint32_t ids[70])
 static void flip_first(struct st *s, enum mno_db db, size_t byte)
 {
 	_cleanup_buf_ struct mno_buf k = {0}, v = {0};
-	struct mno_txn *t = begin(s);
+	struct mno_txn *t = begin(s), *part = t;
 
-	assert_int_equal(mno_store_fetch(s->e, db, MNO_SEEK_GE, "\0", 1, &k, &v), 0);
+	if (!mno_db_in(db, MNO_CLASS_MAIN))
+		assert_int_equal(mno_txn_part(t, MNO_CLASS_TS, 0, &part), 0);
+	assert_int_equal(mno_env_fetch(part->e, db, MNO_SEEK_GE, "\0", 1, &k, &v), 0);
 	v.data[byte] ^= 4;
-	assert_int_equal(mno_txn_put(t, db, k.data, k.len, v.data, v.len), 0);
+	assert_int_equal(mno_txn_put(part, db, k.data, k.len, v.data, v.len), 0);
 	commit(s, t);
 }
 
@@ -76,7 +78,7 @@ static void test_sound(void **state)
 	fill(s, ids);
 	p = look(s, &t);
 	assert_int_equal(p.damaged, 0);
-	assert_int_equal(p.environments, 2);
+	assert_int_equal(p.environments, 3); /* main, a partition of series, one of processes */
 	assert_true(p.values > 4 + 88);
 	assert_true(p.bytes > 10000);
 }
@@ -89,8 +91,9 @@ static void test_told(void **state)
 		const char *name, *lost;
 		uint64_t items;
 	} cases[] = {
-		{MNO_DB_PART, 80, "part", "samples of the series from 0 on from 1970-01-01T", 1},
-		{MNO_DB_PART, 20, "part", "to the next block", 0},
+		{MNO_DB_WINDOW, 80, "window", "samples of the series from 0 on from 1970-01-01T",
+			1},
+		{MNO_DB_WINDOW, 20, "window", "to the next block", 0},
 		{MNO_DB_TAIL, 70, "tail", "row 0 of those that wait", 0},
 		{MNO_DB_SERIES_GROUP, 70, "series_group", "names and labels of series 0 to 63", 1},
 	};
@@ -103,7 +106,7 @@ static void test_told(void **state)
 		flip_first(s, cases[i].db, cases[i].byte);
 		look(s, &t);
 		assert_int_equal(t.n, 1);
-		assert_string_equal(t.env, "main");
+		assert_string_equal(t.env, cases[i].db == MNO_DB_WINDOW ? "ts-19700101" : "main");
 		assert_string_equal(t.db, cases[i].name);
 		assert_non_null(strstr(t.lost, cases[i].lost));
 		assert_int_equal(t.items > 0, cases[i].items);
