@@ -202,8 +202,11 @@ static void forget(struct mno_backups *b)
 	b->info = (struct mno_backup_info){0};
 }
 
-/* When the schedule wants the next one, in Unix ns. The newest backup counts across restarts. */
-static uint64_t next_due(const struct mno_backups *b)
+/*
+ * How long until the schedule wants the next one, by a wall clock that may be set at any time. The
+ * newest backup counts across restarts; of a time that has not come, the clock was wrong.
+ */
+static uint64_t until_due(const struct mno_backups *b)
 {
 	_cleanup_free_ struct mno_backup_info *v = NULL;
 	uint64_t now = mno_now_ns(CLOCK_REALTIME), last = 0;
@@ -211,26 +214,27 @@ static uint64_t next_due(const struct mno_backups *b)
 
 	if (!b->o.every_ns || !*b->o.dir)
 		return UINT64_MAX;
-	if (b->last_error)
-		return now + MNO_MIN(RETRY_NS, b->o.every_ns);
 	if (mno_backup_list(b->o.dir, &v, &n) == 0)
 		for (size_t i = 0; i < n && !last; i++)
-			last = v[i].complete ? (uint64_t)v[i].time_ms * NS_PER_MS : 0;
-	return MNO_MIN(last, now) + b->o.every_ns;
+			if (v[i].complete && (uint64_t)v[i].time_ms * NS_PER_MS <= now)
+				last = (uint64_t)v[i].time_ms * NS_PER_MS;
+	return now - last >= b->o.every_ns ? 0 : last + b->o.every_ns - now;
 }
 
 static bool wait_turn(struct mno_backups *b, bool *ret_scheduled)
 {
-	uint64_t due = next_due(b);
-	bool go;
+	bool retry = b->last_error && b->o.every_ns, go;
+	uint64_t left = retry ? MNO_MIN(RETRY_NS, b->o.every_ns) : until_due(b);
 
 	pthread_mutex_lock(&b->lock);
-	while (!b->stop && !b->asked && mno_now_ns(CLOCK_REALTIME) < due) {
-		uint64_t at = MNO_MIN(due, mno_now_ns(CLOCK_REALTIME) + 3600 * NS_PER_SEC);
-		struct timespec ts = {
-			.tv_sec = (time_t)(at / NS_PER_SEC), .tv_nsec = (long)(at % NS_PER_SEC)};
+	while (!b->stop && !b->asked && left) {
+		uint64_t slice = MNO_MIN(left, 3600 * NS_PER_SEC);
 
-		pthread_cond_timedwait(&b->wake, &b->lock, &ts);
+		if (mno_cond_wait_ns(&b->wake, &b->lock, slice) != -ETIMEDOUT)
+			continue;
+		pthread_mutex_unlock(&b->lock); /* that directory may be slow */
+		left = retry ? left - slice : until_due(b);
+		pthread_mutex_lock(&b->lock);
 	}
 	go = !b->stop;
 	*ret_scheduled = !b->asked;

@@ -95,18 +95,14 @@ static void note_progress(void *arg, const struct mno_verify_progress *p)
 /* Waits for the next pass; false: the end. */
 static bool wait_turn(struct mno_scrub *c, uint64_t pause, bool *ret_asked)
 {
-	struct timespec at;
 	bool go;
 
-	clock_gettime(CLOCK_REALTIME, &at);
-	at.tv_sec += (time_t)(pause / NS_PER_SEC);
 	pthread_mutex_lock(&c->lock);
 	while (!c->stop && !c->asked)
-		if (pthread_cond_timedwait(&c->wake, &c->lock, &at) == ETIMEDOUT) {
-			if (c->rate)
-				break;
-			at.tv_sec += 3600;
-		}
+		if (mno_cond_wait_ns(&c->wake, &c->lock, c->rate ? pause : 3600 * NS_PER_SEC) ==
+				-ETIMEDOUT &&
+			c->rate)
+			break;
 	go = !c->stop;
 	*ret_asked = c->asked;
 	c->was_deep = c->asked ? c->deep : true;

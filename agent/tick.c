@@ -65,17 +65,22 @@ void mno_tick_once(const struct mno_tick_opts *o, int64_t t_ms)
 		mno_reconcile_tick(o->reconcile, o->probes, o->ledger);
 }
 
-/* Sleeps until the wall clock passes the next full second; false when told to stop. */
+/*
+ * Sleeps until the wall clock passes the next full second; false when told to stop. The wait is by
+ * the monotonic clock: one for a time of the wall clock would last as long as that is put back.
+ */
 static bool wait_second(struct mno_tick *t, int64_t *ret_ms)
 {
-	int64_t next = (mno_now_ms() / 1000 + 1) * 1000;
-	struct timespec at = {.tv_sec = next / 1000};
+	int64_t next = (mno_now_ms() / 1000 + 1) * 1000, left;
 	bool stop;
 
 	pthread_mutex_lock(&t->lock);
-	while (!t->stop)
-		if (pthread_cond_timedwait(&t->wake, &t->lock, &at) == ETIMEDOUT)
+	while (!t->stop) {
+		left = next - mno_now_ms();
+		if (left <= 0 || left > 1000) /* passed, or the clock was put back */
 			break;
+		mno_cond_wait_ns(&t->wake, &t->lock, (uint64_t)left * NS_PER_MS);
+	}
 	stop = t->stop;
 	pthread_mutex_unlock(&t->lock);
 	*ret_ms = mno_now_ms();

@@ -7,6 +7,7 @@
 #include "mno/log.h"
 #include "mno/queue.h"
 #include "mno/store_check.h"
+#include "mno/store_clock.h"
 #include "mno/store_keys.h"
 #include "mno/store_parts.h"
 #include "mno/store_quarantine.h"
@@ -306,18 +307,27 @@ static int store_item(struct mno_writer *w, struct mno_txn *t, struct item *it)
 		w->o.env, t, it->first_ns, it->last_ns, it->records, it->len, count);
 }
 
+static int tell_clock(struct mno_writer *w, struct mno_txn *t, int64_t *ret_ms)
+{
+	return mno_store_clock(w->o.env, t, mno_now_ms(), mno_now_ns(CLOCK_BOOTTIME), ret_ms);
+}
+
 static void expire(struct mno_writer *w, struct mno_txn *t)
 {
-	int64_t end = mno_now_ms() - w->o.retention_ms;
-	uint64_t end_ns = end > 0 ? (uint64_t)end * NS_PER_MS : 0;
+	int64_t now, end;
+	uint64_t end_ns;
 	bool more = false;
 
+	if (tell_clock(w, t, &now) < 0)
+		return;
+	end = now - w->o.retention_ms;
+	end_ns = end > 0 ? (uint64_t)end * NS_PER_MS : 0;
 	w->expire_more = mno_series_expire(w->o.series, t, end, &more) == 0 && more;
 	mno_ledger_expire(w->o.env, t, end_ns, &more);
 	mno_events_expire(w->o.env, t, end_ns, &more);
 	for (unsigned i = 0; i < MNO_TIER_MAX; i++)
 		if (w->o.rollup_ms[i])
-			mno_rollup_expire(w->o.series, i, mno_now_ms() - w->o.rollup_ms[i]);
+			mno_rollup_expire(w->o.series, i, now - w->o.rollup_ms[i]);
 }
 
 /* Below the disk floor nothing is added, but what is past its time may still go; then the oldest
@@ -355,6 +365,7 @@ static int end_txn(struct mno_writer *w, struct mno_txn *t, int r)
 static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_procs)
 {
 	struct mno_txn *t;
+	int64_t now;
 	bool more;
 	int r = mno_store_begin(w->o.env, &t);
 
@@ -368,6 +379,8 @@ static int commit_batch(struct mno_writer *w, struct batch *b, uint64_t *ret_pro
 		r = store_item(w, t, b->items[i]);
 	if (r == 0)
 		r = store_procs(w, t, ret_procs);
+	if (r == 0 && !w->rounds) /* before it can step */
+		r = tell_clock(w, t, &now);
 	if (r == 0 && (++w->rounds % EXPIRE_EVERY == 0 || w->expire_more))
 		expire(w, t);
 	if (r == 0 && w->watched && (w->rounds % EXPIRE_EVERY == 1 || atomic_load(&w->stopping)))

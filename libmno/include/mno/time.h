@@ -2,6 +2,7 @@
 /* Clocks and durations. Thread-safe throughout. */
 #pragma once
 
+#include <pthread.h>
 #include <stdint.h>
 #include <stddef.h>
 #include <time.h>
@@ -17,6 +18,12 @@ int64_t mno_now_ms(void);
  * boottime stamp it gives Unix time.
  */
 int64_t mno_boot_offset_ns(void);
+
+/*
+ * Waits until @c is signalled (0) or @ns are over (-ETIMEDOUT), however the wall clock is set
+ * meanwhile: a wait until a time of that would last as long as it is put back. @m is held.
+ */
+int mno_cond_wait_ns(pthread_cond_t *c, pthread_mutex_t *m, uint64_t ns);
 
 /*
  * Reads a duration: "250ms", "60s", "10m", "1h30m", "7d", "2w"; a plain number is seconds.

@@ -36,6 +36,15 @@ int64_t mno_now_ms(void)
 	return mno_now_ns(CLOCK_REALTIME) / NS_PER_MS;
 }
 
+int mno_cond_wait_ns(pthread_cond_t *c, pthread_mutex_t *m, uint64_t ns)
+{
+	uint64_t end = mno_now_ns(CLOCK_MONOTONIC) + ns;
+	struct timespec at = {
+		.tv_sec = (time_t)(end / NS_PER_SEC), .tv_nsec = (long)(end % NS_PER_SEC)};
+
+	return -pthread_cond_clockwait(c, m, CLOCK_MONOTONIC, &at);
+}
+
 int64_t mno_boot_offset_ns(void)
 {
 	uint64_t best = UINT64_MAX;

@@ -12,6 +12,7 @@
 #include "form.h"
 #include "mno/err.h"
 #include "mno/log.h"
+#include "mno/store_clock.h"
 #include "mno/time.h"
 #include "mno/util.h"
 
@@ -359,7 +360,7 @@ docs_step_fn docs_form_due(struct mno_docs *d, MDB_txn *t, struct docs_step *s)
 	if (stages[stage].end)
 		return form_step;
 	if (stage == MNO_DOCS_FORM_DONE &&
-		mno_now_ms() - (int64_t)p.v[F_ENDED] > MNO_DOCS_FORM_KEEP_MS)
+		mno_store_now_ms(d->e->store) - (int64_t)p.v[F_ENDED] > MNO_DOCS_FORM_KEEP_MS)
 		return auto_confirm;
 	if (stage != MNO_DOCS_FORM_NONE || state.form == DOCS_FORM || !may_begin(d, t))
 		return NULL;

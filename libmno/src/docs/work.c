@@ -10,6 +10,7 @@
 #include "docs_internal.h"
 #include "mno/err.h"
 #include "mno/log.h"
+#include "mno/store_clock.h"
 #include "mno/time.h"
 
 #define IDLE_NS  (500 * NS_PER_MS)
@@ -252,7 +253,8 @@ static docs_step_fn choose(
 		return NULL;
 	if (mdb_cursor_get(cur, &k, &v, MDB_FIRST) == 0 &&
 		docs_seal_peek(v.mv_data, v.mv_size, &h) == 0)
-		old = (uint64_t)MNO_MAX(mno_now_ms(), 0) > h.number + d->opts.feed_age_ms;
+		old = (uint64_t)MNO_MAX(mno_store_now_ms(d->e->store), 0) >
+		      h.number + d->opts.feed_age_ms;
 	mdb_cursor_close(cur);
 	return old ? trim_step : NULL;
 }

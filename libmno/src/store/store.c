@@ -236,6 +236,7 @@ int mno_store_open(const char *dir, const struct mno_store_opts *o, struct mno_s
 		r = open_hash_key(s);
 	if (r < 0)
 		return r;
+	mno_store_clock_load(s);
 	r = mno_store_keys_finish(s);
 	if (r < 0)
 		mno_warn("store: the change of its key is still pending: %s", mno_strerror(r));

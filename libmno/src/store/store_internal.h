@@ -153,9 +153,17 @@ struct mno_store {
 		struct mno_verify_place place;
 		bool keep; /* it waits to be stored */
 	} scrub;
+	struct {
+		_Atomic int64_t time_ms; /* what is believed; INT64_MAX: nothing is known yet */
+		int64_t waited_ms;       /* on a course that is not; the writer's, as is up_ns */
+		uint64_t up_ns;          /* when it was told last */
+	} clock;
 	_Atomic uint64_t set_aside; /* partitions that could not be opened, since the start */
 	uint8_t hash_key[16];       /* random per store, for fingerprints */
 };
+
+/* What an earlier run believed of the clock. At opening. */
+void mno_store_clock_load(struct mno_store *s);
 
 /*
  * The environment of @c for time @t_ms (ignored without a period), opened or, with @create, made.
