@@ -202,7 +202,7 @@ static void test_data(void **state)
 	old = mno_cipher_current(s->e->main->cipher);
 	assert_int_equal(mno_store_rotate_data(s->e, "ts-19990101", &n), -ENOENT);
 	assert_int_equal(mno_store_rotate_data(s->e, NULL, &n), 0);
-	assert_int_equal(n, 2);
+	assert_int_equal(n, 3); /* main, a partition of series, one of processes */
 	assert_int_not_equal(mno_cipher_current(s->e->main->cipher), old);
 	assert_int_equal(mno_store_rotate_data(s->e, "main", &n), -EBUSY);
 	whole(s);
