@@ -42,8 +42,7 @@ int mno_pathset_check(const char *pattern, struct mno_pathset_error *ret);
  * one with most positions in the state that broke it), -ENOMEM. Input is not kept.
  */
 int mno_pathset_compile(const struct mno_pathset_pattern *v, size_t n,
-			const struct mno_pathset_opts *o, struct mno_pathset **ret,
-			struct mno_pathset_error *err);
+	const struct mno_pathset_opts *o, struct mno_pathset **ret, struct mno_pathset_error *err);
 
 /* Value of a path of len bytes, 0 if none matches or it contains NUL. Pure; any thread. */
 uint32_t mno_pathset_match(const struct mno_pathset *s, const char *path, size_t len);
@@ -53,8 +52,8 @@ uint32_t mno_pathset_match(const struct mno_pathset *s, const char *path, size_t
  * {check:32, next:32}. A state is its base; 0 is dead; next with bit 31 is absorbing (the walk may
  * end). Cell base+0 holds the value at the end of the path. *ret_mask masks cell numbers.
  */
-const void *mno_pathset_table(const struct mno_pathset *s, size_t *ret_bytes, uint32_t *ret_mask,
-			      uint32_t *ret_root);
+const void *mno_pathset_table(
+	const struct mno_pathset *s, size_t *ret_bytes, uint32_t *ret_mask, uint32_t *ret_root);
 
 /* Frees; NULL is allowed. Returns NULL. */
 struct mno_pathset *mno_pathset_free(struct mno_pathset *s);
