@@ -101,7 +101,7 @@ static long comb_chunk(__u32 chunk, void *arg)
 		}
 	}
 	c->state = state;
-	return c->done;
+	return c->done ? 1 : 0;
 }
 
 /* Accept class of @len bytes at @text (a whole scratch buffer). */

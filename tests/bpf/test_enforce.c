@@ -128,12 +128,14 @@ static void test_hooks(void **state)
 
 	h = mno_enforce_hooks(e, &n);
 	assert_true(n > 4);
-	print_message("level %s %s\n", mno_enforce_level(e, &why), why);
+	print_message("level %s: ", mno_enforce_level(e, &why));
+	print_message("%s\n", why);
 	for (size_t i = 0; i < n; i++)
 		print_message("hook %s %s error %d insns %u\n", h[i].hook, h[i].level, h[i].error,
 			h[i].insns);
+	/* a program that the verifier does not like is no skip */
 	if (!has_lsm())
-		assert_true(strlen(why) > 10);
+		assert_true(strstr(why, "not permitted") || strstr(why, "never called"));
 }
 
 static void test_inode(void **state)
