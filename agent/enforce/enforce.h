@@ -16,11 +16,12 @@
 struct mno_enforce;
 
 struct mno_enforce_opts {
-	const char *pin_dir; /* below a bpffs; NULL: nothing is pinned */
-	int cgroup_fd;       /* cgroup v2 for the network hooks of level L2; -1: none */
-	bool no_lsm;         /* only what needs no LSM */
-	uint32_t path_cells; /* power of two, cells of the largest path table; 0: 65536 */
-	uint32_t max_tasks;  /* tasks in domains at a time; 0: 32768 */
+	const char *pin_dir;    /* below a bpffs; NULL: nothing is pinned */
+	int cgroup_fd;          /* cgroup v2 for the network hooks of level L2; -1: none */
+	uint32_t cgroup_domain; /* of its tasks */
+	bool no_lsm;            /* only what needs no LSM */
+	uint32_t path_cells;    /* power of two, cells of the largest path table; 0: 65536 */
+	uint32_t max_tasks;     /* tasks in domains at a time; 0: 32768 */
 };
 
 /* One program: where it sits, and what became of it. */

@@ -38,11 +38,41 @@ static bool is_passive(const struct bpf_program *p)
 	       bpf_program__expected_attach_type(p) == BPF_TRACE_ITER;
 }
 
+static bool lockdown_is_confidential(void)
+{
+	char text[128] = "";
+	FILE *f = fopen("/sys/kernel/security/lockdown", "re");
+
+	if (!f)
+		return false;
+	if (!fgets(text, sizeof(text), f))
+		*text = 0;
+	fclose(f);
+	return strstr(text, "[confidentiality]");
+}
+
+/* Whether the kernel's hook is there, with as many arguments as a number at the end of the
+ * program's name says. */
+static bool hook_fits(const struct btf *vmlinux, const char *hook, const char *program)
+{
+	const char *end = strrchr(program, '_');
+	const struct btf_type *t;
+	char name[128];
+	int id;
+
+	snprintf(name, sizeof(name), "bpf_lsm_%s", hook);
+	id = btf__find_by_name_kind(vmlinux, name, BTF_KIND_FUNC);
+	if (id < 0)
+		return false;
+	t = btf__type_by_id(vmlinux, btf__type_by_id(vmlinux, (uint32_t)id)->type);
+	return !end || end[1] < '0' || end[1] > '9' || btf_vlen(t) == end[1] - '0';
+}
+
 /* Only programs whose hook this kernel has are loaded: one refusal would take the others along. */
 static void choose_programs(struct mno_enforce *e, const struct btf *vmlinux, bool lsm)
 {
+	bool no_probe_read = lockdown_is_confidential();
 	struct bpf_program *p;
-	char name[128];
 
 	e->n_hooks = 0;
 	bpf_object__for_each_program(p, e->skel->obj)
@@ -56,13 +86,15 @@ static void choose_programs(struct mno_enforce *e, const struct btf *vmlinux, bo
 		*h = (struct mno_enforce_hook){.program = bpf_program__name(p),
 			.hook = slash + 1,
 			.level = is_lsm(p) ? "L4" : "L2"};
-		snprintf(name, sizeof(name), "bpf_lsm_%s", h->hook);
 		if (!is_lsm(p))
 			continue;
 		if (!lsm)
 			h->error = -EPERM, h->reason = "LSM programs are refused";
-		else if (btf__find_by_name_kind(vmlinux, name, BTF_KIND_FUNC) < 0)
+		else if (!hook_fits(vmlinux, h->hook, h->program))
 			h->error = -ENOENT, h->reason = "this kernel has no such hook";
+		else if (no_probe_read && !strncmp(h->program, "e_probe_", 8))
+			h->error = -EACCES,
+			h->reason = "lockdown=confidentiality refuses its reads";
 		if (h->error)
 			bpf_program__set_autoload(p, false);
 	}
@@ -76,6 +108,7 @@ static int size_maps(struct mno_enforce *e, const struct mno_enforce_opts *o)
 	if (cells & (cells - 1) || cells < 512 || cells > 1 << 21)
 		return -EINVAL;
 	e->skel->rodata->path_cell_mask = cells - 1;
+	e->skel->data_ctl->ctl.cgroup_domain = o->cgroup_domain;
 	e->skel->data_ctl->ctl.path_bytes = 256 + 8 * cells;
 	r = bpf_map__set_value_size(bpf_map__inner_map(e->skel->maps.paths), 256 + 8 * cells);
 	if (r == 0 && o->max_tasks)

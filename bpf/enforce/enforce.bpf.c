@@ -7,3 +7,6 @@
 #include "object.bpf.h"
 #include "subject.bpf.h"
 #include "file.bpf.h"
+#include "inode.bpf.h"
+#include "net.bpf.h"
+#include "power.bpf.h"

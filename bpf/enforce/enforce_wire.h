@@ -197,7 +197,9 @@ struct mno_e_control {
 	__u64 state; /* see MNO_E_NONE */
 	__u32 abi;
 	__u32 self_tgid;
-	__u64 path_bytes; /* of each path table */
+	__u64 path_bytes;    /* of each path table */
+	__u32 cgroup_domain; /* of tasks in the cgroup of level L2 that have no other */
+	__u32 _pad;
 	struct mno_e_stats stats;
 };
 

@@ -155,8 +155,9 @@ static __always_inline struct mno_e_task *task_entry(struct task_struct *t)
 	return bpf_map_lookup_elem(&tasks, &key);
 }
 
-/* Begins a decision about @op for the task that asks; false: no rule speaks of it. */
-static __always_inline bool ask_begin(struct ask *a, __u32 op, __u32 hook)
+/* Begins a decision about @op for the task that asks; false: no rule speaks of it. A task without
+ * an entry is of domain @other. */
+static __always_inline bool ask_begin_for(struct ask *a, __u32 op, __u32 hook, __u32 other)
 {
 	struct mno_e_task *t;
 
@@ -164,10 +165,15 @@ static __always_inline bool ask_begin(struct ask *a, __u32 op, __u32 hook)
 	if (!ask_gen(a))
 		return false;
 	t = task_entry(bpf_get_current_task_btf());
-	a->q.domain = t ? t->domain & (MNO_E_DOMAINS - 1) : 0;
+	a->q.domain = (t && t->domain ? t->domain : other) & (MNO_E_DOMAINS - 1);
 	a->q.op = op;
 	a->hook = hook;
 	return a->gen->domain[a->q.domain].ops >> op & 1;
+}
+
+static __always_inline bool ask_begin(struct ask *a, __u32 op, __u32 hook)
+{
+	return ask_begin_for(a, op, hook, 0);
 }
 
 static __always_inline bool ask_has(const struct ask *a, __u32 mask)
@@ -204,7 +210,7 @@ static __always_inline struct mno_e_record *record_begin(
 	r->tgid = t->tgid;
 	r->start_ns = t->start_boottime;
 	r->cgroup = bpf_get_current_cgroup_id();
-	bpf_get_current_comm(r->comm, sizeof(r->comm));
+	__builtin_memcpy(r->comm, t->comm, sizeof(r->comm));
 	return r;
 }
 
