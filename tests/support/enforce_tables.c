@@ -81,6 +81,57 @@ void mkt_path(struct mkt *m, uint32_t domain, const void *table, size_t size, ui
 	m->domains[domain].ops_path = m->domains[domain].ops;
 }
 
+/* Rows of 64 cells: class 0 is the end, 1 to 62 are the bytes that patterns have, 63 all others. */
+void mkt_comb_init(struct mkt_comb *c)
+{
+	memset(c, 0, sizeof(*c));
+	memset(c->bytes, 63, 256);
+	c->next = 2 * MKT_COMB_ROOT;
+}
+
+static uint8_t class_of(struct mkt_comb *c, uint8_t byte)
+{
+	uint8_t most = 0;
+
+	if (c->bytes[byte] != 63)
+		return c->bytes[byte];
+	for (size_t i = 0; i < 256; i++)
+		if (c->bytes[i] != 63 && c->bytes[i] > most)
+			most = c->bytes[i];
+	assert(most < 62);
+	return c->bytes[byte] = (uint8_t)(most + 1);
+}
+
+static uint64_t *cell(struct mkt_comb *c, uint32_t state, uint32_t cls)
+{
+	return (uint64_t *)(c->bytes + 256) + ((state + cls) & MKT_COMB_MASK);
+}
+
+void mkt_comb_add(struct mkt_comb *c, const char *pattern, uint32_t cls)
+{
+	size_t n = strlen(pattern);
+	bool below = n > 3 && !strcmp(pattern + n - 3, "/**");
+	uint32_t state = MKT_COMB_ROOT;
+
+	if (below)
+		n -= 2;
+	for (size_t i = 0; i < n; i++) {
+		uint64_t *e = cell(c, state, class_of(c, (uint8_t)pattern[i]));
+
+		if (!*e) {
+			uint32_t to = c->next;
+
+			c->next += 64;
+			assert(c->next <= MKT_COMB_MASK);
+			if (below && i + 1 == n)
+				to |= 0x80000000;
+			*e = (uint64_t)state << 32 | to;
+		}
+		state = (uint32_t)*e;
+	}
+	*cell(c, state, 0) = (uint64_t)state << 32 | cls;
+}
+
 const struct mno_e_tables *mkt_done(struct mkt *m)
 {
 	m->t.rules = m->rules;

@@ -32,4 +32,14 @@ void mkt_enter(struct mkt *m, uint32_t domain, uint32_t cls, uint32_t to);
 void mkt_unresolved(struct mkt *m, uint32_t domain, enum mno_e_verdict verdict, uint32_t id);
 void mkt_path(struct mkt *m, uint32_t domain, const void *table, size_t size, uint32_t mask,
 	uint32_t root);
+/* An automaton of few patterns: exact, or all below when it ends with a slash-star-star. */
+struct mkt_comb {
+	uint32_t next; /* base of the next state */
+	uint8_t bytes[256 + 8 * 16384];
+};
+#define MKT_COMB_MASK 16383
+#define MKT_COMB_ROOT 64
+void mkt_comb_init(struct mkt_comb *c);
+void mkt_comb_add(struct mkt_comb *c, const char *pattern, uint32_t cls);
+
 const struct mno_e_tables *mkt_done(struct mkt *m);
