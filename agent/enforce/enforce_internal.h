@@ -56,8 +56,11 @@ struct mno_enforce {
 /* Names of the maps in the object, in the order above; pins have the name that follows the dot. */
 extern const char *const mno_e_map_names[N_MAPS];
 
+/* Opens all pinned maps; N_MAPS fds, -1 where there are no labels. -ENOENT: no pins. */
 int mno_e_adopt_maps(const char *dir, int *fds);
+/* -EPROTO: the pins are of another ABI. */
 int mno_e_map_control(struct mno_enforce *e);
+/* Pins all, each new link in the place of the old one of that name. */
 int mno_e_pin(struct mno_enforce *e);
 /* Opens all pinned links into e->links, e->hooks. */
 int mno_e_adopt_links(struct mno_enforce *e);

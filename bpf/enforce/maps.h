@@ -125,6 +125,7 @@ struct ask {
 	struct mno_e_ask q;
 	__u32 slot;
 	__u32 hook;
+	__u32 ops; /* bit mask: the operations that the object is looked up for */
 };
 
 /* The tables that hold now; false: nothing is enforced. */
@@ -167,6 +168,7 @@ static __always_inline bool ask_begin_for(struct ask *a, __u32 op, __u32 hook, _
 	t = task_entry(bpf_get_current_task_btf());
 	a->q.domain = (t && t->domain ? t->domain : other) & (MNO_E_DOMAINS - 1);
 	a->q.op = op;
+	a->ops = 1u << op;
 	a->hook = hook;
 	return a->gen->domain[a->q.domain].ops >> op & 1;
 }
@@ -178,7 +180,7 @@ static __always_inline bool ask_begin(struct ask *a, __u32 op, __u32 hook)
 
 static __always_inline bool ask_has(const struct ask *a, __u32 mask)
 {
-	return mask >> a->q.op & 1;
+	return mask & a->ops;
 }
 
 /* A record of the decision, header filled; NULL: lost, and counted. */

@@ -36,8 +36,6 @@ static __always_inline void ask_walk(struct ask *a, struct dentry *d)
 		struct mno_e_label *l = in ? bpf_inode_storage_get(&labels, in, 0, 0) : NULL;
 		struct dentry *parent;
 
-		if (l && i == 0 && !a->q.cls[0])
-			a->q.cls[0] = l->self[a->slot & 1];
 		if (l && l->below[a->slot & 1]) {
 			a->q.cls[1] = l->below[a->slot & 1];
 			return;
@@ -58,6 +56,7 @@ static __always_inline void ask_labels(struct ask *a, struct dentry *d, struct i
 	if (!ask_has(a, a->gen->domain[a->q.domain & (MNO_E_DOMAINS - 1)].ops_label))
 		return;
 	ask_self(a, in);
+	ask_self(a, d->d_inode);
 	if (!a->q.cls[1])
 		ask_walk(a, d);
 }

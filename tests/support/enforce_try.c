@@ -307,10 +307,10 @@ static int repeat(int (*fn)(const char *arg), const char *arg)
 	return n;
 }
 
-/* Opens without a pause for 4 s; 0: never got through. */
+/* Opens without a pause for 3 s; 0: never got through. */
 static int never_open(const char *path)
 {
-	time_t end = time(NULL) + 4;
+	time_t end = time(NULL) + 3;
 	long n = 0;
 
 	for (; time(NULL) < end; n++) {
