@@ -207,6 +207,9 @@ static void attach_all(struct mno_enforce *e, int cgroup_fd)
 	}
 }
 
+static const char no_bpf_text[] = "LSM programs are never called: \"bpf\" is not in lsm= of the "
+				  "kernel's command line";
+
 /* Attached is not called: without "bpf" in lsm= the hooks' list is not run. */
 static void test_lsm(struct mno_enforce *e)
 {
@@ -223,9 +226,7 @@ static void test_lsm(struct mno_enforce *e)
 	if (e->ctl->stats.self_test != before)
 		return;
 	e->lsm = false;
-	snprintf(e->reason, sizeof(e->reason),
-		"LSM programs attach and are never called: \"bpf\" is not in lsm= of the kernel's "
-		"command line");
+	snprintf(e->reason, sizeof(e->reason), "%s", no_bpf_text);
 }
 
 static struct mno_enforce *new_object(void)
@@ -241,17 +242,35 @@ static struct mno_enforce *new_object(void)
 	return e;
 }
 
+static bool has_bpf_lsm(void)
+{
+	char text[256] = "";
+	FILE *f = fopen("/sys/kernel/security/lsm", "re");
+
+	if (!f)
+		return true; /* not mounted: the self-test says it */
+	if (!fgets(text, sizeof(text), f))
+		*text = 0;
+	fclose(f);
+	return strstr(text, "bpf");
+}
+
+/* Without the BPF LSM there is no storage for labels either. */
 static int load_best(struct mno_enforce *e, const struct mno_enforce_opts *o, const int *pins)
 {
 	struct btf *vmlinux = btf__load_vmlinux_btf();
+	bool active = has_bpf_lsm();
 	int r;
 
 	if (!vmlinux)
 		return -errno;
-	r = o->no_lsm ? -EPERM : load(e, o, vmlinux, pins, true);
+	r = o->no_lsm || !active ? -EPERM : load(e, o, vmlinux, pins, true);
 	if (r < 0) {
-		snprintf(e->reason, sizeof(e->reason), "LSM programs do not load: %s",
-			o->no_lsm ? "not asked for" : strerror(-r));
+		if (active)
+			snprintf(e->reason, sizeof(e->reason), "LSM programs do not load: %s",
+				o->no_lsm ? "not asked for" : strerror(-r));
+		else
+			snprintf(e->reason, sizeof(e->reason), "%s", no_bpf_text);
 		r = load(e, o, vmlinux, pins, false);
 	}
 	btf__free(vmlinux);
