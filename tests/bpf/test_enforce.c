@@ -405,6 +405,17 @@ static const struct op_case {
 	{"userns", "", MNO_E_NAMESPACE, true},
 };
 
+static int hook_error(const char *hook)
+{
+	size_t n;
+	const struct mno_enforce_hook *h = mno_enforce_hooks(e, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(h[i].hook, hook))
+			return h[i].error;
+	return -ENOENT;
+}
+
 /* Each operation passes without its rule, and is refused with it, TRIES of TRIES. */
 static void test_operations(void **state)
 {
@@ -415,8 +426,12 @@ static void test_operations(void **state)
 		const struct op_case *c = &op_cases[i];
 		bool tree = !strncmp(c->arg, "tree", 4);
 		char *object = strdup(at(tree ? "tree" : c->arg)), *arg = strdup(at(c->arg));
-		int without, with;
+		bool address = c->op == MNO_E_BIND || c->op == MNO_E_CONNECT || c->op == MNO_E_SEND;
+		int without, with, want = TRIES;
 
+		/* lockdown=confidentiality: not attached, and the list of hooks says so */
+		if (address && hook_error("socket_connect") == -EACCES)
+			want = 0;
 		begin();
 		arm();
 		without = refused(at("jail"), c->what, arg);
@@ -430,7 +445,8 @@ static void test_operations(void **state)
 
 		print_message("%s: refused %d of %d, %d without the rule, records %zu\n", c->what,
 			with, TRIES, without, s.n);
-		wrong += with != TRIES || without != 0 || s.n < TRIES || s.last.rule_id != 100 + i;
+		wrong += with != want || without != 0 || s.n < (size_t)want ||
+			 (want && s.last.rule_id != 100 + i);
 		mno_enforce_disarm(e);
 		free(object);
 		free(arg);
