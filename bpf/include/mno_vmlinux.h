@@ -37,7 +37,7 @@ struct qstr {
 struct super_block {
 	struct dentry *s_root;
 	__u32 s_dev;
-	unsigned long s_magic;
+	unsigned long s_flags, s_magic;
 };
 struct inode {
 	struct super_block *i_sb;
@@ -48,6 +48,7 @@ struct dentry {
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
+	struct super_block *d_sb;
 };
 struct vfsmount {
 	struct dentry *mnt_root;
@@ -65,6 +66,7 @@ struct path {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	unsigned int f_flags, f_mode;
 };
 struct mm_struct {
 	unsigned long arg_start, arg_end, env_start, env_end;

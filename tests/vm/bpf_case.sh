@@ -4,7 +4,7 @@
 # file: the checks are the programs that were built.
 # boots: full
 # checks: bpf-tests
-# limit: 240
+# limit: 320
 . /payload/lib.sh
 
 [ -d /payload/bpf ] || skip_rest "no program of tests/bpf was built: make tests"
@@ -12,7 +12,7 @@
 mount -t ext4 /dev/vda /mnt || fail_rest "the scratch disk does not mount"
 cd /mnt || exit 1
 for name in $(checks_left); do
-  timeout -s KILL 60 "/payload/bpf/$name" >/tmp/bpf.log 2>&1
+  timeout -s KILL 100 "/payload/bpf/$name" >/tmp/bpf.log 2>&1
   status=$?
   cat /tmp/bpf.log
   case $status in

@@ -44,6 +44,8 @@ bpf_tests() {
 bpf_objects() {
   local source
   for source in bpf/*/*.bpf.c; do
+    # loaded by its own user side, which leaves out what a kernel has no hook for
+    [ "$source" != bpf/enforce/enforce.bpf.c ] || continue
     [ ! -s "$build/skel/$(basename "$source" .c).o" ] || basename "$source" .bpf.c
   done
 }

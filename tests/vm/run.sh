@@ -16,7 +16,7 @@ cache=${MNO_VM_CACHE:-$build/vm}
 logs=${MNO_VM_LOGS:-$build/vm/log}
 case_source=${MNO_VM_CASES:-$here/cases}
 kernels="6.1 6.12"
-boots="full no-bpf-lsm confidentiality systemd"
+boots="full preempt-full no-bpf-lsm confidentiality systemd"
 # What says more about the store than about the kernel: on the last kernel only, for time.
 last_boots="power power-store"
 selftest=1
@@ -265,6 +265,7 @@ boot_one() {
     make_disk "$work/scratch.img" || return 1
     guest "$1" full payload.cpio -d "file=$work/scratch.img,format=raw,if=virtio"
     ;;
+  preempt-full) guest "$1" preempt-full payload.cpio -a preempt=full ;;
   no-bpf-lsm) guest "$1" no-bpf-lsm payload.cpio -l lockdown,capability,landlock,yama ;;
   confidentiality) guest "$1" confidentiality payload.cpio -a lockdown=confidentiality ;;
   power) power_cut "$1" ;;

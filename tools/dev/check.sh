@@ -46,7 +46,7 @@ same() { # LABEL ROWS UNITS
 probe_tables() {
   local p all
   all=$(rows bpf/probes.def PROBE)
-  same probes.def "$all" "$(files 'bpf/*.bpf.c' | sed -n 's|^bpf/\([^/]*\)/.*\.bpf\.c$|\1|p')"
+  same probes.def "$all" "$(files 'bpf/*.bpf.c' | grep -v '^bpf/enforce/' | sed -n 's|^bpf/\([^/]*\)/.*\.bpf\.c$|\1|p')"
   for p in $all; do
     [ -e "bpf/$p/$p.c" ] || echo "bpf/$p: no user side $p.c"
     grep -qs '\.summary = "..' "bpf/$p/$p.c" || echo "bpf/$p: no .summary"
@@ -93,7 +93,7 @@ licences() {
   files Makefile '*.c' '*.h' '*.def' '*.sh' '*.py' '*.list' .ci/run | while read -r f; do
     want=Apache-2.0
     case $f in *.bpf.c | *.bpf.h | bpf/probes.def | bpf/include/mno_wire.h | bpf/include/mno_bpf.h | \
-      bpf/include/mno_vmlinux*.h | bpf/include/mno_hist.h | bpf/*/*_wire.h)
+      bpf/include/mno_vmlinux*.h | bpf/include/mno_hist.h | bpf/*/*_wire.h | bpf/enforce/*.h)
       want='GPL-2.0-only OR BSD-2-Clause' ;;
     esac
     head -n 2 "$f" | grep -qE "SPDX-License-Identifier: $want( \*/)?$" || echo "$f: no SPDX line: $want"
