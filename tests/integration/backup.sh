@@ -15,14 +15,17 @@ cat >"$W/often.json" <<EOF
 EOF
 latest() { find "$B" -maxdepth 1 -name '2*Z' | sort | tail -n 1; }
 partials() { find "$1" -maxdepth 1 -name '.partial-*' | wc -l; }
-stored() { ctl -j status | jq -e '.store.commits >= 3'; }
+ask() { curl -sf --unix-socket "$1" "http://mno/api/v1/query?query=node_load1%5B1h%5D&time=$end"; }
+# What is to be compared later: some samples, up to a second that is over.
+stored() {
+  end=$(ctl -j status | jq '.store.last_ms / 1000 | floor - 1')
+  ask "$SOCK" | jq -e '.data.result[0].values | length > 2'
+}
 
 ok "starts" start_agent --no-bpf
 ok "stores" until_ok stored
 ok "backup create" ctl backup create --dir "$B"
 ok "the key is not in it" sh -c "! find '$B' -name 'kek*' | grep . >/dev/null"
-end=$(ctl -j status | jq '.store.last_ms / 1000 | floor - 1')
-ask() { curl -sf --unix-socket "$1" "http://mno/api/v1/query?query=node_load1%5B1h%5D&time=$end"; }
 ok "backup create again" ctl backup create --dir "$B"
 ask "$SOCK" | jq -c '.data.result[0].values' >"$W/answer"
 ok "there is an answer to compare" sh -c "jq -e 'length > 1' <'$W/answer'"

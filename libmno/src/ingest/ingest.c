@@ -237,6 +237,13 @@ static enum mno_ingest_reason key_error(struct mno_ingest *p)
 	return MNO_INGEST_LONG_LABELS;
 }
 
+enum mno_ingest_reason ingest_series_why(struct mno_ingest *p, const char *s, const char *end)
+{
+	enum mno_ingest_reason why = ingest_labels_parse(&p->labels, s, end, &p->key);
+
+	return p->key.err || p->labels.text.err ? key_error(p) : why;
+}
+
 uint32_t ingest_series(
 	struct mno_ingest *p, const char *s, const char *end, enum mno_ingest_reason *ret_why)
 {
@@ -245,9 +252,7 @@ uint32_t ingest_series(
 
 	if (series != INGEST_NONE)
 		return series;
-	*ret_why = ingest_labels_parse(&p->labels, s, end, &p->key);
-	if (p->key.err || p->labels.text.err)
-		*ret_why = key_error(p);
+	*ret_why = ingest_series_why(p, s, end);
 	if (*ret_why)
 		return INGEST_NONE;
 	return add_series(p, s, n);

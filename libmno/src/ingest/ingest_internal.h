@@ -183,6 +183,8 @@ void ingest_refuse(struct mno_ingest *p, enum mno_ingest_reason why, uint64_t n,
 	const char *end);
 /* Hands over the batch. */
 void ingest_flush(struct mno_ingest *p);
+/* Why a series cannot be one; 0: it can. */
+enum mno_ingest_reason ingest_series_why(struct mno_ingest *p, const char *s, const char *end);
 /* Number of the series written as @s..@end (all of it), or INGEST_NONE and why. */
 uint32_t ingest_series(
 	struct mno_ingest *p, const char *s, const char *end, enum mno_ingest_reason *ret_why);

@@ -96,10 +96,11 @@ static enum mno_ingest_reason text_rest(
 	return ingest_check_time(p, p->t_ms);
 }
 
+/* A series is told of when a sample of it is stored: one whose lines are all refused is none. */
 void ingest_text_sample(struct mno_ingest *p, const char *s, const char *end, bool exact)
 {
-	uint32_t e = ingest_cache_guess(&p->cache, s, end), series;
-	enum mno_ingest_reason why = MNO_INGEST_BAD_SYNTAX;
+	uint32_t e = ingest_cache_guess(&p->cache, s, end), series = INGEST_NONE;
+	enum mno_ingest_reason why;
 	const char *rest;
 	double v;
 
@@ -108,13 +109,12 @@ void ingest_text_sample(struct mno_ingest *p, const char *s, const char *end, bo
 		rest = s + p->cache.v[e].len;
 	} else {
 		rest = ingest_series_end(s, end);
-		series = rest ? ingest_series(p, s, rest, &why) : INGEST_NONE;
-		if (series == INGEST_NONE) {
-			ingest_refuse(p, why, 1, s, end);
-			return;
-		}
 	}
-	why = text_rest(p, ingest_blanks(rest, end), end, exact, &v);
+	why = rest ? text_rest(p, ingest_blanks(rest, end), end, exact, &v) : MNO_INGEST_BAD_SYNTAX;
+	if (!why && series == INGEST_NONE)
+		series = ingest_series(p, s, rest, &why);
+	else if (why && rest && e == INGEST_NONE)
+		why = ingest_series_why(p, s, rest) ?: why; /* what is wrong first is told */
 	if (why)
 		ingest_refuse(p, why, 1, s, end);
 	else

@@ -83,7 +83,7 @@ static void refusals(void **state)
 		"a 0x10 5\n"
 		"ok 2 6\n",
 		"ok @5 1\nok @6 2\n"
-		"lines 18 series 2 samples 2 histograms 0 bad_syntax=5 bad_name=3 bad_utf8=1 "
+		"lines 18 series 1 samples 2 histograms 0 bad_syntax=5 bad_name=3 bad_utf8=1 "
 		"duplicate_label=2 bad_value=3 no_timestamp=1 bad_timestamp=1\n"
 		"! 2 bad_name 9bad 1 5\n"
 		"! 3 bad_name a{1x=\"1\"} 1 5\n"
